@@ -1,0 +1,313 @@
+"""What the runtime asks of a broker: batches in, batches out, one confirmation each.
+
+Two kinds of subscription, neither bent into the other: a log moves a watermark per partition, a queue settles
+each delivery. Every method says when it returns, what it raises, and whether twice or at once is safe; adapters
+state only their differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from antiphon.brokers.capabilities import Capabilities
+from antiphon.errors import SchemaError
+from antiphon.events.message import Message, Outgoing
+from antiphon.storage.database import Database, Transaction
+
+
+class Partition(NamedTuple):
+    """An ordered lane of a topic."""
+
+    topic: str
+    number: int
+
+
+class Delivery:
+    """One attempt at one message.
+
+    `position` is opaque: only its source compares it. `attempt` counts from 1 where the broker counts
+    deliveries. `problem` is set when the bytes were none of the wire forms; such a delivery is parked.
+    `handle` is the adapter's own.
+    """
+
+    __slots__ = ("attempt", "handle", "message", "partition", "position", "problem", "state")
+
+    def __init__(
+        self,
+        partition: Partition,
+        position: str,
+        message: Message,
+        attempt: int = 1,
+        handle: object = None,
+        problem: SchemaError | None = None,
+    ) -> None:
+        self.partition = partition
+        self.position = position
+        self.message = message
+        self.attempt = attempt
+        self.handle = handle
+        self.problem = problem
+        self.state = 0
+
+    def __repr__(self) -> str:
+        at = f"{self.partition.topic}/{self.partition.number}@{self.position}"
+        return f"Delivery({self.message.type} {self.message.id}, {at}, attempt {self.attempt})"
+
+
+class TopicSpec(Struct, frozen=True):
+    """How a topic should be. Retention is unlimited where it is None."""
+
+    name: str
+    partitions: int = 8
+    keep_for: timedelta | None = None
+    keep_bytes: int | None = None
+
+
+class TopicState(Struct, frozen=True):
+    """How a topic is: messages and bytes held, and its number of partitions."""
+
+    name: str
+    partitions: int
+    messages: int
+    bytes: int
+    keep_for: timedelta | None = None
+    keep_bytes: int | None = None
+
+
+class Lag(Struct, frozen=True):
+    """How far a group is behind in one partition: messages, and the age of the oldest unread one."""
+
+    group: str
+    partition: Partition
+    position: str
+    end: str
+    messages: int
+    age: timedelta
+    owner: str | None = None
+    skipped: int = 0
+    """Messages that retention deleted before this group read them."""
+
+
+class SeekTo(StrEnum):
+    """The two ends that every replayable broker knows."""
+
+    START = "start"
+    END = "end"
+
+
+Seek = SeekTo | datetime | Mapping[Partition, str]
+"""Where to seek: an end, a moment, or an exact position per partition (the next message read is the one after it)."""
+
+
+class NoticeKind(StrEnum):
+    ASSIGNED = "assigned"
+    REVOKED = "revoked"
+    """Given up in order: everything handed out was settled first."""
+    LOST = "lost"
+    """Taken away: what is in flight must not be settled; the new owner repeats it."""
+
+
+class Notice(NamedTuple):
+    """A change of which partitions this subscription reads."""
+
+    kind: NoticeKind
+    partitions: tuple[Partition, ...]
+
+
+class Start(StrEnum):
+    """Where a group without a position begins, and where one goes whose position retention deleted."""
+
+    START = "start"
+    END = "end"
+    STOP = "stop"
+    """Only for deleted positions: stop with PositionLostError."""
+
+
+class SubscribeOptions(Struct, frozen=True):
+    """How a group reads. `lost` says what happens when retention deleted its position."""
+
+    start: Start = Start.START
+    lost: Start = Start.STOP
+    member: str | None = None
+    """A name for this process in lists of group members; made up when None."""
+
+
+class LogSubscription(Protocol):
+    """A group's reading of a log. One task fetches; commit may run at the same time."""
+
+    async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
+        """At most `limit` deliveries of together some `max_bytes` (at least one), in order within each partition.
+
+        Returns as soon as there is anything, empty after `wait`. Raises PositionLostError, ConnectionLostError
+        or StoreError. Cancelling loses nothing: what was not returned is returned by the next call.
+        """
+        ...
+
+    async def commit(self, watermarks: Mapping[Partition, str]) -> None:
+        """Move the group's watermark in each partition to that position: all up to it, itself included, is done.
+
+        Returns when it is durable. Partitions that are no longer owned are left out and reported as LOST by
+        `notices`. Committing the same or an older position again does nothing.
+        """
+        ...
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Stop fetching from these, keeping them and the membership. Twice is safe."""
+        ...
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Fetch from these again, going on where it stopped. Twice is safe."""
+        ...
+
+    def notices(self) -> Sequence[Notice]:
+        """What changed since the last call; never waits."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the group, giving up its partitions at once. What was not committed is delivered again. Twice is safe."""
+        ...
+
+
+class Outcome(NamedTuple):
+    """What becomes of a queue's delivery: done, again (after a delay), or rejected for good."""
+
+    kind: Literal["done", "again", "reject"]
+    delay: timedelta = timedelta()
+    counted: bool = True
+    """False when the delivery was released, so that it must not count as an attempt."""
+
+
+DONE = Outcome("done")
+RELEASE = Outcome("again", counted=False)
+
+
+class Settlement(NamedTuple):
+    delivery: Delivery
+    outcome: Outcome
+
+
+class QueueSubscription(Protocol):
+    """A group's reading of a queue. One task fetches; settle and extend may run at the same time."""
+
+    async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
+        """As `LogSubscription.fetch`; each delivery is held for this subscriber until settled or its hold expires."""
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Settle each delivery; returns when the broker holds it. Settling one whose hold expired does nothing."""
+        ...
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> None:
+        """Hold these for another full period. One whose hold expired is left out."""
+        ...
+
+    async def close(self) -> None:
+        """Return everything held, uncounted, and leave. Twice is safe."""
+        ...
+
+
+Subscription = LogSubscription | QueueSubscription
+
+
+class Broker(Protocol):
+    """A road for messages. One value may be used by many tasks of one event loop at once."""
+
+    @property
+    def url(self) -> str:
+        """What it was connected with, without secrets."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def native(self) -> object:
+        """The driver's own object, for what no port offers."""
+        ...
+
+    async def open(self) -> None:
+        """Connect; returns when it can be used. Raises ConnectionLostError or StoreError. Twice is safe."""
+        ...
+
+    async def close(self) -> None:
+        """Close every subscription, then the connection. Twice is safe."""
+        ...
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        """Return when the broker holds them all, as durably as it can.
+
+        Raises PublishError naming every refused message; after the first refusal of a key nothing later of
+        that key is sent (each of those is named as well). An unknown topic is made with the defaults.
+        """
+        ...
+
+    async def subscribe(
+        self, group: str, topics: Sequence[str], options: SubscribeOptions = SubscribeOptions()
+    ) -> Subscription:
+        """Join `group` on `topics`; returns at once, partitions arrive as notices. Unknown topics are made."""
+        ...
+
+    async def ensure_topic(self, spec: TopicSpec) -> None:
+        """Make the topic, or change its retention. Raises UnsupportedCapabilityError when the partitions differ."""
+        ...
+
+    async def topics(self) -> Sequence[TopicState]: ...
+
+    async def groups(self) -> Sequence[str]: ...
+
+    async def lag(self, group: str) -> Sequence[Lag]:
+        """One entry for each partition that the group has a position in."""
+        ...
+
+    async def seek(self, group: str, topic: str, to: Seek) -> None:
+        """Move the group. Its members drop what they hold and go on from there; their commits before that are fenced.
+
+        Raises UnsupportedCapabilityError without `replay` (or `seek_time`, for a moment), UnknownTopicError.
+        """
+        ...
+
+
+@runtime_checkable
+class Browsing(Protocol):
+    """Reading without a group, for tails and searches. Offered by every broker with `replay`."""
+
+    async def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> Sequence[Delivery]:
+        """Up to `limit` messages after these positions, by partition number (missing ones: from the start),
+
+        ordered by time of arrival where the broker knows it. Never waits; changes nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class StoreBroker(Protocol):
+    """A broker in a database: publishing and settling can join the caller's transaction there.
+
+    Offered with the capability `store_transactions`; its subscriptions then have `commit_in` or `settle_in`.
+    """
+
+    @property
+    def database(self) -> Database:
+        """The database that holds it, for the services' own tables, too."""
+        ...
+
+    async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
+        """As `publish`, but held when `tx` commits. Raises PublishError with nothing written."""
+        ...
+
+
+class StoreLogSubscription(LogSubscription, Protocol):
+    async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
+        """As `commit`, when `tx` commits. Raises LeaseLostError naming the partitions not owned any more: roll back."""
+        ...
+
+
+class StoreQueueSubscription(QueueSubscription, Protocol):
+    async def settle_in(self, tx: Transaction, settlements: Sequence[Settlement]) -> None:
+        """As `settle`, when `tx` commits. Raises LeaseLostError when a hold expired: roll back."""
+        ...

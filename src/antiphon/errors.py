@@ -1,0 +1,258 @@
+"""Every error Antiphon raises, in one tree: the class says whose fault, `retryable` says what next.
+
+```
+AntiphonError
+├─ UsageError                  your code or settings; raised before any I/O
+│  ├─ DeclarationError         an event or a handler that cannot be declared like this
+│  ├─ DuplicateHandlerError    two handlers for one event type in one service
+│  ├─ UndeclaredEventError     an event published that the handler did not declare
+│  ├─ UnsupportedCapabilityError  the broker or store cannot do what was asked
+│  ├─ GuaranteeError           the guarantee derived is below the one demanded
+│  ├─ SettingsError            an unknown or unusable setting
+│  └─ ClosedError              used before it was opened or after it was closed
+├─ BrokerError                 the road
+│  ├─ ConnectionLostError*     the broker cannot be reached
+│  ├─ PublishError             some messages were refused; each is named
+│  ├─ UnknownTopicError        no such topic
+│  └─ PositionLostError        retention deleted what the group had not read
+├─ StoreError                  the shelf
+│  ├─ StoreUnavailableError*   locked, unreachable or busy for too long
+│  ├─ StoreFullError*          no room on the disk or in the file
+│  ├─ StoreReadOnlyError       the file or its folder cannot be written
+│  ├─ StoreCorruptError        not a database, or a damaged one
+│  ├─ StoreVersionError        written by a newer version of the software
+│  ├─ MigrationError           a migration failed or was changed after it ran
+│  └─ LeaseLostError*          another process took over; the transaction was rolled back
+├─ SchemaError                 the meaning
+│  ├─ UnrecognizedMessageError not one of the wire forms
+│  ├─ EncodeError              an event that cannot be written
+│  ├─ DecodeError              data that does not fit the declared event
+│  └─ NewerVersionError*       the event is newer than the code
+└─ HandlingError               your handler
+   ├─ RejectError              raised by a handler: park at once, do not retry
+   └─ RetriesExhaustedError    every attempt failed
+```
+`*` marks the classes whose `retryable` is true: the same call may succeed later, unchanged.
+Drivers' exceptions never leave an adapter except as `__cause__`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class AntiphonError(Exception):
+    """The root: catch it to catch everything that Antiphon raises."""
+
+    retryable: ClassVar[bool] = False
+
+
+class UsageError(AntiphonError):
+    """Your code or settings are wrong; raised before any I/O."""
+
+
+class DeclarationError(UsageError):
+    """An event or handler is declared in a way that cannot work; the text says where and how to mend it."""
+
+
+class DuplicateHandlerError(UsageError):
+    """One service has two handlers for one event type. Merge them, or put one into a service of its own."""
+
+    def __init__(self, service: str, event: str, first: str, second: str) -> None:
+        self.service, self.event, self.first, self.second = service, event, first, second
+        super().__init__(
+            f"service {service!r} handles {event!r} twice, in {first} and in {second}: "
+            "merge the two, or give one of them a service of its own"
+        )
+
+
+class UndeclaredEventError(UsageError):
+    """A handler published an event that it does not declare."""
+
+    def __init__(self, handler: str, event: str, declared: Sequence[str]) -> None:
+        self.handler, self.event, self.declared = handler, event, tuple(declared)
+        allowed = ", ".join(declared) or "nothing"
+        super().__init__(
+            f"{handler} published {event!r} but declares {allowed}: "
+            "add it to the handler's return annotation or to publishes="
+        )
+
+
+class UnsupportedCapabilityError(UsageError):
+    """The broker or store cannot do what was asked, and it cannot be emulated."""
+
+    def __init__(self, subject: str, capability: str, reason: str) -> None:
+        self.subject, self.capability, self.reason = subject, capability, reason
+        super().__init__(f"{subject} has no {capability}: {reason}")
+
+
+class GuaranteeError(UsageError):
+    """What broker, store and handler give together is weaker than what the handler demands."""
+
+    def __init__(self, handler: str, demanded: str, derived: str, reason: str) -> None:
+        self.handler, self.demanded, self.derived, self.reason = handler, demanded, derived, reason
+        super().__init__(f"{handler} demands {demanded} but would get {derived}: {reason}")
+
+
+class SettingsError(UsageError):
+    """A setting is unknown or its value cannot be used."""
+
+
+class ClosedError(UsageError):
+    """Something was used before it was opened or after it was closed."""
+
+    def __init__(self, subject: str, tried: str) -> None:
+        self.subject, self.tried = subject, tried
+        super().__init__(f"cannot {tried}: {subject} is not open")
+
+
+class BrokerError(AntiphonError):
+    """The broker failed or refused."""
+
+
+class ConnectionLostError(BrokerError):
+    """The broker cannot be reached; reconnecting goes on by itself."""
+
+    retryable = True
+
+
+class Refusal:
+    """One refused message of a publish: which, to where, why, and whether trying again can help."""
+
+    __slots__ = ("message_id", "reason", "retryable", "topic")
+
+    def __init__(self, topic: str, message_id: str, reason: str, *, retryable: bool = False) -> None:
+        self.topic, self.message_id, self.reason, self.retryable = topic, message_id, reason, retryable
+
+    def __repr__(self) -> str:
+        return f"Refusal({self.topic}, {self.message_id}: {self.reason})"
+
+
+class PublishError(BrokerError):
+    """Some messages of a publish were refused. `refusals` names every one; the others are held."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        self.refusals = tuple(refusals)
+        first = self.refusals[0]
+        more = f" (and {len(self.refusals) - 1} more)" if len(self.refusals) > 1 else ""
+        super().__init__(f"publish of {first.message_id} to {first.topic!r} was refused: {first.reason}{more}")
+
+
+class UnknownTopicError(BrokerError):
+    """No such topic on this broker."""
+
+    def __init__(self, topic: str, known: Sequence[str] = ()) -> None:
+        self.topic = topic
+        hint = f"; it has {', '.join(sorted(known)[:8])}" if known else ""
+        super().__init__(f"topic {topic!r} does not exist on this broker{hint}")
+
+
+class PositionLostError(BrokerError):
+    """Retention deleted messages that the group had not read. Seek the group, or declare where it starts again."""
+
+    def __init__(self, group: str, topic: str, partition: int, position: str, first: str) -> None:
+        self.group, self.topic, self.partition = group, topic, partition
+        self.position, self.first = position, first
+        super().__init__(
+            f"group {group!r} stood at {position} of {topic}/{partition}, but retention deleted everything "
+            f"before {first}: seek the group (antiphon groups seek {group}), or subscribe with a declared "
+            "start for lost positions"
+        )
+
+
+class StoreError(AntiphonError):
+    """The database failed or refused."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database is locked, unreachable or busy for too long."""
+
+    retryable = True
+
+
+class StoreFullError(StoreError):
+    """There is no room on the disk or in the file. Nothing was written; it goes on once there is room."""
+
+    retryable = True
+
+
+class StoreReadOnlyError(StoreError):
+    """The file or its folder cannot be written."""
+
+
+class StoreCorruptError(StoreError):
+    """The file is not a database, is truncated, or is damaged."""
+
+
+class StoreVersionError(StoreError):
+    """The file was written by a newer version of the software."""
+
+    def __init__(self, path: str, component: str, found: int, known: int) -> None:
+        self.path, self.component, self.found, self.known = path, component, found, known
+        super().__init__(
+            f"{path}: the tables of {component!r} are at version {found}, this software knows {known}: "
+            "it was written by a newer version; upgrade this process, or use another file"
+        )
+
+
+class MigrationError(StoreError):
+    """A migration failed, or differs from the one that was applied under its number."""
+
+
+class LeaseLostError(StoreError):
+    """Another process holds the lease now. The transaction was rolled back; the new owner repeats the work."""
+
+    retryable = True
+
+
+class SchemaError(AntiphonError):
+    """The meaning of a message is missing or wrong."""
+
+
+class UnrecognizedMessageError(SchemaError):
+    """The bytes are none of the wire forms: CloudEvents binary, CloudEvents structured, plain envelope."""
+
+
+class EncodeError(SchemaError):
+    """An event cannot be written as its declared content type."""
+
+
+class DecodeError(SchemaError):
+    """A message's data does not fit the event that the code declares."""
+
+    def __init__(self, message_id: str, event: str, found: int, declared: int, reason: str) -> None:
+        self.message_id, self.event, self.found, self.declared = message_id, event, found, declared
+        self.reason = reason
+        super().__init__(
+            f"message {message_id}: {event!r} version {found} cannot be read as the declared version {declared}: {reason}"
+        )
+
+
+class NewerVersionError(SchemaError):
+    """The event is newer than the code; a rolling deploy mends it, so its partition waits by default."""
+
+    retryable = True
+
+    def __init__(self, message_id: str, event: str, found: int, declared: int) -> None:
+        self.message_id, self.event, self.found, self.declared = message_id, event, found, declared
+        super().__init__(
+            f"message {message_id}: {event!r} version {found} is newer than version {declared}, which this code "
+            "declares: deploy code that knows it, or declare newer='park' or newer='accept' on the handler"
+        )
+
+
+class HandlingError(AntiphonError):
+    """A handler failed."""
+
+
+class RejectError(HandlingError):
+    """Raise it in a handler to park the message at once: trying again cannot help."""
+
+
+class RetriesExhaustedError(HandlingError):
+    """Every attempt failed; the last failure is the cause."""
+
+    def __init__(self, handler: str, message_id: str, attempts: int) -> None:
+        self.handler, self.message_id, self.attempts = handler, message_id, attempts
+        super().__init__(f"{handler} failed {attempts} times on message {message_id}")

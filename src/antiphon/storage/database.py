@@ -1,0 +1,134 @@
+"""What the rest asks of a database: one transaction in which everything commits together.
+
+`execute` sends a statement on and returns nothing; `fetch` waits for rows. On SQLite both run inline on the
+event loop's thread; elsewhere `execute` is pipelined. That is why `execute` has no result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, TypeVar, overload
+
+from msgspec import Struct
+
+SqlValue = None | int | float | str | bytes
+Row = tuple[SqlValue, ...]
+T = TypeVar("T")
+
+
+class Migration(Struct, frozen=True):
+    """One step forward of a component's tables. Applied once, in order of `version`, never changed afterwards."""
+
+    version: int
+    name: str
+    sql: str
+
+
+class Transaction(Protocol):
+    """Writes that commit together or not at all. Used by one task at a time."""
+
+    async def execute(self, sql: str, *args: SqlValue) -> None:
+        """Send one statement; its failure may be raised here or at the next `fetch` or at the commit."""
+        ...
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[SqlValue]]) -> None:
+        """Send one statement for each row."""
+        ...
+
+    @overload
+    async def fetch(self, sql: str, *args: SqlValue) -> list[Row]: ...
+    @overload
+    async def fetch(self, sql: str, *args: SqlValue, row: type[T]) -> list[T]: ...
+    async def fetch(self, sql: str, *args: SqlValue, row: type[T] | None = None) -> list[T] | list[Row]:
+        """All rows of one statement, as tuples; with `row` each is converted (a struct by column names, a
+
+        typed tuple by place, anything else from the only column). Raises StoreError, or SchemaError where a
+        row does not fit.
+        """
+        ...
+
+    @overload
+    async def fetch_one(self, sql: str, *args: SqlValue) -> Row | None: ...
+    @overload
+    async def fetch_one(self, sql: str, *args: SqlValue, row: type[T]) -> T | None: ...
+    async def fetch_one(self, sql: str, *args: SqlValue, row: type[T] | None = None) -> T | Row | None:
+        """As `fetch`, the first row or None."""
+        ...
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once this has committed, in order of registration; never on rollback. It must not raise."""
+        ...
+
+
+class OpenTransaction(Transaction, Protocol):
+    """A transaction in the hands of who began it: the runtime's side, which also ends it and undoes parts."""
+
+    async def savepoint(self) -> None:
+        """Begin a part that can be undone alone. Parts do not nest."""
+        ...
+
+    async def release(self) -> None:
+        """Keep the part."""
+        ...
+
+    async def undo(self) -> None:
+        """Undo the part: its writes and its `after_commit` callbacks; the transaction goes on."""
+        ...
+
+    async def commit(self) -> None:
+        """Return when it is durable. Raises StoreError, and then nothing was written. Cancelling waits for the end."""
+        ...
+
+    async def rollback(self) -> None:
+        """Undo everything. Twice, or after a commit, is safe."""
+        ...
+
+
+class DatabaseCounters(Struct):
+    """What a database did since it was opened; benchmarks and tests read it."""
+
+    statements: int = 0
+    commits: int = 0
+
+
+class Database(Protocol):
+    """A place for tables. One value may be used by many tasks of one event loop at once."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def counters(self) -> DatabaseCounters: ...
+
+    async def open(self) -> None:
+        """Open, and bring Antiphon's own tables up to date. Raises StoreError. Twice is safe."""
+        ...
+
+    async def close(self) -> None:
+        """Close; a running transaction is rolled back. Twice is safe."""
+        ...
+
+    async def migrate(self, component: str, migrations: Sequence[Migration]) -> None:
+        """Apply what is missing, each once, under a lock; many processes may call it at once.
+
+        Raises StoreVersionError when the tables are newer than `migrations`, MigrationError when one fails
+        (everything of it is undone) or differs from what was applied under its number.
+        """
+        ...
+
+    async def begin(self) -> OpenTransaction:
+        """Begin a writing transaction; waits for its turn. The caller commits or rolls back."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """`async with`: commits at the end, rolls back on an exception."""
+        ...
+
+    @overload
+    async def fetch(self, sql: str, *args: SqlValue) -> list[Row]: ...
+    @overload
+    async def fetch(self, sql: str, *args: SqlValue, row: type[T]) -> list[T]: ...
+    async def fetch(self, sql: str, *args: SqlValue, row: type[T] | None = None) -> list[T] | list[Row]:
+        """Read what is committed, beside any writer."""
+        ...
