@@ -225,7 +225,8 @@ class DecodeError(SchemaError):
         self.message_id, self.event, self.found, self.declared = message_id, event, found, declared
         self.reason = reason
         super().__init__(
-            f"message {message_id}: {event!r} version {found} cannot be read as the declared version {declared}: {reason}"
+            f"message {message_id}: {event!r} version {found} cannot be read as the declared version {declared}: "
+            f"{reason}"
         )
 
 

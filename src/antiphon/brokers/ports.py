@@ -169,7 +169,7 @@ class LogSubscription(Protocol):
         ...
 
     async def close(self) -> None:
-        """Leave the group, giving up its partitions at once. What was not committed is delivered again. Twice is safe."""
+        """Leave the group and give up its partitions. What was not committed is delivered again. Twice is safe."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""Programs that show what Antiphon does; each runs from this folder's parent with `python -m`."""
