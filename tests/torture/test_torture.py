@@ -1,0 +1,18 @@
+"""The kill scenarios, 20 rounds each; `make torture` takes more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture import run, scenarios
+
+ROUNDS = 20
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("name", scenarios())
+def test_killed_processes_lose_nothing_and_do_nothing_twice(name: str, tmp_path: Path) -> None:
+    tally = run(scenarios()[name], ROUNDS, tmp_path)
+    assert (tally.lost, tally.double) == (0, 0)
