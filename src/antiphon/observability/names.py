@@ -1,0 +1,123 @@
+"""What is measured, under which name: one table for the runtime, the exposition, the dashboards and the docs.
+
+Names and labels that begin with `messaging.` are OpenTelemetry's messaging conventions (they are still in
+development there and have moved before, which is why they live in one place); the others are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from msgspec import Struct
+
+LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "service": "service.name",
+        "system": "messaging.system",
+        "topic": "messaging.destination.name",
+        "partition": "messaging.destination.partition.id",
+        "group": "messaging.consumer.group.name",
+        "operation": "messaging.operation.name",
+        "error": "error.type",
+        "handler": "antiphon.handler",
+        "event": "antiphon.event",
+        "reason": "antiphon.reason",
+        "hook": "antiphon.hook",
+    }
+)
+"""Our short word for each label, and its name outside."""
+
+SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""OpenTelemetry's bounds for durations, and three finer ones: a handler without I/O takes microseconds."""
+
+SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
+"""Bounds for how many messages a batch holds."""
+
+
+class Definition(Struct, frozen=True, kw_only=True):
+    """One thing that is measured: its name, the unit (as UCUM writes it), what it says, and its labels."""
+
+    name: str
+    unit: str
+    about: str
+    labels: tuple[str, ...] = ()
+
+
+class CounterDefinition(Definition, frozen=True, kw_only=True):
+    """It only grows."""
+
+
+class GaugeDefinition(Definition, frozen=True, kw_only=True):
+    """It goes up and down."""
+
+
+class HistogramDefinition(Definition, frozen=True, kw_only=True):
+    """It is spread over `bounds`, each the largest value of its bucket."""
+
+    bounds: tuple[float, ...] = SECONDS
+
+
+def _counter(name: str, about: str, *labels: str, unit: str = "{message}") -> CounterDefinition:
+    return CounterDefinition(name=name, unit=unit, about=about, labels=labels)
+
+
+def _gauge(name: str, about: str, *labels: str, unit: str = "{message}") -> GaugeDefinition:
+    return GaugeDefinition(name=name, unit=unit, about=about, labels=labels)
+
+
+def _seconds(name: str, about: str, *labels: str) -> HistogramDefinition:
+    return HistogramDefinition(name=name, unit="s", about=about, labels=labels)
+
+
+SENT = _counter("messaging.client.sent.messages", "Messages that the broker confirmed.", "system", "topic")
+CONSUMED = _counter(
+    "messaging.client.consumed.messages", "Deliveries fetched, each attempt once.", "system", "topic", "group"
+)
+OPERATION_DURATION = _seconds(
+    "messaging.client.operation.duration", "How long the broker took to send, receive or settle.", "system", "operation"
+)
+PROCESS_DURATION = _seconds("messaging.process.duration", "How long one run of a handler took.", "topic", "handler")
+
+FAILURES = _counter("antiphon.handler.failures", "Runs of a handler that failed.", "handler", "error")
+RETRIES = _counter("antiphon.retries", "Attempts after the first.", "handler")
+PARKED = _counter("antiphon.parked", "Messages parked as dead letters.", "handler", "reason")
+DUPLICATES = _counter("antiphon.duplicates", "Messages that were handled before and not handled again.", "handler")
+SKIPPED = _counter("antiphon.skipped", "Messages of types that no handler asked for.", "topic")
+RELEASED = _counter("antiphon.released", "Deliveries given back unhandled by a drain.", "topic")
+FETCHED_BYTES = _counter("antiphon.fetched.bytes", "Bytes of data fetched.", "topic", unit="By")
+SETTLE_FAILURES = _counter(
+    "antiphon.settle.failures", "Settlements that the broker or store refused.", "error", unit="{settlement}"
+)
+FETCH_FAILURES = _counter("antiphon.fetch.failures", "Fetches that failed.", "error", unit="{fetch}")
+FETCH_STALLS = _counter(
+    "antiphon.fetch.stalls", "Times that fetching waited for room in memory.", "reason", unit="{stall}"
+)
+PAUSES = _counter("antiphon.partition.pauses", "Times that a partition was paused.", "topic", "reason", unit="{pause}")
+REBALANCES = _counter("antiphon.rebalances", "Changes of who owns which partitions.", "reason", unit="{change}")
+HOOK_FAILURES = _counter("antiphon.hook.failures", "Exceptions raised by hooks.", "hook", unit="{exception}")
+COMMITS = _counter("antiphon.transaction.commits", "Transactions that committed.", unit="{transaction}")
+ROLLBACKS = _counter("antiphon.transaction.rollbacks", "Transactions rolled back.", "reason", unit="{transaction}")
+
+INFLIGHT = _gauge("antiphon.inflight", "Deliveries fetched and not yet settled.")
+INFLIGHT_BYTES = _gauge("antiphon.inflight.bytes", "Bytes of data fetched and not yet settled.", unit="By")
+PARTITIONS = _gauge("antiphon.partitions", "Partitions that this process owns.", "topic", unit="{partition}")
+PAUSED_PARTITIONS = _gauge("antiphon.partitions.paused", "Partitions paused now.", "topic", unit="{partition}")
+LAG = _gauge("antiphon.lag", "Messages between the group and the end of the topic.", "topic", "partition")
+LAG_SECONDS = _gauge("antiphon.lag.age", "Age of the oldest unread message.", "topic", "partition", unit="s")
+DEAD_LETTERS = _gauge("antiphon.dead_letters", "Dead letters held.")
+
+EDGE_DURATION = _seconds("antiphon.edge.duration", "From the time of a message until it was handled.", "topic")
+TRANSACTION_WAIT = _seconds("antiphon.transaction.wait", "How long a batch waited for its turn to write.")
+TRANSACTION_DURATION = _seconds("antiphon.transaction.duration", "From the beginning of a transaction to its end.")
+BATCH_SIZE = HistogramDefinition(
+    name="antiphon.batch.messages",
+    unit="{message}",
+    about="Deliveries in one fetched batch.",
+    bounds=SIZES,
+)
+
+DEFINITIONS: tuple[Definition, ...] = tuple(
+    found for found in list(globals().values()) if isinstance(found, Definition)
+)
+"""All of them, in the order above."""
