@@ -1,0 +1,147 @@
+"""How the pages' snippets are found and run: python in order in one namespace, commands with their printed output.
+
+A python block whose first line names a file (`# payments.py`) is written to it; any other is run. In a `console` block
+a line after `$ ` is a command and what follows is its output, in which `...` stands for anything; a command that ends in
+`&` runs until the page ends, and `# exit 2` after a command is the code it must end with. `make` and `git` commands are
+about the repository itself: for `make` it is checked that the target exists, `git` is left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple, Self
+
+ROOT = Path(__file__).parent.parent.parent
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_FILE_NAME = re.compile(r"# ([\w./-]+\.\w+)\b")
+_PATIENCE = 120
+
+
+class Snippet(NamedTuple):
+    """One fenced block: its language, its text, and the line it begins on."""
+
+    language: str
+    text: str
+    line: int
+
+
+class SnippetError(AssertionError):
+    """A snippet does not do what its page says."""
+
+
+def snippets(text: str) -> Iterator[Snippet]:
+    """Every fenced block of a page or docstring."""
+    for found in _FENCE.finditer(text):
+        yield Snippet(found[2], textwrap.dedent(found[3]), text.count("\n", 0, found.start()) + 2)
+
+
+def docstrings(path: Path) -> Iterator[str]:
+    """Every docstring of a file."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+class Page:
+    """One page being run in a folder of its own; leave the `with` to stop what it started."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.namespace: dict[str, object] = {"__name__": "__main__"}
+        self.started: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Self:
+        self._before = (Path.cwd(), list(sys.path), set(sys.modules))
+        os.chdir(self.folder)
+        sys.path.insert(0, str(self.folder))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.started:
+            process.terminate()
+            process.communicate(timeout=_PATIENCE)
+        where, sys.path[:], modules = self._before
+        os.chdir(where)
+        for name in set(sys.modules) - modules:
+            if _lies_in(sys.modules[name], self.folder):
+                del sys.modules[name]
+
+    def run(self, text: str) -> int:
+        """Run every snippet of `text`; returns how many there were."""
+        count = 0
+        for snippet in snippets(text):
+            if runner := {"python": self._python, "console": self._console, "sh": self._shell}.get(snippet.language):
+                runner(snippet)
+                count += 1
+        return count
+
+    def _python(self, snippet: Snippet) -> None:
+        if named := _FILE_NAME.match(snippet.text):
+            path = self.folder / named[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(snippet.text, "utf-8")
+            return
+        source = "\n" * (snippet.line - 1) + snippet.text
+        code = compile(source, self.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(eval(code, self.namespace))
+        else:
+            exec(code, self.namespace)
+
+    def _shell(self, snippet: Snippet) -> None:
+        for command in filter(None, snippet.text.splitlines()):
+            self._command(command, [], snippet.line)
+
+    def _console(self, snippet: Snippet) -> None:
+        for part in re.split(r"^\$ ", snippet.text, flags=re.MULTILINE)[1:]:
+            command, *expected = part.splitlines()
+            self._command(command, expected, snippet.line)
+
+    def _command(self, command: str, expected: list[str], line: int) -> None:
+        if command.startswith("git "):
+            return
+        if command.startswith("make "):
+            subprocess.run(["make", "-n", "-C", str(ROOT), command.split()[1]], check=True, capture_output=True)
+            return
+        command, _, code = command.partition("# exit ")
+        if command.rstrip().endswith("&"):
+            self.started.append(self._start("exec " + command.rstrip().removesuffix("&")))
+            return
+        process = self._start(command)
+        output, _ = process.communicate(timeout=_PATIENCE)
+        if process.returncode != int(code or 0):
+            raise SnippetError(f"{self.name}:{line}: `{command}` ended with {process.returncode}:\n{output}")
+        if not looks_like(output, expected):
+            raise SnippetError(f"{self.name}:{line}: `{command}` printed:\n{output}\nbut the page says:\n{expected}")
+
+    def _start(self, command: str) -> subprocess.Popen[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, shell=True, text=True, stdout=pipe, stderr=subprocess.STDOUT, env=environment)
+
+
+def _lies_in(module: ModuleType, folder: Path) -> bool:
+    places = [module.__file__ or "", *getattr(module, "__path__", ())] if hasattr(module, "__file__") else []
+    return any(place.startswith(str(folder)) for place in places)
+
+
+def looks_like(output: str, expected: list[str]) -> bool:
+    """Whether the expected lines appear in `output` in this order; spaces do not count, `...` is anything."""
+    pattern = r"[\s\S]*?".join(_loosely(line) for line in expected if line.strip())
+    return re.search(pattern, output) is not None
+
+
+def _loosely(line: str) -> str:
+    parts = (r"\s+".join(map(re.escape, part.split())) for part in line.split("..."))
+    return r".*?".join(parts) if "..." in line else r"\s+".join(map(re.escape, line.split()))
