@@ -31,6 +31,6 @@ def hash_of_key(key: str) -> int:
     return murmur2(key.encode("utf-8", "surrogatepass")) & _POSITIVE
 
 
-def partition_of_key(key: str, partitions: int) -> int:
+def place(key: str, partitions: int) -> int:
     """The number of the partition, below `partitions`, that keeps the order of `key`."""
     return hash_of_key(key) % partitions

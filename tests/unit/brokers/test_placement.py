@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.brokers.placement import hash_of_key, murmur2, partition_of_key
+from antiphon.brokers.placement import hash_of_key, murmur2, place
 
 KAFKA_VECTORS = {
     "21": -973932308,
@@ -30,19 +30,19 @@ def test_the_sign_bit_is_cleared_as_kafkas_to_positive_does(key: str, signed: in
 
 def test_the_empty_key_has_a_place() -> None:
     assert murmur2(b"") == 275646681
-    assert partition_of_key("", 8) == 275646681 % 8
+    assert place("", 8) == 275646681 % 8
 
 
 @given(st.text(), st.integers(min_value=1, max_value=1000))
 def test_every_key_has_one_place_below_the_number_of_partitions(key: str, partitions: int) -> None:
-    place = partition_of_key(key, partitions)
-    assert 0 <= place < partitions
-    assert partition_of_key(key, partitions) == place
+    number = place(key, partitions)
+    assert 0 <= number < partitions
+    assert place(key, partitions) == number
 
 
 def test_many_keys_spread_evenly() -> None:
     counts = [0] * 8
     for number in range(8000):
-        counts[partition_of_key(f"customer-{number}", 8)] += 1
+        counts[place(f"customer-{number}", 8)] += 1
     assert min(counts) > 900
     assert max(counts) < 1100
