@@ -1,0 +1,146 @@
+"""How a declared event becomes bytes, and how bytes of whichever version become the event the code declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from antiphon.errors import DeclarationError, DecodeError, EncodeError, NewerVersionError
+from antiphon.events.declare import Declaration, declaration_of
+from antiphon.events.fields import Form, form_of
+from antiphon.events.message import Message
+from antiphon.events.notation import is_json
+from antiphon.schemas.json_schema import JsonSchema, annotated, struct_schema
+
+T = TypeVar("T")
+
+CONTENT_TYPE = "application/json"
+
+
+class Serializer(NamedTuple, Generic[T]):
+    """The three things a library does for a class; they raise the library's own errors."""
+
+    encode: Callable[[T], bytes]
+    decode: Callable[[bytes], T]
+    schema: Callable[[], JsonSchema]
+
+
+class EventCodec(Generic[T]):
+    """Writes and reads one declared event.
+
+    `encode` and `decode` are the serializer's own callables, for the hot path: they raise its errors, and check
+    neither version nor content type. `read` and `write` check, and raise ours. Safe to share between threads.
+    """
+
+    __slots__ = ("_schema", "content_type", "declaration", "decode", "encode")
+
+    encode: Callable[[T], bytes]
+    decode: Callable[[bytes], T]
+
+    def __init__(self, declaration: Declaration, serializer: Serializer[T]) -> None:
+        self.declaration = declaration
+        self.content_type = CONTENT_TYPE
+        self.encode, self.decode, self._schema = serializer
+
+    def write(self, event: T) -> bytes:
+        """The event as bytes. Raises EncodeError when a field holds what its type does not allow to be written."""
+        try:
+            return self.encode(event)
+        except (TypeError, ValueError, OverflowError, RecursionError, AttributeError) as error:
+            raise EncodeError(f"{self.declaration.name!r} cannot be written as {self.content_type}: {error}") from error
+
+    def read(self, message: Message, *, accept_newer: bool = False) -> T:
+        """The event in `message`; fields that the code does not know are ignored.
+
+        Raises NewerVersionError when the message is newer than the declaration (unless `accept_newer`), and
+        DecodeError, naming both versions, when it is of another type, has no data, or does not fit.
+        """
+        self._check(message, accept_newer=accept_newer)
+        if message.data is None:
+            raise self.explain(message, "it has no data (a tombstone: the entity of its key is gone)")
+        try:
+            return self.decode(message.data)
+        except Exception as error:  # noqa: BLE001  # a class's own checks may raise anything
+            raise self.explain(message, error) from error
+
+    def explain(self, message: Message, error: Exception | str) -> DecodeError:
+        """What `decode` raised, or a reason, as an error that names the message and both versions."""
+        declared = self.declaration
+        reason = error if isinstance(error, str) else _in_words(error)
+        return DecodeError(message.id, declared.name, message.schema_version, declared.version, reason)
+
+    def json_schema(self) -> JsonSchema:
+        """The JSON Schema (draft 2020-12) of the event's data, with the declaration in `x-` keywords."""
+        return annotated(self._schema(), self.declaration)
+
+    def _check(self, message: Message, *, accept_newer: bool) -> None:
+        declared = self.declaration
+        if message.type != declared.name:
+            raise self.explain(message, f"its type is {message.type!r}")
+        if message.schema_version > declared.version and not accept_newer:
+            raise NewerVersionError(message.id, declared.name, message.schema_version, declared.version)
+        if message.content_type is not None and not is_json(message.content_type):
+            raise self.explain(message, f"its content type is {message.content_type!r}, expected {self.content_type}")
+
+    def __repr__(self) -> str:
+        return f"EventCodec({self.declaration.name!r}, version {self.declaration.version})"
+
+
+def codec_for(cls: type[T]) -> EventCodec[T]:
+    """The codec of a declared event. Raises DeclarationError when it is not declared or its types cannot be resolved.
+
+    It compiles the class, so make it once and keep it.
+    """
+    declaration = declaration_of(cls)
+    codec = EventCodec(declaration, _serializer(cls, declaration))
+    _check_examples(codec)
+    return codec
+
+
+def _serializer(cls: type[T], declaration: Declaration) -> Serializer[T]:
+    if form_of(cls) is Form.PYDANTIC:
+        return _pydantic_serializer(cls, declaration)
+    try:
+        decoder = msgspec.json.Decoder(cls)
+    except NameError as error:
+        raise unresolved(cls, error) from error
+    return Serializer(msgspec.json.Encoder().encode, decoder.decode, lambda: struct_schema(cls))
+
+
+def _pydantic_serializer(cls: type[T], declaration: Declaration) -> Serializer[T]:
+    try:
+        from antiphon.schemas.pydantic import pydantic_serializer
+    except ImportError as error:
+        raise DeclarationError(
+            f"event {cls.__qualname__} in {cls.__module__}: it is a Pydantic model, and Pydantic 2 cannot be "
+            f"imported ({error}): pip install 'antiphon[pydantic]'"
+        ) from error
+    return Serializer(*pydantic_serializer(cls, declaration))
+
+
+def unresolved(cls: type[object], error: NameError) -> DeclarationError:
+    """What to raise when a field's type names something that does not exist, even now."""
+    return DeclarationError(
+        f"event {cls.__qualname__} in {cls.__module__}: a field's type cannot be resolved ({error}): define or import "
+        "the name at the top of that module, outside functions and outside `if TYPE_CHECKING`"
+    )
+
+
+def _check_examples(codec: EventCodec[T]) -> None:
+    for number, example in enumerate(codec.declaration.examples, start=1):
+        try:
+            codec.decode(msgspec.json.encode(example))
+        except Exception as error:
+            cls = codec.declaration.cls
+            raise DeclarationError(
+                f"event {cls.__qualname__} in {cls.__module__}: its example {number} does not fit its fields "
+                f"({_in_words(error)}): mend the example"
+            ) from error
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error) or type(error).__name__
