@@ -1,0 +1,153 @@
+"""A broker inside the process: a log or a queue, for tests and for programs that need no more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Literal
+
+from msgspec import structs
+
+from antiphon.brokers.capabilities import Capabilities
+from antiphon.brokers.memory.log import LOG_CAPABILITIES, LogForm
+from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
+from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.screening import Objection, screen
+from antiphon.errors import ClosedError, PublishError, Refusal, UnsupportedCapabilityError
+from antiphon.events.clock import Clock, SystemClock
+from antiphon.events.message import Outgoing
+from antiphon.storage.database import Database, Transaction
+from antiphon.storage.sqlite import SqliteDatabase
+
+_HOLD = timedelta(seconds=30)
+
+
+class MemoryBroker:
+    """Holds messages in this process, as a log or as a queue. They and its database last as long as this value.
+
+    `hold` is how long a queue's delivery stays with who fetched it, and how long a member of a log's group may
+    work on a partition that it was asked to give up. `max_message_bytes` and `refuse` (a reason, or None) make
+    publishing fail, `without` takes capabilities away by name: so a program can be tried against a weaker broker.
+    """
+
+    def __init__(
+        self,
+        model: Literal["log", "queue"] = "log",
+        *,
+        clock: Clock | None = None,
+        hold: timedelta = _HOLD,
+        max_message_bytes: int | None = None,
+        refuse: Objection | None = None,
+        without: Collection[str] = (),
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._model: Literal["log", "queue"] = model
+        self._form = LogForm(self._clock, hold)
+        self._capabilities = structs.replace(
+            LOG_CAPABILITIES, max_message_bytes=max_message_bytes, **dict.fromkeys(without, False)
+        )
+        self._refuse = refuse
+        self._is_open = False
+        self._subscriptions: list[MemoryLogSubscription] = []
+        self._database = SqliteDatabase(":memory:")
+
+    @property
+    def url(self) -> str:
+        return "memory:///" if self._model == "log" else "memory:///?model=queue"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    @property
+    def native(self) -> object:
+        return self._form
+
+    @property
+    def database(self) -> Database:
+        return self._database
+
+    async def open(self) -> None:
+        if not self._is_open:
+            await self._database.open()
+            self._is_open = True
+
+    async def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            for subscription in self._subscriptions:
+                await subscription.close()
+            self._subscriptions.clear()
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        self._require_open("publish")
+        accepted, refusals = self._screen(outgoing)
+        self._form.accept(accepted)
+        if refusals:
+            raise PublishError(refusals)
+
+    async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
+        self._require_open("publish")
+        self._require("store_transactions", "it was taken away")
+        accepted, refusals = self._screen(outgoing)
+        if refusals:
+            raise PublishError(refusals)
+        tx.after_commit(partial(self._form.accept, tuple(accepted)))
+
+    async def subscribe(
+        self, group: str, topics: Sequence[str], options: SubscribeOptions = SubscribeOptions()
+    ) -> MemoryLogSubscription:
+        self._require_open("subscribe")
+        if self._form.groups.keys() - {group}:
+            self._require("groups", f"group {next(iter(self._form.groups))!r} reads it already")
+        subscription = self._form.join(group, topics, options)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def ensure_topic(self, spec: TopicSpec) -> None:
+        self._require_open("ensure a topic")
+        self._form.shelf.ensure(spec)
+
+    async def topics(self) -> Sequence[TopicState]:
+        self._require_open("list topics")
+        return self._form.shelf.states()
+
+    async def groups(self) -> Sequence[str]:
+        self._require_open("list groups")
+        return list(self._form.groups)
+
+    async def lag(self, group: str) -> Sequence[Lag]:
+        self._require_open("measure lag")
+        return self._form.lag(group)
+
+    async def seek(self, group: str, topic: str, to: Seek) -> None:
+        self._require_open("seek")
+        self._require("replay", f"group {group!r} cannot be moved")
+        if isinstance(to, datetime):
+            self._require("seek_time", f"group {group!r} cannot be moved to a moment")
+        self._form.seek(group, topic, to)
+
+    async def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> Sequence[Delivery]:
+        self._require_open("browse")
+        self._require("replay", f"topic {topic!r} cannot be read without a group")
+        return self._form.browse(topic, after, limit)
+
+    def _require_open(self, tried: str) -> None:
+        if not self._is_open:
+            raise ClosedError(f"broker {self.url}", tried)
+
+    def _require(self, capability: str, reason: str) -> None:
+        if not getattr(self._capabilities, capability):
+            raise UnsupportedCapabilityError(f"broker {self.url}", capability, reason)
+
+    def _screen(self, outgoing: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], Sequence[Refusal]]:
+        if self._refuse is None and self._capabilities.max_message_bytes is None:
+            return outgoing, ()
+        return screen(outgoing, self._objection)
+
+    def _objection(self, outgoing: Outgoing) -> str | None:
+        limit, data = self._capabilities.max_message_bytes, outgoing.message.data
+        if limit is not None and data is not None and len(data) > limit:
+            return f"its data has {len(data)} bytes, the limit is {limit}"
+        return None if self._refuse is None else self._refuse(outgoing)
