@@ -20,6 +20,8 @@ AntiphonError
 │  ├─ StoreFullError*          no room on the disk or in the file
 │  ├─ StoreReadOnlyError       the file or its folder cannot be written
 │  ├─ StoreCorruptError        not a database, or a damaged one
+│  ├─ StatementError           a statement the database refused
+│  │  └─ ConstraintError       a row that breaks a rule of its table (unique, not null, check, foreign key)
 │  ├─ StoreVersionError        written by a newer version of the software
 │  ├─ MigrationError           a migration failed or was changed after it ran
 │  └─ LeaseLostError*          another process took over; the transaction was rolled back
@@ -183,6 +185,14 @@ class StoreReadOnlyError(StoreError):
 
 class StoreCorruptError(StoreError):
     """The file is not a database, is truncated, or is damaged."""
+
+
+class StatementError(StoreError):
+    """The database refused a statement: its text or its arguments are wrong. The transaction goes on without it."""
+
+
+class ConstraintError(StatementError):
+    """A row breaks a rule of its table. The statement was undone; catch it, and the transaction goes on."""
 
 
 class StoreVersionError(StoreError):

@@ -1,0 +1,1 @@
+"""Where things rest: databases and transactions, migrations, and the tables that every store of ours has."""

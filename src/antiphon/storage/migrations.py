@@ -1,0 +1,143 @@
+"""How do tables come to be, and how do they change, on files that several versions and processes share?"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Protocol
+
+from antiphon.errors import DeclarationError, MigrationError, StatementError, StoreVersionError
+from antiphon.storage.database import Migration, OpenTransaction, Row, SqlValue
+from antiphon.storage.queries import load_queries
+
+_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+
+
+class ScriptTransaction(OpenTransaction, Protocol):
+    """A transaction that can run a migration's text, which holds several statements."""
+
+    async def run_script(self, sql: str) -> None:
+        """Run each statement of `sql` in turn."""
+        ...
+
+
+class MigratableDatabase(Protocol):
+    """What applying migrations asks of a database."""
+
+    @property
+    def path(self) -> str: ...
+
+    async def begin(self) -> ScriptTransaction: ...
+
+    async def fetch(self, sql: str, *args: SqlValue) -> list[Row]: ...
+
+
+async def apply_migrations(database: MigratableDatabase, component: str, migrations: Sequence[Migration]) -> None:
+    """As `Database.migrate`: each missing migration in a transaction of its own, in order of version."""
+    _require_order(component, [migration.version for migration in migrations])
+    queries = load_queries("antiphon.storage", "sql/migrations.sql")
+    if not await database.fetch(queries["has_table"]):
+        await _make_table(database, queries["make_table"])
+    applied = _checked(await database.fetch(queries["applied"], component), database.path, component, migrations)
+    for migration in migrations[applied:]:
+        await _apply(database, component, migration, migrations)
+
+
+@cache
+def own_migrations() -> Sequence[Migration]:
+    """Those of the tables that every store of ours has."""
+    return load_migrations(files("antiphon.storage").joinpath("sql").joinpath("migrations"))
+
+
+def load_migrations(folder: Path | Traversable) -> Sequence[Migration]:
+    """The migrations in the files `0001_name.sql`, `0002_name.sql`, ... of `folder`; other kinds of file are ignored.
+
+    Raises DeclarationError for a missing folder, a gap, a number given twice, a bad name or an empty file.
+    """
+    if not folder.is_dir():
+        raise DeclarationError(f"{folder}: there is no such folder of migrations")
+    found = [_load(file) for file in folder.iterdir() if file.name.endswith(".sql")]
+    found.sort(key=lambda migration: (migration.version, migration.name))
+    _require_order(str(folder), [migration.version for migration in found])
+    return tuple(found)
+
+
+def checksum(migration: Migration) -> str:
+    """What tells whether a migration was changed after it was applied; line endings do not matter."""
+    text = "\n".join(migration.sql.split("\r\n")).strip()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _load(file: Traversable) -> Migration:
+    match = _FILE_NAME.fullmatch(file.name)
+    if match is None:
+        raise DeclarationError(f"{file}: a migration's file is named like 0001_make_ledger.sql: rename it")
+    sql = file.read_text("utf-8")
+    if not sql.strip():
+        raise DeclarationError(f"{file}: the migration is empty")
+    return Migration(int(match[1]), match[2], sql)
+
+
+def _require_order(source: str, versions: Sequence[int]) -> None:
+    for expected, version in enumerate(versions, start=1):
+        if version < expected:
+            raise DeclarationError(f"{source}: two migrations have number {version}: give one the next free number")
+        if version > expected:
+            raise DeclarationError(f"{source}: migration {expected} is missing before {version}: they count from 1")
+
+
+async def _make_table(database: MigratableDatabase, make_table: str) -> None:
+    tx = await database.begin()
+    try:
+        await tx.execute(make_table)
+        await tx.commit()
+    finally:
+        await tx.rollback()
+
+
+async def _apply(
+    database: MigratableDatabase, component: str, migration: Migration, migrations: Sequence[Migration]
+) -> None:
+    queries = load_queries("antiphon.storage", "sql/migrations.sql")
+    tx = await database.begin()
+    try:
+        # Another process may have been first; only under the lock is the answer final.
+        rows = await tx.fetch(queries["applied"], component)
+        if _checked(rows, database.path, component, migrations) >= migration.version:
+            return
+        await tx.run_script(migration.sql)
+        await tx.execute(
+            queries["record"],
+            component,
+            migration.version,
+            migration.name,
+            checksum(migration),
+            datetime.now(UTC).isoformat(),
+        )
+        await tx.commit()
+    except StatementError as error:
+        raise MigrationError(
+            f"{database.path}: migration {migration.version} ({migration.name}) of {component!r} failed and was "
+            f"undone: {error}"
+        ) from error
+    finally:
+        await tx.rollback()
+
+
+def _checked(rows: Sequence[Row], path: str, component: str, migrations: Sequence[Migration]) -> int:
+    """How many are applied, once it is certain that they are the first of `migrations`, unchanged."""
+    if len(rows) > len(migrations):
+        raise StoreVersionError(path, component, len(rows), len(migrations))
+    for (version, _, found), migration in zip(rows, migrations, strict=False):
+        if version != migration.version or found != checksum(migration):
+            raise MigrationError(
+                f"{path}: migration {migration.version} ({migration.name}) of {component!r} was changed "
+                "after it was applied: restore its text, and put the change into a new migration"
+            )
+    return len(rows)

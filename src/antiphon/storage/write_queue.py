@@ -1,0 +1,122 @@
+"""Whose turn is it to write, among the tasks of this process and among processes?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from antiphon.errors import StoreUnavailableError
+from antiphon.storage.file_lock import FileLock
+
+
+class WriteQueue:
+    """One writer at a time: tasks in order of arrival, then processes at the file lock.
+
+    It owns the one thread that may wait for a disk or for another process, so that the event loop never does.
+    """
+
+    def __init__(self, path: str, lock: FileLock | None, patience: timedelta) -> None:
+        self._path, self._lock, self._patience = path, lock, patience
+        self._turn = asyncio.Lock()
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._work: asyncio.Future[None] | None = None
+        self._wanted = False
+
+    def open(self) -> None:
+        """Start the thread. Raises OSError when the lock files cannot be made."""
+        if self._lock is not None:
+            self._lock.open()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="antiphon-store")
+
+    def close(self) -> None:
+        """Stop; call it holding the turn. Twice is safe."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=self._waiting is None)
+            self._thread = None
+        if self._lock is not None:
+            self._lock.close()
+
+    async def enter(self) -> None:
+        """Return when it is our turn. Raises StoreUnavailableError when another process keeps it for too long.
+
+        Cancelling is safe: the turn is not taken, or given back.
+        """
+        await self._turn.acquire()
+        try:
+            await self._enter_file()
+        except BaseException:
+            self._turn.release()
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in, here and elsewhere."""
+        self.leave_file()
+        self._turn.release()
+
+    def leave_file(self) -> None:
+        """Let other processes in; the turn in this process is kept until `leave`. Any thread may call it."""
+        if self._lock is not None:
+            self._lock.release()
+
+    async def run(self, work: Callable[[], None]) -> None:
+        """Do `work` in the thread. Cancelling waits for its end first, so its outcome is always known."""
+        future = self._work = self._submit(work)
+        interrupted: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait({future})
+            except asyncio.CancelledError as error:
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted from future.exception()
+        future.result()
+
+    async def idle(self) -> None:
+        """Return when the thread's work is done, however that ended. Cancelling is safe."""
+        if self._work is not None and not self._work.done():
+            await asyncio.wait({self._work})
+
+    async def _enter_file(self) -> None:
+        if self._lock is None:
+            return
+        if self._waiting is None:
+            if self._lock.try_acquire():
+                return
+            self._waiting = self._submit(self._lock.acquire)
+            self._waiting.add_done_callback(self._give_back_unwanted)
+        await self._wait_for_file(self._waiting)
+
+    async def _wait_for_file(self, waiting: asyncio.Future[None]) -> None:
+        self._wanted = True
+        try:
+            await asyncio.wait({waiting}, timeout=self._patience.total_seconds())
+        except asyncio.CancelledError:
+            self._abandon(waiting)
+            raise
+        if not waiting.done():
+            self._abandon(waiting)
+            raise StoreUnavailableError(
+                f"{self._path}: another process has been writing for more than {self._patience}: "
+                "look for one that is stopped, or that waits inside a transaction"
+            )
+        self._waiting = None
+        waiting.result()
+
+    def _abandon(self, waiting: asyncio.Future[None]) -> None:
+        # The thread cannot be called back from its wait. The next writer takes over the wait; when there is
+        # none, the lock is given back as soon as it arrives.
+        self._wanted = False
+        if waiting.done():
+            self._give_back_unwanted(waiting)
+
+    def _give_back_unwanted(self, waiting: asyncio.Future[None]) -> None:
+        if self._waiting is waiting and not self._wanted:
+            self._waiting = None
+            self.leave_file()
+
+    def _submit(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        assert self._thread is not None  # the database opens and closes it
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
