@@ -12,7 +12,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from antiphon.errors import DeclarationError, EncodeError
-from antiphon.events.fields import FieldProblem, Form, Key, check_serializable, field_names, form_of, key_field
+from antiphon.events.fields import FieldError, Form, Key, check_serializable, field_names, form_of, key_field
 
 __all__ = ["Declaration", "EventKind", "Key", "declaration_of", "event"]
 
@@ -86,8 +86,9 @@ def event(
     fields, `description` is its meaning (the docstring unless given), `personal` names the fields that hold
     personal data, `examples` are events as they look in JSON. Raises DeclarationError, saying how to mend it.
     """
-    if isinstance(topic, type):
-        raise _refused(topic, "@event stands there without a topic", f'write @event(topic="{_guess(topic)}")')
+    bare = _class_or_none(topic)
+    if bare is not None:
+        raise _refused(bare, "@event stands there without a topic", f'write @event(topic="{_guess(bare)}")')
 
     def declare(cls: type[T]) -> type[T]:
         form = _form(cls)
@@ -113,11 +114,11 @@ def event(
 
 def declaration_of(cls: type[object]) -> Declaration:
     """What `@event` said of this very class; a subclass inherits nothing. Raises DeclarationError without one."""
-    declaration = cls.__dict__.get(_ATTRIBUTE) if isinstance(cls, type) else None
+    if _class_or_none(cls) is None:
+        raise DeclarationError(f"{cls!r} is no class: pass the event's class, not one event")
+    declaration = cls.__dict__.get(_ATTRIBUTE)
     if isinstance(declaration, Declaration):
         return declaration
-    if not isinstance(cls, type):
-        raise DeclarationError(f"{cls!r} is no class: pass the event's class, not {type(cls).__name__} values")
     parent = next((base for base in cls.__mro__[1:] if _ATTRIBUTE in base.__dict__), None)
     if parent is None:
         raise _refused(cls, "it is not declared as an event", f'put @event(topic="{_guess(cls)}") above the class')
@@ -128,8 +129,13 @@ def declaration_of(cls: type[object]) -> Declaration:
     )
 
 
+def _class_or_none(value: object) -> type[object] | None:
+    """Callers without a type checker pass anything."""
+    return value if isinstance(value, type) else None
+
+
 def _form(cls: type[object]) -> Form:
-    if not isinstance(cls, type):
+    if _class_or_none(cls) is None:
         raise DeclarationError(f"@event stands above {cls!r}, which is no class: put it above the event's class")
     form = form_of(cls)
     if form is None:
@@ -184,15 +190,15 @@ def _key(cls: type[object], form: Form, fields: Sequence[str]) -> str | None:
             _check_tolerant(cls)
         else:
             check_serializable(cls)
-    except FieldProblem as found:
+    except FieldError as found:
         raise _refused(cls, found.problem, found.mend) from found.__cause__
     return key
 
 
 def _check_tolerant(cls: type[object]) -> None:
-    config: object = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None)
-    if isinstance(config, Mapping) and config.get("extra") == "forbid":
-        raise FieldProblem(
+    config: Mapping[str, object] = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
+    if config.get("extra") == "forbid":
+        raise FieldError(
             "it forbids unknown fields, so it could not read what a newer version adds",
             'take extra="forbid" out of its model_config',
         )

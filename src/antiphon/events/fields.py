@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import sys
 import types
@@ -47,7 +48,7 @@ class Unresolved(NamedTuple):
     text: str
 
 
-class FieldProblem(Exception):
+class FieldError(Exception):
     """A field that cannot be declared like this; `mend` says what to write instead."""
 
     def __init__(self, problem: str, mend: str) -> None:
@@ -75,18 +76,18 @@ def field_names(cls: type[object], form: Form) -> tuple[str, ...]:
 
 
 def key_field(cls: type[object], names: Iterable[str]) -> str | None:
-    """The field marked with `Key`, or None. Raises FieldProblem when the mark cannot be used where it stands."""
+    """The field marked with `Key`, or None. Raises FieldError when the mark cannot be used where it stands."""
     annotations = dict(_annotations(cls))
     keys = [name for name in names if name in annotations and _is_key(name, annotations[name])]
     if len(keys) > 1:
-        raise FieldProblem(
+        raise FieldError(
             f"the fields {' and '.join(keys)} are both marked as Key", "an event has one key; keep one mark"
         )
     return keys[0] if keys else None
 
 
 def check_serializable(cls: type[object]) -> None:
-    """Raise FieldProblem when the serializer cannot write and read every field, at any depth.
+    """Raise FieldError when the serializer cannot write and read every field, at any depth.
 
     Annotations that name something not defined yet are left for the codec.
     """
@@ -98,7 +99,7 @@ def check_serializable(cls: type[object]) -> None:
     except NameError:
         return
     except (TypeError, ValueError) as error:
-        raise FieldProblem(f"the serializer refuses it ({error})", "change the field's type") from error
+        raise FieldError(f"the serializer refuses it ({error})", "change the field's type") from error
     _check_type(cls.__name__, inspected, set())
 
 
@@ -113,8 +114,7 @@ def _own_annotations(cls: type[object]) -> Mapping[str, object]:
         import annotationlib
 
         return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    own: Mapping[str, object] = cls.__dict__.get("__annotations__", {})
-    return own
+    return inspect.get_annotations(cls)
 
 
 def _resolve(name: str, annotation: object, owner: type[object]) -> object:
@@ -129,7 +129,7 @@ def _resolve(name: str, annotation: object, owner: type[object]) -> object:
 def _is_key(name: str, hint: object) -> bool:
     if isinstance(hint, Unresolved):
         if _KEY_IN_TEXT.search(hint.text):
-            raise FieldProblem(
+            raise FieldError(
                 f"the type of key {name} ({hint.text}) is not defined yet", "define or import it above the event"
             )
         return False
@@ -137,7 +137,7 @@ def _is_key(name: str, hint: object) -> bool:
         _check_key_type(name, get_args(hint)[0])
         return True
     if _holds_key(hint):
-        raise FieldProblem(
+        raise FieldError(
             f"Key is inside the type of {name}", f"mark the whole field, and with a plain type: {name}: Key[str]"
         )
     return False
@@ -150,12 +150,12 @@ def _holds_key(hint: object) -> bool:
 def _check_key_type(name: str, hint: object) -> None:
     members = _members(hint)
     if type(None) in members or msgspec.UnsetType in members:
-        raise FieldProblem(
+        raise FieldError(
             f"key {name} may be missing", f"make it required ({name}: Key[str]), or mark another field, or none"
         )
     for member in members:
         if not _can_be_key(member):
-            raise FieldProblem(
+            raise FieldError(
                 f"key {name} is of type {_named(member)}", "a key is a str, an int, a UUID or an enum; use one of them"
             )
 
@@ -167,7 +167,7 @@ def _members(hint: object) -> tuple[object, ...]:
     if get_origin(hint) in (Union, types.UnionType):
         return tuple(member for part in get_args(hint) for member in _members(part))
     if get_origin(hint) is Literal:
-        return tuple(type(value) for value in get_args(hint))
+        return tuple(value.__class__ for value in get_args(hint))
     supertype: object = getattr(hint, "__supertype__", None)
     return (hint,) if supertype is None else _members(supertype)
 
@@ -192,7 +192,7 @@ def _check_type(path: str, node: msgspec.inspect.Type, seen: set[object]) -> Non
     kind = type(node).__name__
     if kind in ("CustomType", "ExtType"):
         found = _named(getattr(node, "cls", msgspec.msgpack.Ext))
-        raise FieldProblem(
+        raise FieldError(
             f"{path} is of type {found}, which the serializer cannot write",
             "use a type it knows (str, int, Decimal, datetime, UUID, enum, list, dict, struct, dataclass), "
             "or turn the value into one",
@@ -201,7 +201,7 @@ def _check_type(path: str, node: msgspec.inspect.Type, seen: set[object]) -> Non
     if owner in seen:
         return
     if getattr(node, "forbid_unknown_fields", False):
-        raise FieldProblem(
+        raise FieldError(
             f"{path} forbids unknown fields, so it could not read what a newer version adds",
             f"take forbid_unknown_fields=True away from {_named(owner)}",
         )
@@ -227,4 +227,4 @@ def _parts(path: str, node: msgspec.inspect.Type) -> Iterator[tuple[str, msgspec
 def _check_map_key(path: str, key: msgspec.inspect.Type) -> None:
     for member in getattr(key, "types", (key,)):
         if type(member).__name__ in (*_CONTAINERS, "BoolType", "NoneType"):
-            raise FieldProblem(f"the keys of {path} cannot be names in JSON", "use str, int, UUID or an enum as keys")
+            raise FieldError(f"the keys of {path} cannot be names in JSON", "use str, int, UUID or an enum as keys")

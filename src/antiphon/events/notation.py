@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -29,6 +28,8 @@ def is_json(content_type: str | None) -> bool:
 def members(body: bytes, form: str) -> dict[str, msgspec.Raw]:
     """The members of the JSON object in `body`, each still as its own bytes."""
     try:
+        if not body.isascii():
+            body.decode()  # the serializer leaves bytes that are no UTF-8 in the members
         return _objects.decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnrecognizedMessageError(f"{form}: the body is no JSON object ({error})") from error
@@ -39,7 +40,7 @@ def value_of(raw: msgspec.Raw | None) -> object:
     return None if raw is None else _values.decode(raw)
 
 
-def text(form: str, name: str, value: object) -> str | None:
+def read_text(form: str, name: str, value: object) -> str | None:
     """A member that is text. Numbers and booleans are taken as written; objects and arrays are refused."""
     if value is None or isinstance(value, str):
         return value
@@ -109,7 +110,7 @@ def to_base64(data: bytes) -> str:
 
 def from_base64(form: str, name: str, value: object) -> bytes:
     try:
-        return b64decode(str(text(form, name, value)), validate=True)
+        return b64decode(str(read_text(form, name, value)), validate=True)
     except ValueError as error:
         raise UnrecognizedMessageError(f"{form}: {name} is no Base64 ({error})") from error
 
@@ -136,7 +137,3 @@ def extension_text(value: ExtensionValue) -> str:
     if isinstance(value, str):
         return value
     return str(value).lower()
-
-
-def kept(extensions: Mapping[str, ExtensionValue | None]) -> dict[str, ExtensionValue]:
-    return {name: value for name, value in extensions.items() if value is not None}

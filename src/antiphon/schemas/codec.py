@@ -62,7 +62,7 @@ class EventCodec(Generic[T]):
             raise self.explain(message, "it has no data (a tombstone: the entity of its key is gone)")
         try:
             return self.decode(message.data)
-        except Exception as error:  # noqa: BLE001  # a class's own checks may raise anything
+        except Exception as error:  # a class's own checks may raise anything
             raise self.explain(message, error) from error
 
     def explain(self, message: Message, error: Exception | str) -> DecodeError:

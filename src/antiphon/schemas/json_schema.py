@@ -61,6 +61,5 @@ def wire_names(cls: type[object]) -> dict[str, str]:
 
 
 def _refers(schema: object, name: str) -> bool:
-    if isinstance(schema, dict):
-        return schema.get("$ref") == _REFERENCE.format(name=name) or any(_refers(v, name) for v in schema.values())
-    return isinstance(schema, list) and any(_refers(item, name) for item in schema)
+    reference = _REFERENCE.format(name=name)
+    return f'"{reference}"'.encode() in msgspec.json.encode(schema)

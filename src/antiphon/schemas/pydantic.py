@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydantic import PydanticUndefinedAnnotation, TypeAdapter
 
@@ -32,5 +32,5 @@ def pydantic_serializer(
 
 def _schema(adapter: TypeAdapter[T]) -> JsonSchema:
     schema: JsonSchema = adapter.json_schema(by_alias=True, mode="validation")
-    definitions = schema.pop("$defs", {})
-    return inlined(schema, dict(definitions) if isinstance(definitions, dict) else {})
+    definitions = cast("dict[str, JsonSchema]", schema.pop("$defs", {}))
+    return inlined(schema, definitions)
