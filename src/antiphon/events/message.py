@@ -13,7 +13,7 @@ ExtensionValue = str | int | bool
 NO_EXTENSIONS: Mapping[str, ExtensionValue] = MappingProxyType({})
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):  # it can be in no circle, and logs in memory hold millions
     """One event on its way: frozen, its data still encoded.
 
     `id` is unique per `source`; `time` and `deadline` are in UTC; `data` is None for a tombstone (the entity
