@@ -37,7 +37,7 @@ EVERYWHERE = {"msgspec"}
 IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "testing"}}
 """Third-party packages that are no drivers, and where they may be imported."""
 
-SHARED = {"brokers": {"", "assignment", "capabilities", "connect", "ports"}}
+SHARED = {"brokers": {"", "assignment", "capabilities", "connect", "placement", "ports", "screening"}}
 ADAPTERS = {"storage": {"sqlite"}}
 """In `brokers` whatever is not shared is an adapter; elsewhere adapters are named."""
 

@@ -1,9 +1,9 @@
 """How the pages' snippets are found and run: python in order in one namespace, commands with their printed output.
 
-A python block whose first line names a file (`# payments.py`) is written to it; any other is run. In a `console` block
-a line after `$ ` is a command and what follows is its output, in which `...` stands for anything; a command that ends in
-`&` runs until the page ends, and `# exit 2` after a command is the code it must end with. `make` and `git` commands are
-about the repository itself: for `make` it is checked that the target exists, `git` is left out.
+A python block whose first line names a file (`# payments.py`) is written to it; any other is run. In a `console`
+block a line after `$ ` is a command and what follows is its output, in which `...` stands for anything; a command
+that ends in `&` runs until the page ends, and `# exit 2` after a command is the code it must end with. `make` and
+`git` commands are about the repository itself: for `make` it is checked that the target exists, `git` is left out.
 """
 
 from __future__ import annotations

@@ -1,0 +1,21 @@
+"""Which measurements there are, in the order of the table."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from benchmarks.measure import Benchmark
+
+NAMES = (
+    "memory-consume",
+    "import-time",
+)
+
+
+def benchmark(name: str) -> Benchmark:
+    """The measurement of this name. Raises KeyError when there is none."""
+    if name not in NAMES:
+        raise KeyError(name)
+    found = import_module(f"benchmarks.{name.replace('-', '_')}").BENCHMARK
+    assert isinstance(found, Benchmark)
+    return found

@@ -1,0 +1,135 @@
+"""How two or three programs that do the same work are compared: alternating runs, medians, checks.
+
+A side is a program that does the work once and prints one JSON line: `value`, `seconds` (measured, preparation apart)
+and whatever else its checks need. Each run is a process of its own, so that no side warms or burdens another.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+from msgspec import Struct
+
+ROOT = Path(__file__).parent.parent
+BUDGET = 40.0
+"""Seconds of measuring, all sides together."""
+MOST_ROUNDS = 7
+
+Figures = dict[str, float]
+Command = Sequence[str]
+
+
+class Check(Struct, frozen=True):
+    """One target and what was measured against it."""
+
+    what: str
+    target: str
+    got: float
+    holds: bool
+
+
+class Measurement(Struct, frozen=True):
+    """What one benchmark found; `twin` and `peer` are null where there is none."""
+
+    name: str
+    unit: str
+    value: float
+    twin: float | None
+    peer: float | None
+    checks: list[Check]
+
+
+class Runs:
+    """The figures of every side's runs, by side."""
+
+    def __init__(self, figures: Mapping[str, Sequence[Figures]]) -> None:
+        self._figures = figures
+
+    def median(self, side: str, figure: str = "value") -> float:
+        return median(run[figure] for run in self._figures[side])
+
+    def ratio(self, other: str, figure: str = "value") -> float:
+        """Ours to `other`, median to median."""
+        return self.median("ours", figure) / self.median(other, figure)
+
+    def maybe(self, side: str) -> float | None:
+        return self.median(side) if side in self._figures else None
+
+
+class Benchmark(Struct, frozen=True):
+    """One measurement: the question it answers, the programs it runs, and how they are judged."""
+
+    name: str
+    question: str
+    unit: str
+    sides: Callable[[], Mapping[str, Command]]
+    """Makes what is missing (a peer's environment, say) and returns a command for each side."""
+    judge: Callable[[Runs], list[Check]]
+
+    def measure(self) -> Measurement:
+        runs = alternate(self.sides())
+        return Measurement(
+            name=self.name,
+            unit=self.unit,
+            value=_rounded(runs.median("ours")),
+            twin=_maybe_rounded(runs.maybe("twin")),
+            peer=_maybe_rounded(runs.maybe("peer")),
+            checks=self.judge(runs),
+        )
+
+
+def at_least(what: str, got: float, target: float, unit: str = "x") -> Check:
+    return Check(what, f">= {target:g} {unit}", _rounded(got), got >= target)
+
+
+def at_most(what: str, got: float, target: float, unit: str = "x") -> Check:
+    return Check(what, f"<= {target:g} {unit}", _rounded(got), got <= target)
+
+
+def module(name: str, *arguments: str) -> Command:
+    """The command of a side that is a module of this package, run by this interpreter."""
+    return (sys.executable, "-m", f"benchmarks.{name}", *arguments)
+
+
+def alternate(sides: Mapping[str, Command]) -> Runs:
+    """Run the sides in turns until the budget is spent, each at least once."""
+    figures: dict[str, list[Figures]] = {side: [] for side in sides}
+    spent = slowest = 0.0
+    for _ in range(MOST_ROUNDS):
+        if spent + slowest > BUDGET:
+            break
+        round_took = 0.0
+        for side, command in sides.items():
+            run = run_once(command)
+            figures[side].append(run)
+            round_took += run["seconds"]
+        spent, slowest = spent + round_took, max(slowest, round_took)
+    return Runs(figures)
+
+
+def run_once(command: Command) -> Figures:
+    """Run one side and read its last line."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return msgspec.json.decode(done.stdout.strip().rpartition("\n")[2], type=Figures)
+
+
+def report(count: int, seconds: float, *, done: int, **figures: float) -> None:
+    """Print a side's line: `count` things took `seconds`. Fails when not all of them were done."""
+    if done != count:
+        raise SystemExit(f"{done} of {count} were done")
+    print(msgspec.json.encode({"value": count / seconds, "seconds": seconds, **figures}).decode())
+
+
+def _rounded(value: float) -> float:
+    return round(value, 3 if abs(value) < 100 else 0)
+
+
+def _maybe_rounded(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
