@@ -1,0 +1,1 @@
+"""A shop of six services that take real orders through payment, stock and shipping, and then audit themselves."""
