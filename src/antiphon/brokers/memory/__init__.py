@@ -1,5 +1,7 @@
-"""The broker inside the process."""
+"""The broker inside the process: what other rooms may use of it."""
 
 from antiphon.brokers.memory.broker import MemoryBroker
+from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
+from antiphon.brokers.memory.queue_subscription import MemoryQueueSubscription
 
-__all__ = ["MemoryBroker"]
+__all__ = ["MemoryBroker", "MemoryLogSubscription", "MemoryQueueSubscription"]

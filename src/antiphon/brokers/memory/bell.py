@@ -11,6 +11,12 @@ _SHORTEST = 1e-6
 """Below this, in seconds, a wait is over: no clock counts finer."""
 
 
+def left(clock: Clock, deadline: float) -> float:
+    """Seconds of `clock` until its monotonic time is `deadline`; zero when that has passed."""
+    seconds = deadline - clock.monotonic()
+    return seconds if seconds > _SHORTEST else 0.0
+
+
 class Bell:
     """Rung when there may be something new. A ring is kept until `clear`, so none is missed."""
 
@@ -34,12 +40,3 @@ class Bell:
             await self._event.wait()
         finally:
             timer.cancel()
-
-    def deadline(self, wait: timedelta) -> float:
-        """The clock's monotonic time at which `wait` from now is over."""
-        return self._clock.monotonic() + wait.total_seconds()
-
-    def left(self, deadline: float) -> float:
-        """Seconds until `deadline`; zero when it has passed."""
-        left = deadline - self._clock.monotonic()
-        return left if left > _SHORTEST else 0.0

@@ -12,6 +12,8 @@ from msgspec import structs
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.memory.log import LOG_CAPABILITIES, LogForm
 from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
+from antiphon.brokers.memory.queue import QUEUE_CAPABILITIES, QueueForm
+from antiphon.brokers.memory.queue_subscription import MemoryQueueSubscription
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.screening import Objection, screen
 from antiphon.errors import ClosedError, PublishError, Refusal, UnsupportedCapabilityError
@@ -43,13 +45,14 @@ class MemoryBroker:
     ) -> None:
         self._clock = clock or SystemClock()
         self._model: Literal["log", "queue"] = model
-        self._form = LogForm(self._clock, hold)
-        self._capabilities = structs.replace(
-            LOG_CAPABILITIES, max_message_bytes=max_message_bytes, **dict.fromkeys(without, False)
+        able = LOG_CAPABILITIES if model == "log" else QUEUE_CAPABILITIES
+        self._capabilities = structs.replace(able, max_message_bytes=max_message_bytes, **dict.fromkeys(without, False))
+        self._form: LogForm | QueueForm = (
+            LogForm(self._clock, hold) if model == "log" else QueueForm(self._clock, hold, self._capabilities)
         )
         self._refuse = refuse
         self._is_open = False
-        self._subscriptions: list[MemoryLogSubscription] = []
+        self._subscriptions: list[MemoryLogSubscription | MemoryQueueSubscription] = []
         self._database = SqliteDatabase(":memory:")
 
     @property
@@ -97,7 +100,7 @@ class MemoryBroker:
 
     async def subscribe(
         self, group: str, topics: Sequence[str], options: SubscribeOptions = SubscribeOptions()
-    ) -> MemoryLogSubscription:
+    ) -> MemoryLogSubscription | MemoryQueueSubscription:
         self._require_open("subscribe")
         if self._form.groups.keys() - {group}:
             self._require("groups", f"group {next(iter(self._form.groups))!r} reads it already")
@@ -107,11 +110,11 @@ class MemoryBroker:
 
     async def ensure_topic(self, spec: TopicSpec) -> None:
         self._require_open("ensure a topic")
-        self._form.shelf.ensure(spec)
+        self._form.ensure(spec)
 
     async def topics(self) -> Sequence[TopicState]:
         self._require_open("list topics")
-        return self._form.shelf.states()
+        return self._form.states()
 
     async def groups(self) -> Sequence[str]:
         self._require_open("list groups")
@@ -123,15 +126,15 @@ class MemoryBroker:
 
     async def seek(self, group: str, topic: str, to: Seek) -> None:
         self._require_open("seek")
-        self._require("replay", f"group {group!r} cannot be moved")
+        form = self._replayable(f"group {group!r} cannot be moved")
         if isinstance(to, datetime):
             self._require("seek_time", f"group {group!r} cannot be moved to a moment")
-        self._form.seek(group, topic, to)
+        form.seek(group, topic, to)
 
     async def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> Sequence[Delivery]:
         self._require_open("browse")
-        self._require("replay", f"topic {topic!r} cannot be read without a group")
-        return self._form.browse(topic, after, limit)
+        form = self._replayable(f"topic {topic!r} cannot be read without a group")
+        return form.browse(topic, after, limit)
 
     def _require_open(self, tried: str) -> None:
         if not self._is_open:
@@ -140,6 +143,11 @@ class MemoryBroker:
     def _require(self, capability: str, reason: str) -> None:
         if not getattr(self._capabilities, capability):
             raise UnsupportedCapabilityError(f"broker {self.url}", capability, reason)
+
+    def _replayable(self, reason: str) -> LogForm:
+        if not (self._capabilities.replay and isinstance(self._form, LogForm)):
+            raise UnsupportedCapabilityError(f"broker {self.url}", "replay", reason)
+        return self._form
 
     def _screen(self, outgoing: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], Sequence[Refusal]]:
         if self._refuse is None and self._capabilities.max_message_bytes is None:

@@ -12,7 +12,7 @@ from antiphon.brokers.memory.log_group import LogGroup
 from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
 from antiphon.brokers.memory.shelf import Shelf
 from antiphon.brokers.memory.topic import PartitionLog, offset_of
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions
+from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 
@@ -50,6 +50,12 @@ class LogForm:
         member = MemoryLogSubscription(joined.next_member_id(options.member), joined, held, options, self._clock)
         joined.join(member)
         return member
+
+    def ensure(self, spec: TopicSpec) -> None:
+        self.shelf.ensure(spec)
+
+    def states(self) -> list[TopicState]:
+        return self.shelf.states()
 
     def lag(self, group: str) -> list[Lag]:
         self.shelf.retain()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from math import inf
 from typing import Protocol
 
 from antiphon.brokers.assignment import share_out
-from antiphon.brokers.memory.bell import Bell
+from antiphon.brokers.memory.bell import Bell, left
 from antiphon.brokers.memory.topic import MemoryTopic, PartitionLog
 from antiphon.brokers.ports import Lag, NoticeKind, Partition, Start
 from antiphon.events.clock import Clock
@@ -39,15 +40,13 @@ class Reader(Protocol):
 class Watermark:
     """Where a group stands in one partition, and who reads it."""
 
-    __slots__ = ("done", "leave_by", "log", "owner", "seeks", "skipped")
+    __slots__ = ("done", "log", "owner", "seeks", "skipped")
 
     def __init__(self, log: PartitionLog, done: int) -> None:
         self.log = log
         self.done = done
         """All up to this offset, itself included, is done."""
         self.owner: Reader | None = None
-        self.leave_by: float | None = None
-        """When its owner, asked to give it up, loses it."""
         self.seeks = 0
         """How often the group was moved; a commit prepared before a move is void."""
         self.skipped = 0
@@ -59,6 +58,8 @@ class LogGroup:
     def __init__(self, name: str, clock: Clock, patience: timedelta) -> None:
         self.name = name
         self.watermarks: dict[Partition, Watermark] = {}
+        self.leaving: dict[Partition, float] = {}
+        """Partitions whose owner was asked to give them up, and when it loses them."""
         self._members: dict[str, Reader] = {}
         self._clock = clock
         self._patience = patience.total_seconds()
@@ -79,7 +80,7 @@ class LogGroup:
         if self._members.pop(member.id, None) is not None:
             for mark in self.watermarks.values():
                 if mark.owner is member:
-                    mark.owner = mark.leave_by = None
+                    self._free(mark)
             self.share()
 
     def next_member_id(self, name: str | None) -> str:
@@ -95,20 +96,21 @@ class LogGroup:
         for partition, mark in self.watermarks.items():
             wanted = target.get(partition)
             if wanted is mark.owner:
-                mark.leave_by = None
+                self.leaving.pop(partition, None)
             elif mark.owner is None or self._given_up(partition, mark, mark.owner):
-                mark.owner, mark.leave_by = wanted, None
+                self._free(mark)
+                mark.owner = wanted
                 if wanted is not None:
                     wanted.gain(mark)
 
     def _given_up(self, partition: Partition, mark: Watermark, owner: Reader) -> bool:
         if owner.is_idle(mark):
             owner.drop(partition, NoticeKind.REVOKED)
-        elif mark.leave_by is None:
-            mark.leave_by = self._clock.monotonic() + self._patience
+        elif partition not in self.leaving:
+            self.leaving[partition] = self._clock.monotonic() + self._patience
             self._ring()
             return False
-        elif mark.leave_by > self._clock.monotonic():
+        elif left(self._clock, self.leaving[partition]):
             return False
         else:
             owner.drop(partition, NoticeKind.LOST)
@@ -118,14 +120,15 @@ class LogGroup:
         for member in self._members.values():
             member.bell.ring()
 
-    def next_handover(self) -> float | None:
-        """When the next partition that somebody waits for is taken away, if any is waited for."""
-        return min((mark.leave_by for mark in self.watermarks.values() if mark.leave_by is not None), default=None)
+    def next_handover(self) -> float:
+        """When the next partition that was asked for is taken away; infinity when none was."""
+        return min(self.leaving.values(), default=inf)
 
-    def advance(self, owner: Reader, partition: Partition, offset: int) -> None:
+    def advance(self, partition: Partition, offset: int) -> None:
+        """All up to `offset` is done; an older one changes nothing."""
         mark = self.watermarks[partition]
         mark.done = max(mark.done, offset)
-        if mark.leave_by is not None and mark.owner is not None and mark.owner.is_idle(mark):
+        if partition in self.leaving and mark.owner is not None and mark.owner.is_idle(mark):
             self.share()
 
     def move(self, topic: MemoryTopic, offset_in: Callable[[PartitionLog, int], int]) -> None:
@@ -148,7 +151,11 @@ class LogGroup:
     def _take(self, mark: Watermark) -> None:
         if mark.owner is not None:
             mark.owner.drop(mark.log.partition, NoticeKind.LOST)
-        mark.owner = mark.leave_by = None
+        self._free(mark)
+
+    def _free(self, mark: Watermark) -> None:
+        mark.owner = None
+        self.leaving.pop(mark.log.partition, None)
 
     def _targets(self) -> dict[Partition, Reader]:
         pools: defaultdict[frozenset[str], list[Partition]] = defaultdict(list)

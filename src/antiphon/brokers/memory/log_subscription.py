@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from antiphon.brokers.memory.bell import Bell
+from antiphon.brokers.memory.bell import Bell, left
 from antiphon.brokers.memory.log_group import LogGroup, Watermark
 from antiphon.brokers.memory.topic import MemoryTopic, offset_of
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
@@ -42,17 +42,15 @@ class MemoryLogSubscription:
         """As the port says; a member that was evicted joins again."""
         self._require_open("fetch")
         await asyncio.sleep(0)  # so that a reader that never has to wait lets others run
-        deadline = self.bell.deadline(wait)
+        deadline = self._clock.monotonic() + wait.total_seconds()
         while True:
             self.bell.clear()
             if taken := self._take(limit, max_bytes):
                 return taken
-            left = self.bell.left(deadline)
-            if self._closed or self._alarmed or not left:
+            if self._closed or self._alarmed or not left(self._clock, deadline):
                 self._alarmed = False
                 return taken
-            handover = self._group.next_handover()
-            await self.bell.wait(left if handover is None else min(left, self.bell.left(handover)))
+            await self.bell.wait(left(self._clock, min(deadline, self._group.next_handover())))
 
     async def commit(self, watermarks: Mapping[Partition, str]) -> None:
         self._require_open("commit")
@@ -61,7 +59,7 @@ class MemoryLogSubscription:
             if not self._owns(partition):
                 self._tell(NoticeKind.LOST, partition)
             elif offset < self._cursors[partition]:
-                self._group.advance(self, partition, offset)
+                self._group.advance(partition, offset)
 
     async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
         self._require_open("commit")
@@ -127,15 +125,14 @@ class MemoryLogSubscription:
             return []
         if not self._group.has(self):
             self._group.join(self)
-        handover = self._group.next_handover()
-        if handover is not None:
+        if not left(self._clock, self._group.next_handover()):
             self._group.share()
         taken: list[Delivery] = []
         for partition in list(self._cursors):
             if partition in self._paused or partition in self._fenced:
                 continue
             mark = self._group.watermarks[partition]
-            if mark.leave_by is None:
+            if partition not in self._group.leaving:
                 max_bytes -= self._take_from(mark, taken, limit - len(taken), max_bytes)
             if len(taken) >= limit or max_bytes <= 0:
                 break
@@ -178,7 +175,7 @@ class MemoryLogSubscription:
         def advance() -> None:
             # The effects are committed, so the group moves on even when the partition went to another member.
             if mark.seeks == seeks:
-                self._group.advance(self, partition, offset)
+                self._group.advance(partition, offset)
 
         return advance
 

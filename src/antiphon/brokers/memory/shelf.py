@@ -11,6 +11,17 @@ from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 
 
+def require_same_partitions(held: TopicSpec, asked: TopicSpec) -> None:
+    """Refuse what would move keys to other partitions."""
+    if held.partitions != asked.partitions:
+        raise UnsupportedCapabilityError(
+            f"topic {held.name!r} of the memory broker",
+            "change of partitions",
+            f"it has {held.partitions} and cannot have {asked.partitions}, since keys would move: "
+            "make a topic with another name",
+        )
+
+
 class Shelf:
     """The topics of one broker; an unknown one is made with the defaults."""
 
@@ -35,13 +46,7 @@ class Shelf:
             self._topics[spec.name] = MemoryTopic(spec)
             return
         held = self._topics[spec.name]
-        if held.spec.partitions != spec.partitions:
-            raise UnsupportedCapabilityError(
-                f"topic {spec.name!r} of the memory broker",
-                "change of partitions",
-                f"it has {held.spec.partitions} and cannot have {spec.partitions}, "
-                "since keys would move: make a topic with another name",
-            )
+        require_same_partitions(held.spec, spec)
         held.spec = spec
         held.retain(self._clock.now())
 
