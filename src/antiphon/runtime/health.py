@@ -1,0 +1,119 @@
+"""Is this process alive, and does it get on: heartbeats of its parts, and what they say together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from msgspec import Struct
+
+_MINUTE = timedelta(seconds=60)
+
+
+class Pulse:
+    """The heartbeat of one part, such as fetching. It can only stall while it is `busy`: while it has work."""
+
+    __slots__ = ("_last", "_monotonic", "busy", "limit", "name")
+
+    def __init__(self, name: str, limit: timedelta, monotonic: Callable[[], float]) -> None:
+        self.name, self.limit = name, limit
+        self._monotonic = monotonic
+        self._last = monotonic()
+        self.busy = False
+
+    def beat(self) -> None:
+        """It got on: once for each fetch that returned, each batch settled. Cheap."""
+        self._last = self._monotonic()
+
+    def begin(self) -> None:
+        """It has something to do from now on; the time before does not count. Again while busy, nothing changes."""
+        if not self.busy:
+            self.busy = True
+            self.beat()
+
+    def rest(self) -> None:
+        """It has nothing to do, and is not asked to beat."""
+        self.busy = False
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago it got on."""
+        return timedelta(seconds=max(0.0, self._monotonic() - self._last))
+
+    @property
+    def is_stalled(self) -> bool:
+        return self.busy and self.age > self.limit
+
+
+class PartHealth(Struct, frozen=True):
+    """What one part says: how long ago it got on, and how long that may be."""
+
+    service: str
+    part: str
+    stalled: bool
+    busy: bool
+    seconds_ago: float
+    limit_seconds: float
+
+
+class HealthReport(Struct, frozen=True):
+    """What a probe is told: `ok`, in one word how it is, and each part."""
+
+    ok: bool
+    status: str
+    parts: tuple[PartHealth, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class ServiceHealth:
+    """How one service is: it is ready once it was started, until it drains, while no part stalls.
+
+    The runtime beats `fetching` and `settling`; a part that is not busy cannot stall.
+    """
+
+    def __init__(
+        self, service: str, stall_after: timedelta = _MINUTE, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.service = service
+        self.state = "starting"
+        self.fetching = Pulse("fetching", stall_after, monotonic)
+        self.settling = Pulse("settling", stall_after, monotonic)
+        self.loop = Pulse("event loop", stall_after, monotonic)
+
+    @property
+    def pulses(self) -> tuple[Pulse, ...]:
+        return (self.loop, self.fetching, self.settling)
+
+    def parts(self) -> tuple[PartHealth, ...]:
+        return tuple(
+            PartHealth(
+                self.service,
+                pulse.name,
+                pulse.is_stalled,
+                pulse.busy,
+                round(pulse.age.total_seconds(), 3),
+                pulse.limit.total_seconds(),
+            )
+            for pulse in self.pulses
+        )
+
+
+def liveness(services: Iterable[ServiceHealth]) -> HealthReport:
+    """Red only when an event loop stands still: restarting the process is then the only cure."""
+    parts = tuple(part for one in services for part in one.parts() if part.part == "event loop")
+    stalled = tuple(_stalled(part) for part in parts if part.stalled)
+    return HealthReport(not stalled, "stalled" if stalled else "alive", parts, stalled)
+
+
+def readiness(services: Iterable[ServiceHealth]) -> HealthReport:
+    """Red while a service starts or drains, or when fetching or settling stalls past its limit; it says which."""
+    found = list(services)
+    parts = tuple(part for one in found for part in one.parts())
+    problems = [f"{one.service} is {one.state}" for one in found if one.state != "running"]
+    problems += [_stalled(part) for part in parts if part.stalled]
+    return HealthReport(not problems, "not ready" if problems else "ready", parts, tuple(problems))
+
+
+def _stalled(part: PartHealth) -> str:
+    return f"{part.service}: {part.part} has not got on for {part.seconds_ago:.1f} s (limit {part.limit_seconds:.0f} s)"
