@@ -17,7 +17,7 @@ _JSON_TYPE = re.compile(r"\s*[^/;\s]+/(?:json|[^/;\s]+\+json)\s*(?:;.*)?", re.IG
 _VERSION = re.compile(r"[vV]?(\d{1,10})(?:\.\d+)*")
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_values = msgspec.json.Decoder(strict=True)
+_values = msgspec.json.Decoder()
 
 
 def is_json(content_type: str | None) -> bool:
@@ -36,8 +36,13 @@ def members(body: bytes, form: str) -> dict[str, msgspec.Raw]:
 
 
 def value_of(raw: msgspec.Raw | None) -> object:
-    """What one member holds; None when it is missing."""
-    return None if raw is None else _values.decode(raw)
+    """What one member holds; None when it is missing, its JSON text when it is a number beyond all range."""
+    if raw is None:
+        return None
+    try:
+        return _values.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return bytes(raw).decode()
 
 
 def read_text(form: str, name: str, value: object) -> str | None:
