@@ -30,6 +30,9 @@ FLOORS: dict[int, tuple[str, ...]] = {
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
+STANDARD = {*sys.stdlib_module_names, "annotationlib"}
+"""The standard library, newer versions than this included."""
+
 GROUND = {"errors", "events"}
 """Rooms that import nothing but the standard library and the serializer."""
 
@@ -189,7 +192,7 @@ def heavy_ground(house: House) -> Iterator[str]:
     for module in house.modules.values():
         for line, target in house.imports(module) if module.room in GROUND else ():
             top = target.split(".")[0]
-            if top not in {*sys.stdlib_module_names, *EVERYWHERE, "antiphon"}:
+            if top not in {*STANDARD, *EVERYWHERE, "antiphon"}:
                 yield f"{module.path}:{line}: imports {top}"
 
 
@@ -201,7 +204,7 @@ def scattered_drivers(house: House) -> Iterator[str]:
             top = target.split(".")[0]
             if top in IN_ROOMS and module.room not in IN_ROOMS[top]:
                 yield f"{module.path}:{line}: imports {top}, which belongs to {', '.join(sorted(IN_ROOMS[top]))}"
-            if top == "sqlite3" or top not in {*sys.stdlib_module_names, *EVERYWHERE, *IN_ROOMS, "antiphon"}:
+            if top == "sqlite3" or top not in {*STANDARD, *EVERYWHERE, *IN_ROOMS, "antiphon"}:
                 files[top].add(module.path)
     for driver, places in sorted(files.items()):
         if len(places) > 1:
