@@ -63,12 +63,19 @@ def repeatable_id(cause: str, service: str, handler: str, index: int) -> str:
     """
     digest = blake2b(f"{cause}\0{service}\0{handler}\0{index}".encode(), digest_size=16).digest()
     value = int.from_bytes(digest, "big")
-    try:
-        milliseconds = int(cause[:8] + cause[9:13], 16)
-    except ValueError:
-        milliseconds = 0
+    milliseconds = _millisecond_of(cause)
     low = value & ((1 << 76) - 1) & ~(0b11 << 62)
     return _format((milliseconds << 80) | _VERSION_7 | low | _VARIANT)
+
+
+def _millisecond_of(identity: str) -> int:
+    """The time in a UUID version 7; 0 for any other id, which may begin with anything."""
+    if len(identity) != 36 or identity[14] != "7":
+        return 0
+    try:
+        return max(0, int(identity[:8] + identity[9:13], 16))
+    except ValueError:
+        return 0
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
