@@ -10,13 +10,14 @@ from typing import Literal
 from msgspec import structs
 
 from antiphon.brokers.capabilities import Capabilities
+from antiphon.brokers.connect import Address
 from antiphon.brokers.memory.log import LOG_CAPABILITIES, LogForm
 from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
 from antiphon.brokers.memory.queue import QUEUE_CAPABILITIES, QueueForm
 from antiphon.brokers.memory.queue_subscription import MemoryQueueSubscription
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.screening import Objection, screen
-from antiphon.errors import ClosedError, PublishError, Refusal, UnsupportedCapabilityError
+from antiphon.errors import ClosedError, PublishError, Refusal, SettingsError, UnsupportedCapabilityError
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.storage.database import Database, Transaction
@@ -45,6 +46,10 @@ class MemoryBroker:
     ) -> None:
         self._clock = clock or SystemClock()
         self._model: Literal["log", "queue"] = model
+        if unknown := [name for name in without if name not in Capabilities.__struct_fields__]:
+            raise SettingsError(f"a memory broker cannot do without {unknown[0]!r}: it is no capability")
+        if hold <= timedelta():
+            raise SettingsError(f"a memory broker cannot hold deliveries for {hold}: give a time above zero")
         able = LOG_CAPABILITIES if model == "log" else QUEUE_CAPABILITIES
         self._capabilities = structs.replace(able, max_message_bytes=max_message_bytes, **dict.fromkeys(without, False))
         self._form: LogForm | QueueForm = (
@@ -159,3 +164,16 @@ class MemoryBroker:
         if limit is not None and data is not None and len(data) > limit:
             return f"its data has {len(data)} bytes, the limit is {limit}"
         return None if self._refuse is None else self._refuse(outgoing)
+
+
+def from_address(
+    address: Address,
+    *,
+    model: Literal["log", "queue"] = "log",
+    hold: timedelta = _HOLD,
+    max_message_bytes: int | None = None,
+) -> MemoryBroker:
+    """The broker of a `memory:///` URL; each call makes one of its own."""
+    if address.host or address.path:
+        raise SettingsError(f"{address.url} names a place, but it holds everything in this process: memory:///")
+    return MemoryBroker(model, hold=hold, max_message_bytes=max_message_bytes)

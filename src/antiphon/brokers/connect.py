@@ -1,0 +1,157 @@
+"""Which adapter does a URL mean, and with which options?
+
+An adapter offers `from_address(address, *, option=...)`: its keyword-only parameters are the options that its URLs
+may have, converted to their annotated types. It is imported only when one of its URLs is used.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from importlib import import_module
+from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from antiphon.brokers.ports import Broker
+from antiphon.errors import SettingsError
+
+
+class Adapter(NamedTuple):
+    """Where the factory of a scheme is, as `module:function`, and which extra installs what it needs."""
+
+    factory: str
+    extra: str | None = None
+
+
+ADAPTERS: Mapping[str, Adapter] = {
+    "embedded": Adapter("antiphon.brokers.embedded:from_address"),
+    "memory": Adapter("antiphon.brokers.memory:from_address"),
+}
+
+
+class Address(Struct, frozen=True):
+    """A broker's URL, taken apart. Names and secrets are decoded; `options` are converted by `connect`."""
+
+    scheme: str
+    host: str | None
+    port: int | None
+    path: str
+    """What follows the first slash after the host; it begins with a slash only when two stood there."""
+    user: str | None
+    password: str | None
+    url: str
+    """The whole, without the password: for messages."""
+
+
+def connect(url: str) -> Broker:
+    """The broker that `url` means, not yet open; nothing is read or written.
+
+    Raises SettingsError for an unknown scheme or option, an unusable value, or an extra that is not installed.
+    """
+    address, options = _parse(url)
+    adapter = ADAPTERS.get(address.scheme)
+    if adapter is None:
+        known = ", ".join(f"{scheme}://" for scheme in sorted(ADAPTERS))
+        raise SettingsError(
+            f"no broker has the scheme {address.scheme!r} of {address.url}"
+            f"{_nearest(address.scheme, ADAPTERS)}; there are {known}"
+        )
+    factory = _load(adapter, address)
+    return factory(address, **_convert(options, factory, address))
+
+
+def _parse(url: str) -> tuple[Address, dict[str, str]]:
+    shown = _without_secrets(url)
+    if not re.match(r"[a-z][a-z0-9+.-]*://", url, re.IGNORECASE):
+        example = url.lstrip("/") or "log.db"
+        raise SettingsError(f"{shown!r} is no broker URL: write scheme://..., such as embedded:///{example} for a file")
+    try:
+        parts = urlsplit(url)
+        address = _address(parts, shown)
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError as error:
+        raise SettingsError(f"{shown} is no broker URL: {error}") from error
+    options = dict(pairs)
+    if len(options) < len(pairs):
+        raise SettingsError(f"{shown} gives an option twice: give each once")
+    if parts.fragment:
+        raise SettingsError(f"{shown} has a '#': write %23 where it belongs to a name")
+    return address, options
+
+
+def _address(parts: SplitResult, shown: str) -> Address:
+    return Address(
+        scheme=parts.scheme.lower(),
+        host=parts.hostname,
+        port=parts.port,
+        path=unquote(parts.path.removeprefix("/")),
+        user=None if parts.username is None else unquote(parts.username),
+        password=None if parts.password is None else unquote(parts.password),
+        url=shown,
+    )
+
+
+def _without_secrets(url: str) -> str:
+    url = re.sub(r"//([^/:@?#]*):[^?#]*@", r"//\1:***@", url)
+    return re.sub(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
+
+
+def _load(adapter: Adapter, address: Address) -> Callable[..., Broker]:
+    module, _, name = adapter.factory.partition(":")
+    try:
+        factory: Callable[..., Broker] = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if adapter.extra is None or (error.name or "").startswith("antiphon"):
+            raise
+        raise SettingsError(
+            f"{address.url} needs {error.name}, which is not installed: pip install 'antiphon[{adapter.extra}]'"
+        ) from error
+    return factory
+
+
+def _convert(options: Mapping[str, str], factory: Callable[..., Broker], address: Address) -> dict[str, object]:
+    """The options as the factory's parameters want them."""
+    parameters = inspect.signature(factory).parameters.values()
+    known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    types = get_type_hints(factory)
+    converted: dict[str, object] = {}
+    for name, text in options.items():
+        if name not in known:
+            all_known = ", ".join(known) or "none"
+            raise SettingsError(
+                f"{address.scheme}:// has no option {name!r}{_nearest(name, known)}; it has {all_known}"
+            )
+        try:
+            converted[name] = _value(text, types[name])
+        except (msgspec.ValidationError, ValueError) as error:
+            raise SettingsError(f"option {name!r} of {address.url} cannot be used: {error}") from error
+    return converted
+
+
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _value(text: str, wanted: object) -> object:
+    if get_origin(wanted) is Literal:
+        choices = [str(choice) for choice in get_args(wanted)]
+        if text not in choices:
+            raise ValueError(f"it is one of {', '.join(choices)}{_nearest(text, choices)}")
+    if wanted is not timedelta:
+        converted: object = msgspec.convert(text, wanted, strict=False)
+        return converted
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+    if match is None:
+        raise ValueError("write a number and its unit: 500ms, 30s, 5m, 2h or 7d")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    from difflib import get_close_matches  # only after a mistake: it would slow every start
+
+    found = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {found[0]!r}?" if found else ""
