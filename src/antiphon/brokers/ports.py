@@ -283,6 +283,10 @@ class Browsing(Protocol):
         """
         ...
 
+    async def ends(self, topic: str) -> Mapping[int, str]:
+        """The position at the end of each partition, by number: browse after these for what comes from now on."""
+        ...
+
 
 @runtime_checkable
 class StoreBroker(Protocol):

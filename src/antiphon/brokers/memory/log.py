@@ -75,6 +75,9 @@ class LogForm:
         in_order = merge(*(_arrived(log, start, limit) for log, start in starts), key=_arrival)
         return [delivery for _, delivery in islice(in_order, limit)]
 
+    def ends(self, topic: str) -> dict[int, str]:
+        return {log.partition.number: str(log.end - 1) for log in self.shelf.known(topic).logs}
+
 
 def _arrival(arrived: tuple[datetime, Delivery]) -> datetime:
     return arrived[0]
