@@ -1,0 +1,104 @@
+"""How do writes of many tasks share one durable commit?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
+
+T = TypeVar("T")
+
+
+class _Work(Generic[T]):
+    __slots__ = ("future", "result", "write")
+
+    def __init__(self, write: Callable[[SqliteTransaction], T], future: asyncio.Future[T]) -> None:
+        self.write, self.future = write, future
+        self.result: T
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def succeed(self) -> None:
+        if not self.future.done():
+            self.future.set_result(self.result)
+
+
+class GroupCommit:
+    """Joins the writes that come while another commit waits for the disk into one transaction.
+
+    Each gets a verdict of its own: when one of several fails, all are undone and done again one by one.
+    """
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self._pending: list[_Work[Any]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def write(self, work: Callable[[SqliteTransaction], T]) -> T:
+        """Run `work` in a transaction and return its result once that is durable.
+
+        It may run twice, the first time undone. Raises what it raises, or StoreError. Cancelling gives up the
+        answer, not the write.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._pending.append(_Work(work, future))
+        if self._writer is None or self._writer.done():
+            self._writer = loop.create_task(self._write_all())
+        return await future
+
+    async def close(self) -> None:
+        """Return when everything asked for has its verdict."""
+        while self._writer is not None and not self._writer.done():
+            await asyncio.wait({self._writer})
+
+    async def _write_all(self) -> None:
+        while self._pending:
+            works: list[_Work[Any]] = []
+            try:
+                tx = await self._database.begin()
+                works, self._pending = self._pending, []
+                await _commit(tx, works)
+            except Exception as error:  # noqa: BLE001 - it is the verdict of whoever asked for the write
+                await self._give_verdicts(works, error)
+            except BaseException:
+                self._abandon(works)
+                raise
+
+    async def _give_verdicts(self, works: list[_Work[Any]], error: Exception) -> None:
+        """All of them failed together. Where there were several, find out whose fault it was."""
+        if not works:
+            works, self._pending = self._pending, []
+        elif len(works) > 1:
+            for work in works:
+                await self._write_alone(work)
+            return
+        for work in works:
+            work.fail(error)
+
+    async def _write_alone(self, work: _Work[Any]) -> None:
+        try:
+            await _commit(await self._database.begin(), [work])
+        except Exception as error:  # noqa: BLE001 - it is the verdict of this write
+            work.fail(error)
+
+    def _abandon(self, works: list[_Work[Any]]) -> None:
+        for work in (*works, *self._pending):
+            work.future.cancel()
+        self._pending = []
+
+
+async def _commit(tx: SqliteTransaction, works: list[_Work[Any]]) -> None:
+    try:
+        for work in works:
+            work.result = work.write(tx)
+        await tx.commit()
+    except BaseException:
+        await tx.rollback()
+        raise
+    for work in works:
+        work.succeed()

@@ -1,0 +1,89 @@
+"""How are rows of a partition read into deliveries, within a bound of messages and bytes?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from antiphon.brokers.embedded.appending import OFFSET_BITS
+from antiphon.brokers.embedded.envelope import unpack
+from antiphon.brokers.ports import Delivery, Partition
+from antiphon.storage.queries import load_queries
+from antiphon.storage.sqlite import SqliteDatabase
+
+_SQL = load_queries("antiphon.brokers.embedded", "sql/messages.sql")
+_READ, _SIZES = _SQL["read"], _SQL["sizes"]
+_SIZES_AT_ONCE = 1000
+
+_Row = tuple[str, str, str | None, int, bytes | None, bytes | None]
+
+
+class OwnedPartition:
+    """A partition that this member reads: how far it was handed out, and how far the group is done with it."""
+
+    __slots__ = ("done", "epoch", "floor", "head", "id", "is_paused", "largest", "leave_by", "partition", "read")
+
+    def __init__(self, partition: Partition, id: int, epoch: int, position: int) -> None:
+        self.partition, self.id, self.epoch = partition, id, epoch
+        self.read = self.done = self.head = position
+        self.floor = self.largest = 0
+        self.is_paused = False
+        self.leave_by: float | None = None
+        """When it is given up at the latest, in the loop's time; None while it is ours to keep."""
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything handed out is done."""
+        return self.done >= self.read
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether retention deleted what comes next."""
+        return self.floor > self.read
+
+
+def share_limit(ready: Sequence[OwnedPartition], limit: int) -> list[tuple[OwnedPartition, int]]:
+    """How many to read from each: equal shares, and what a short one leaves goes to the longer ones."""
+    by_backlog = sorted(ready[:limit], key=lambda owned: owned.head - owned.read)
+    shares: list[tuple[OwnedPartition, int]] = []
+    left = limit
+    for index, owned in enumerate(by_backlog):
+        count = min(owned.head - owned.read, -(-left // (len(by_backlog) - index)))
+        shares.append((owned, count))
+        left -= count
+    return shares
+
+
+def read_partition(
+    database: SqliteDatabase, owned: OwnedPartition, count: int, max_bytes: int, *, least: int
+) -> tuple[list[Delivery], bool]:
+    """The next `count` deliveries of together at most `max_bytes`, though at least `least`; and whether all are there.
+
+    They are not all there when retention deleted the first of them meanwhile; then none is returned.
+    """
+    start = owned.id << OFFSET_BITS | owned.read
+    if owned.largest * count > max_bytes:
+        count = _fitting(database, start, count, max_bytes, least)
+    if not count:
+        return [], True
+    rows = cast("list[_Row]", database.read(_READ, (start, start + count)))
+    if len(rows) != count:
+        return [], False
+    partition = owned.partition
+    return [Delivery(partition, str(offset), unpack(*row)) for offset, row in enumerate(rows, owned.read + 1)], True
+
+
+def _fitting(database: SqliteDatabase, start: int, count: int, max_bytes: int, least: int) -> int:
+    """How many of the next `count` fit. Their sizes are read first, since one may be thousands of times another."""
+    fitting = 0
+    while fitting < count:
+        step = min(_SIZES_AT_ONCE, count - fitting)
+        sizes = cast("list[tuple[int]]", database.read(_SIZES, (start + fitting, start + fitting + step)))
+        for (size,) in sizes:
+            max_bytes -= size
+            if max_bytes < 0:
+                return max(fitting, least)
+            fitting += 1
+        if len(sizes) < step:
+            break  # some were deleted meanwhile; the read will tell
+    return count

@@ -1,0 +1,106 @@
+"""When are messages deleted, and by whom?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import cast
+
+from antiphon.brokers.embedded.appending import OFFSET_BITS, first_arrived_since
+from antiphon.brokers.embedded.group_commit import GroupCommit
+from antiphon.brokers.embedded.life import Duty
+from antiphon.errors import AntiphonError
+from antiphon.events.clock import Clock
+from antiphon.storage.queries import load_queries
+from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
+
+_SQL = load_queries("antiphon.brokers.embedded", "sql/messages.sql")
+_MOST_BY_AGE = 2000
+_MOST_BY_SIZE = 100
+
+logger = logging.getLogger("antiphon.brokers.embedded")
+
+
+class Retention:
+    """Deletes what a topic need not keep, a bounded step at a time; one process of all on the file does it."""
+
+    def __init__(
+        self, database: SqliteDatabase, writes: GroupCommit, clock: Clock, duty: Duty, pause: timedelta
+    ) -> None:
+        self._database, self._writes, self._clock = database, writes, clock
+        self._duty, self._pause = duty, pause.total_seconds()
+
+    async def run(self) -> None:
+        """Delete until cancelled."""
+        try:
+            while True:
+                await asyncio.sleep(self._pause)
+                try:
+                    if self._duty.is_ours():
+                        await self.delete_all()
+                except AntiphonError as error:
+                    logger.warning("retention waits: %s", error)
+        finally:
+            self._duty.drop()
+
+    async def delete_all(self) -> int:
+        """Delete everything that need not be kept now; returns how many messages that was."""
+        deleted = 0
+        while step := self._next_step():
+            count = await self._writes.write(step)
+            if not count:
+                break
+            deleted += count
+            await asyncio.sleep(0)  # let others write in between
+        return deleted
+
+    def _next_step(self) -> Callable[[SqliteTransaction], int] | None:
+        """Look without a lock; what is written is decided again under it."""
+        if self._database.read(_SQL["beyond_size"]):
+            return _delete_beyond_size
+        now = self._clock.now()
+        for partition_id, floor, head, keep_for in self._kept_by_age():
+            since = now - timedelta(microseconds=keep_for)
+            beyond = first_arrived_since(self._database.read, partition_id, floor, head, since)
+            if beyond > floor + 1:
+                return lambda tx: _delete_up_to(tx, partition_id, min(beyond - 1, floor + _MOST_BY_AGE), floor)
+        return None
+
+    def _kept_by_age(self) -> list[tuple[int, int, int, int]]:
+        return cast("list[tuple[int, int, int, int]]", self._database.read(_SQL["kept_by_age"]))
+
+
+def _delete_beyond_size(tx: SqliteTransaction) -> int:
+    """Delete from the partition whose first message is the oldest, of each topic that holds too much."""
+    deleted = 0
+    for topic_id, excess in cast("list[tuple[int, int]]", tx.query(_SQL["beyond_size"])):
+        oldest = cast("list[tuple[int, int, int]]", tx.query(_SQL["oldest_partition"], (topic_id,)))
+        for partition_id, floor, head in oldest:
+            last = min(head, floor + _MOST_BY_SIZE)
+            deleted += _delete_up_to(tx, partition_id, _enough(tx, partition_id, floor, last, excess), floor)
+    return deleted
+
+
+def _enough(tx: SqliteTransaction, partition_id: int, floor: int, last: int, excess: int) -> int:
+    """The offset, at most `last`, up to which `excess` bytes are freed."""
+    base = partition_id << OFFSET_BITS
+    for offset, (size,) in enumerate(
+        cast("list[tuple[int]]", tx.query(_SQL["sizes"], (base | floor, base | last))), floor + 1
+    ):
+        excess -= size
+        if excess <= 0:
+            return offset
+    return last
+
+
+def _delete_up_to(tx: SqliteTransaction, partition_id: int, last: int, floor: int) -> int:
+    """Delete the offsets after `floor`, up to and with `last`, unless somebody did so meanwhile."""
+    first, end = partition_id << OFFSET_BITS | floor, partition_id << OFFSET_BITS | last
+    ((size,),) = cast("list[tuple[int]]", tx.query(_SQL["size_of_range"], (first, end)))
+    raised = tx.query(_SQL["raise_floor"], (partition_id, floor, last, size))
+    if not raised:
+        return 0
+    tx.send(_SQL["delete_range"], (first, end))
+    return last - floor
