@@ -141,6 +141,10 @@ class MemoryBroker:
         form = self._replayable(f"topic {topic!r} cannot be read without a group")
         return form.browse(topic, after, limit)
 
+    async def ends(self, topic: str) -> Mapping[int, str]:
+        self._require_open("browse")
+        return self._replayable(f"topic {topic!r} has no positions").ends(topic)
+
     def _require_open(self, tried: str) -> None:
         if not self._is_open:
             raise ClosedError(f"broker {self.url}", tried)
