@@ -7,35 +7,36 @@ what really waits is done in a thread: the commit, which waits for the disk, and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-import shutil
 import sqlite3
-import tempfile
-import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar, overload
 
-from antiphon.errors import ClosedError, StatementError, StoreError
+from antiphon.errors import ClosedError, StoreError, UnsupportedCapabilityError
 from antiphon.storage.database import DatabaseCounters, Migration, Row, SqlValue
 from antiphon.storage.file_lock import FileLock
 from antiphon.storage.migrations import apply_migrations, own_migrations
+from antiphon.storage.place import Place
 from antiphon.storage.rows import convert_rows
 from antiphon.storage.sqlite_errors import explain, explain_os, is_busy
+from antiphon.storage.statements import refuse_owners_words, shorten, split_script
+from antiphon.storage.wal import WalBound
 from antiphon.storage.write_queue import WriteQueue
 
 T = TypeVar("T")
 
-MEMORY = ":memory:"
 APPLICATION_ID = 0x414E5450  # "ANTP", in the header of every file that we made
 
 # What the driver raises: its own classes, and these for values that do not fit a column.
 _REFUSED = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
-_OWNERS_WORDS = frozenset({"begin", "commit", "end", "rollback", "savepoint", "release", "vacuum", "attach", "detach"})
 _MOST_KNOWN_STATEMENTS = 10_000
+_CHECKPOINT_PAGES = 1000
+_OLDEST = (3, 35, 0)  # the first SQLite with `returning`
+_OVER = "the transaction is over: it was committed or rolled back"
 
 
 class SqliteTransaction:
@@ -108,7 +109,7 @@ class SqliteTransaction:
 
     async def run_script(self, sql: str) -> None:
         """Run several statements, divided by semicolons; the first that fails ends it."""
-        for statement in _statements(sql):
+        for statement in split_script(sql, sqlite3.complete_statement):
             self._run(statement, ())
 
     def after_commit(self, callback: Callable[[], None]) -> None:
@@ -140,13 +141,13 @@ class SqliteTransaction:
         """As `OpenTransaction.commit`: in the thread, since it waits for the disk."""
         if self._over is not None:
             raise StoreError(self._over)
-        self._over = "the transaction was committed, or is being"
-        await self._writer.commit(self._call_back)
+        self._over = _OVER
+        await self._writer.commit(self._cursor.connection, self._call_back)
 
     async def rollback(self) -> None:
         """As `OpenTransaction.rollback`. During a commit it waits for that to end."""
-        self._over = self._over or "the transaction was rolled back"
-        await self._writer.roll_back(self._cursor)
+        self._over = self._over or _OVER
+        await self._writer.roll_back(self._cursor.connection, self)
 
     def _call_back(self) -> None:
         for callback in self._callbacks:
@@ -177,8 +178,7 @@ class SqliteTransaction:
     def _check(self, sql: str) -> None:
         if self._over is not None:
             raise StoreError(self._over)
-        if _first_word(sql) in _OWNERS_WORDS:
-            raise StatementError(f"cannot run {_short(sql)!r}: who began the transaction ends it")
+        refuse_owners_words(sql)
         if len(self._known) >= _MOST_KNOWN_STATEMENTS:
             self._known.clear()
         self._known.add(sql)
@@ -191,7 +191,7 @@ class SqliteTransaction:
         return self._part
 
     def _failed(self, error: Exception, sql: str) -> StoreError:
-        explained = explain(error, self._database.path, f"run {_short(sql)!r}")
+        explained = explain(error, self._database.path, f"run {shorten(sql)!r}")
         if not self._cursor.connection.in_transaction:
             # Left alone, the next statement would commit by itself.
             self._over = f"the transaction was undone by SQLite: {explained}"
@@ -202,10 +202,12 @@ class _Writer:
     """The one connection of this process that writes to the file, and whose turn it is."""
 
     def __init__(self, path: str, patience: timedelta, wal_limit: int, *, durable: bool) -> None:
-        self._path, self._patience, self._wal_limit, self._durable = path, patience, wal_limit, durable
+        self._path, self._patience, self._durable = path, patience, durable
         self._queue = WriteQueue(path, FileLock(Path(path)) if durable else None, patience)
+        self._wal = WalBound(Path(f"{path}-wal"), wal_limit)
         self._connection: sqlite3.Connection | None = None
-        self._current: sqlite3.Cursor | None = None
+        self._current: SqliteTransaction | None = None
+        self._closing = False
         self.known_statements: set[str] = set()
         self.counters = DatabaseCounters()
 
@@ -214,6 +216,7 @@ class _Writer:
         return self._connection is not None
 
     async def open(self, file: str) -> None:
+        self._closing = False
         try:
             self._queue.open()
         except OSError as error:
@@ -225,34 +228,38 @@ class _Writer:
             self._queue.leave()
 
     async def close(self) -> None:
+        self._closing = True  # whoever waits for the turn gets it and gives up
         if self._current is not None:
-            await self.roll_back(self._current)
+            await self._current.rollback()
+        await self._queue.close()
         if self._connection is not None:
             self._connection.close()
-        self._connection = None
-        self._queue.close()
+            self._connection = None
 
-    async def begin(self) -> sqlite3.Cursor:
+    async def begin(self, database: SqliteDatabase) -> SqliteTransaction:
+        self._require_open("begin a transaction")
         await self._queue.enter()
         try:
-            connection = self._require_open()
+            connection = self._require_open("begin a transaction")
             await self._patiently(lambda: connection.execute("begin immediate"), "begin a transaction")
         except BaseException:
             self._queue.leave()
             raise
-        self._current = connection.cursor()
+        self._current = SqliteTransaction(database, self, connection.cursor())
         return self._current
 
-    async def commit(self, then: Callable[[], None]) -> None:
+    async def commit(self, connection: sqlite3.Connection, then: Callable[[], None]) -> None:
+        """Commit the current transaction; `then` is called when that succeeded, whoever is cancelled meanwhile."""
         committed = False
 
         def commit() -> None:
             nonlocal committed
             try:
-                self._require_open().execute("commit")
+                connection.execute("commit")
                 committed = True
+                self._wal.apply(lambda: _empty_wal(connection))
             finally:
-                self._finish()
+                self._finish(connection)
 
         try:
             await (self._queue.run(commit) if self._durable else _inline(commit))
@@ -265,22 +272,22 @@ class _Writer:
                 self.counters.commits += 1
                 then()
 
-    async def roll_back(self, cursor: sqlite3.Cursor) -> None:
-        """Nothing happens unless `cursor` is still the current transaction's."""
+    async def roll_back(self, connection: sqlite3.Connection, tx: SqliteTransaction) -> None:
+        """Nothing happens unless `tx` is still the current one."""
         await self._queue.idle()
-        if self._current is not cursor:
+        if self._current is not tx:
             return
         self._current = None
         try:
-            self._finish()
+            self._finish(connection)
         finally:
             self._queue.leave()
 
-    def _finish(self) -> None:
+    def _finish(self, connection: sqlite3.Connection) -> None:
         """Leave no transaction behind, then let other processes in. In the thread or on the loop."""
         try:
-            if self._connection is not None and self._connection.in_transaction:
-                self._connection.execute("rollback")
+            if connection.in_transaction:
+                connection.execute("rollback")
         finally:
             self._queue.leave_file()
 
@@ -289,6 +296,7 @@ class _Writer:
         try:
             connection.execute(f"pragma synchronous = {'full' if self._durable else 'off'}")
             connection.execute("pragma journal_mode = wal")
+            connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             _claim(connection, self._path)
         except BaseException:
             connection.close()
@@ -308,9 +316,9 @@ class _Writer:
                     raise explain(error, self._path, tried) from error
             await asyncio.sleep(random.uniform(0.0005, 0.005))
 
-    def _require_open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise ClosedError(self._path, "begin a transaction")
+    def _require_open(self, tried: str) -> sqlite3.Connection:
+        if self._connection is None or self._closing:
+            raise ClosedError(self._path, tried)
         return self._connection
 
 
@@ -329,12 +337,11 @@ class SqliteDatabase:
         patience: timedelta = timedelta(seconds=10),
         wal_limit: int = 32 * 1024 * 1024,
     ) -> None:
-        self._in_memory = str(path) == MEMORY
-        self._path = MEMORY if self._in_memory else str(Path(path).absolute())
-        self._writer = _Writer(self._path, patience, wal_limit, durable=not self._in_memory)
+        self._place = Place(path)
+        self._path = self._place.name
+        self._writer = _Writer(self._path, patience, wal_limit, durable=not self._place.in_memory)
         self._reader: sqlite3.Cursor | None = None
         self._opening = asyncio.Lock()
-        self._remove_files: Callable[[], object] = _nothing
 
     @property
     def path(self) -> str:
@@ -359,8 +366,9 @@ class SqliteDatabase:
         async with self._opening:
             if self._writer.is_open:
                 return
+            _require_returning()
             try:
-                file = self._make_place()
+                file = self._place.make()
                 await self._writer.open(file)
                 self._reader = _open_reader(file, self._path)
                 await self.migrate("antiphon", own_migrations())
@@ -379,9 +387,9 @@ class SqliteDatabase:
 
     async def begin(self) -> SqliteTransaction:
         """As `Database.begin`. Raises StoreUnavailableError when another program keeps the lock for too long."""
-        return SqliteTransaction(self, self._writer, await self._writer.begin())
+        return await self._writer.begin(self)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncGenerator[SqliteTransaction]:
         """As `Database.transaction`."""
         tx = await self.begin()
@@ -407,38 +415,37 @@ class SqliteDatabase:
         try:
             rows = reader.execute(sql, args).fetchall()
         except _REFUSED as error:
-            raise explain(error, self._path, f"read {_short(sql)!r}") from error
+            raise explain(error, self._path, f"read {shorten(sql)!r}") from error
         self.counters.statements += 1
         return rows
 
     def data_version(self) -> int:
         """A number that changes when anything was committed to the file, here or in any process."""
-        ((version,),) = self.read("pragma data_version")
-        assert isinstance(version, int)  # SQLite says so
-        return version
-
-    def _make_place(self) -> str:
-        if self._in_memory:
-            folder = tempfile.mkdtemp(prefix="antiphon-")
-            self._remove_files = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            return str(Path(folder, "memory.db"))
         try:
-            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise explain_os(error, self._path, "make its folder") from error
-        return self._path
+            (version,) = self._require_reader().execute("pragma data_version").fetchone()
+        except sqlite3.Error as error:
+            raise explain(error, self._path, "see whether it changed") from error
+        return int(version)
 
     async def _close(self) -> None:
         if self._reader is not None:
             self._reader.connection.close()
             self._reader = None
         await self._writer.close()
-        self._remove_files()
+        self._place.remove()
 
     def _require_reader(self) -> sqlite3.Cursor:
         if self._reader is None:
             raise ClosedError(self._path, "read")
         return self._reader
+
+
+def _empty_wal(connection: sqlite3.Connection) -> bool:
+    try:
+        (busy, _, _) = connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+    except sqlite3.Error:
+        return False  # no room to copy it into the file now; the commit holds all the same
+    return bool(busy == 0)
 
 
 async def _inline(work: Callable[[], None]) -> None:
@@ -462,6 +469,13 @@ def _connection(path: str, *, reading: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def _require_returning() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        reason = f"this Python brings SQLite {sqlite3.sqlite_version}; use one with {oldest} or newer"
+        raise UnsupportedCapabilityError("the SQLite store", "`returning`", reason)
+
+
 def _claim(writer: sqlite3.Connection, path: str) -> None:
     """Refuse another program's file; mark a new one as ours. Proves that the file can be written."""
     writer.execute("begin immediate")
@@ -479,32 +493,3 @@ def _claim(writer: sqlite3.Connection, path: str) -> None:
 
 def _columns(cursor: sqlite3.Cursor) -> list[str]:
     return [column[0] for column in cursor.description or ()]
-
-
-def _statements(sql: str) -> Iterable[str]:
-    """The statements of a script; a semicolon in a string, a comment or a trigger divides nothing."""
-    pending = ""
-    for piece in sql.split(";"):
-        pending += piece + ";"
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
-    if _first_word(pending.removesuffix(";")):
-        yield pending.removesuffix(";")
-
-
-def _first_word(sql: str) -> str:
-    rest = sql.lstrip()
-    while rest.startswith(("--", "/*")):
-        end = "\n" if rest.startswith("--") else "*/"
-        rest = rest.partition(end)[2].lstrip()
-    return rest.split(None, 1)[0].rstrip(";").lower() if rest else ""
-
-
-def _short(sql: str) -> str:
-    text = " ".join(sql.split())
-    return text if len(text) <= 120 else text[:117] + "..."
-
-
-def _nothing() -> None:
-    return None

@@ -27,17 +27,19 @@ class WriteQueue:
 
     def open(self) -> None:
         """Start the thread. Raises OSError when the lock files cannot be made."""
+        self._turn = asyncio.Lock()  # the event loop may be another one than before
         if self._lock is not None:
             self._lock.open()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="antiphon-store")
 
-    def close(self) -> None:
-        """Stop; call it holding the turn. Twice is safe."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=self._waiting is None)
-            self._thread = None
-        if self._lock is not None:
-            self._lock.close()
+    async def close(self) -> None:
+        """Stop after those who wait already; from the call on, nobody may enter. Twice is safe."""
+        async with self._turn:
+            if self._thread is not None:
+                self._thread.shutdown(wait=self._waiting is None)
+                self._thread = None
+            if self._lock is not None and self._waiting is None:
+                self._lock.close()
 
     async def enter(self) -> None:
         """Return when it is our turn. Raises StoreUnavailableError when another process keeps it for too long.
@@ -116,6 +118,8 @@ class WriteQueue:
         if self._waiting is waiting and not self._wanted:
             self._waiting = None
             self.leave_file()
+            if self._thread is None and self._lock is not None:
+                self._lock.close()
 
     def _submit(self, work: Callable[[], None]) -> asyncio.Future[None]:
         assert self._thread is not None  # the database opens and closes it
