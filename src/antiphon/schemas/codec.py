@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -20,11 +21,12 @@ CONTENT_TYPE = "application/json"
 
 
 class Serializer(NamedTuple, Generic[T]):
-    """The three things a library does for a class; they raise the library's own errors."""
+    """What a library does for a class. `encode` and `decode` raise its own errors, `words` says them in one line."""
 
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
     schema: Callable[[], JsonSchema]
+    words: Callable[[Exception], str]
 
 
 class EventCodec(Generic[T]):
@@ -34,7 +36,7 @@ class EventCodec(Generic[T]):
     neither version nor content type. `read` and `write` check, and raise ours. Safe to share between threads.
     """
 
-    __slots__ = ("_schema", "content_type", "declaration", "decode", "encode")
+    __slots__ = ("_schema", "_words", "content_type", "declaration", "decode", "encode")
 
     encode: Callable[[T], bytes]
     decode: Callable[[bytes], T]
@@ -42,7 +44,7 @@ class EventCodec(Generic[T]):
     def __init__(self, declaration: Declaration, serializer: Serializer[T]) -> None:
         self.declaration = declaration
         self.content_type = CONTENT_TYPE
-        self.encode, self.decode, self._schema = serializer
+        self.encode, self.decode, self._schema, self._words = serializer
 
     def write(self, event: T) -> bytes:
         """The event as bytes. Raises EncodeError when a field holds what its type does not allow to be written."""
@@ -62,13 +64,13 @@ class EventCodec(Generic[T]):
             raise self.explain(message, "it has no data (a tombstone: the entity of its key is gone)")
         try:
             return self.decode(message.data)
-        except Exception as error:  # a class's own checks may raise anything
+        except Exception as error:  # the class's own checks may raise anything
             raise self.explain(message, error) from error
 
     def explain(self, message: Message, error: Exception | str) -> DecodeError:
         """What `decode` raised, or a reason, as an error that names the message and both versions."""
         declared = self.declaration
-        reason = error if isinstance(error, str) else _in_words(error)
+        reason = error if isinstance(error, str) else self._words(error)
         return DecodeError(message.id, declared.name, message.schema_version, declared.version, reason)
 
     def json_schema(self) -> JsonSchema:
@@ -94,33 +96,39 @@ def codec_for(cls: type[T]) -> EventCodec[T]:
     It compiles the class, so make it once and keep it.
     """
     declaration = declaration_of(cls)
-    codec = EventCodec(declaration, _serializer(cls, declaration))
-    _check_examples(codec)
-    return codec
+    serializer = _serializer(cls)
+    _check_examples(declaration, serializer)
+    return EventCodec(declaration, serializer)
 
 
-def _serializer(cls: type[T], declaration: Declaration) -> Serializer[T]:
+def _serializer(cls: type[T]) -> Serializer[T]:
     if form_of(cls) is Form.PYDANTIC:
-        return _pydantic_serializer(cls, declaration)
+        return _pydantic_serializer(cls)
     try:
         decoder = msgspec.json.Decoder(cls)
     except NameError as error:
-        raise unresolved(cls, error) from error
-    return Serializer(msgspec.json.Encoder().encode, decoder.decode, lambda: struct_schema(cls))
+        raise _unresolved(cls, error) from error
+    return Serializer(msgspec.json.Encoder().encode, decoder.decode, partial(struct_schema, cls), _in_words)
 
 
-def _pydantic_serializer(cls: type[T], declaration: Declaration) -> Serializer[T]:
+def _pydantic_serializer(cls: type[T]) -> Serializer[T]:
     try:
-        from antiphon.schemas.pydantic import pydantic_serializer
+        from antiphon.schemas import pydantic
     except ImportError as error:
         raise DeclarationError(
             f"event {cls.__qualname__} in {cls.__module__}: it is a Pydantic model, and Pydantic 2 cannot be "
             f"imported ({error}): pip install 'antiphon[pydantic]'"
         ) from error
-    return Serializer(*pydantic_serializer(cls, declaration))
+    adapter = pydantic.adapter_of(cls)
+    return Serializer(
+        partial(adapter.dump_json, by_alias=True),
+        adapter.validate_json,
+        partial(pydantic.model_schema, adapter),
+        pydantic.in_words,
+    )
 
 
-def unresolved(cls: type[object], error: NameError) -> DeclarationError:
+def _unresolved(cls: type[object], error: NameError) -> DeclarationError:
     """What to raise when a field's type names something that does not exist, even now."""
     return DeclarationError(
         f"event {cls.__qualname__} in {cls.__module__}: a field's type cannot be resolved ({error}): define or import "
@@ -128,15 +136,14 @@ def unresolved(cls: type[object], error: NameError) -> DeclarationError:
     )
 
 
-def _check_examples(codec: EventCodec[T]) -> None:
-    for number, example in enumerate(codec.declaration.examples, start=1):
+def _check_examples(declaration: Declaration, serializer: Serializer[T]) -> None:
+    for number, example in enumerate(declaration.examples, start=1):
         try:
-            codec.decode(msgspec.json.encode(example))
+            serializer.decode(msgspec.json.encode(example))
         except Exception as error:
-            cls = codec.declaration.cls
             raise DeclarationError(
-                f"event {cls.__qualname__} in {cls.__module__}: its example {number} does not fit its fields "
-                f"({_in_words(error)}): mend the example"
+                f"event {declaration.cls.__qualname__} in {declaration.cls.__module__}: its example {number} does not "
+                f"fit its fields ({serializer.words(error)}): mend the example"
             ) from error
 
 

@@ -57,7 +57,7 @@ def wire_names(cls: type[object]) -> dict[str, str]:
     if fields:
         return dict(zip(fields, encoded, strict=True))
     modelled: dict[str, object] = getattr(cls, "__pydantic_fields__", {})
-    return {name: getattr(field, "validation_alias", None) or name for name, field in modelled.items()}
+    return {name: getattr(field, "serialization_alias", None) or name for name, field in modelled.items()}
 
 
 def _refers(schema: object, name: str) -> bool:
