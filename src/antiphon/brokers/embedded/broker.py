@@ -15,12 +15,13 @@ from uuid import uuid4
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.embedded.appending import Appender
 from antiphon.brokers.embedded.browsing import browse, ends
+from antiphon.brokers.embedded.calls import Calls
 from antiphon.brokers.embedded.doorbell import Doorbell
 from antiphon.brokers.embedded.group_commit import GroupCommit
-from antiphon.brokers.embedded.life import Duty
+from antiphon.brokers.embedded.life import Duty, sweep
 from antiphon.brokers.embedded.membership import Membership
 from antiphon.brokers.embedded.retention import Retention
-from antiphon.brokers.embedded.standing import group_names, lag_of, move_group
+from antiphon.brokers.embedded.standing import group_names, lag_of, member_tokens, move_group
 from antiphon.brokers.embedded.subscription import EmbeddedSubscription, joined
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
@@ -64,10 +65,10 @@ class EmbeddedBroker:
         self._topics = Topics(self._database, self.url, partitions)
         self._appender = Appender(self._topics, self._clock, max_message_bytes)
         self._writes = GroupCommit(self._database)
-        self._bell = Doorbell(self._database)
-        folder = None if self._database.path == ":memory:" else Path(f"{self._database.path}.members")
+        self._folder = None if self._database.path == ":memory:" else Path(f"{self._database.path}.members")
+        self._bell = Doorbell(self._database, Calls(self._folder))
         self._retention = Retention(
-            self._database, self._writes, self._clock, Duty(folder, "retention"), timedelta(seconds=1)
+            self._database, self._writes, self._clock, Duty(self._folder, "retention"), timedelta(seconds=1)
         )
         self._subscriptions: list[EmbeddedSubscription] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -106,6 +107,7 @@ class EmbeddedBroker:
                 return
             await self._database.open()
             await self._database.migrate(_COMPONENT, load_migrations(_MIGRATIONS))
+            sweep(self._folder, member_tokens(self._database))
             self._is_open = True
             self._tasks = [
                 asyncio.create_task(self._keep_up(), name="antiphon-embedded-leases"),
@@ -142,13 +144,14 @@ class EmbeddedBroker:
         if refusals:
             raise PublishError(refusals)
         self._appender.append(own, batch)
-        own.after_commit(self._bell.ring)
+        own.after_commit(self._bell.announce)
 
     async def subscribe(
         self, group: str, topics: Sequence[str], options: SubscribeOptions = SubscribeOptions()
     ) -> EmbeddedSubscription:
         self._require_open("subscribe")
-        membership = Membership(self._database, self._topics, self._clock, self._lease, group, topics)
+        self._bell.listen()
+        membership = Membership(self._database, self._topics, self._clock, self._lease, self._folder, group, topics)
         membership.hold()
         try:
             name = options.member or f"member-{uuid4().hex[:8]}"
@@ -203,7 +206,7 @@ class EmbeddedBroker:
 
     async def _write(self, work: Callable[[SqliteTransaction], None]) -> None:
         await self._writes.write(work)
-        self._bell.ring()
+        self._bell.announce()
 
     async def _keep_up(self) -> None:
         """Keep every subscription's leases, whether or not it is fetched from."""

@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
+from antiphon.brokers.embedded.calls import Calls
 from antiphon.storage.sqlite import SqliteDatabase
+
+# Seconds between two looks: right after something happened, after a long silence, and where calls are heard.
+_SHORTEST, _LONGEST, _WHEN_CALLED = 0.001, 0.02, 0.05
+_PATIENCE = 0.1
+"""Seconds after a change in which the next one is expected."""
 
 
 class Doorbell:
     """Watches one file for all readers of a process.
 
-    Commits of this process ring it. Other processes are noticed by polling a counter of SQLite's, quickly while
-    things happen and slower when nothing does, and only while a reader waits.
+    Every commit rings it, in this process and, by a call, in the others. What no call tells (another program's
+    writes, a lost call) is noticed by polling a counter of SQLite's while a reader waits: rarely where calls are
+    heard, else quickly while things happen and slower when nothing does.
     """
 
-    def __init__(
-        self,
-        database: SqliteDatabase,
-        shortest: timedelta = timedelta(milliseconds=1),
-        longest: timedelta = timedelta(milliseconds=20),
-        patience: timedelta = timedelta(milliseconds=100),
-    ) -> None:
-        self._database = database
-        self._shortest, self._longest = shortest.total_seconds(), longest.total_seconds()
-        self._patience = patience.total_seconds()
+    def __init__(self, database: SqliteDatabase, calls: Calls) -> None:
+        self._database, self._calls = database, calls
         self._waiting: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._pause = self._shortest
+        self._pause = _SHORTEST
         self._last_change = 0.0
         self._seen: int = -1
+
+    def listen(self) -> None:
+        """Be rung by other processes from now on. Twice is safe."""
+        self._calls.listen(self._look)
+
+    def announce(self) -> None:
+        """Wake every reader of this process and of the others."""
+        self.ring()
+        self._calls.call()
 
     def version(self) -> int:
         """What `wait` compares: take it before reading, so that nothing committed in between is missed."""
         return self._database.data_version()
 
     def ring(self) -> None:
-        """Wake every reader."""
+        """Wake every reader of this process."""
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
@@ -51,7 +58,7 @@ class Doorbell:
         timer = loop.call_later(seconds, _finish, future)
         self._waiting.add(future)
         if self._timer is None:
-            self._timer = loop.call_later(self._pause, self._look)
+            self._timer = loop.call_later(self._next_pause(loop.time()), self._poll)
         try:
             await future
         finally:
@@ -60,27 +67,35 @@ class Doorbell:
 
     def close(self) -> None:
         """Stop watching and let every reader go. Twice is safe."""
+        self._calls.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self.ring()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         self._timer = None
-        if not self._waiting:
-            return
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        self._note_change(now)
-        is_lively = now - self._last_change < self._patience
-        self._pause = self._shortest if is_lively else min(self._pause * 1.25, self._longest)
-        self._timer = loop.call_later(self._pause, self._look)
+        if self._waiting:
+            loop = asyncio.get_running_loop()
+            self._look()
+            self._timer = loop.call_later(self._next_pause(loop.time()), self._poll)
+
+    def _look(self) -> None:
+        if self._waiting:
+            self._note_change(asyncio.get_running_loop().time())
+
+    def _next_pause(self, now: float) -> float:
+        if self._calls.is_heard:
+            return _WHEN_CALLED
+        is_lively = now - self._last_change < _PATIENCE
+        self._pause = _SHORTEST if is_lively else min(self._pause * 1.25, _LONGEST)
+        return self._pause
 
     def _note_change(self, now: float) -> int:
         version = self.version()
         if version != self._seen:
             self._seen = version
-            self._last_change, self._pause = now, self._shortest
+            self._last_change, self._pause = now, _SHORTEST
             self.ring()
         return version
 

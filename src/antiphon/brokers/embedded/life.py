@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from uuid import uuid4
 
 if sys.platform != "win32":
     import fcntl
+
+_TOKEN = re.compile("[0-9a-f]{32}")
 
 
 class LifeLine:
@@ -28,8 +32,11 @@ class LifeLine:
         if self._folder is None or sys.platform == "win32":
             return
         self._folder.mkdir(exist_ok=True)
-        self._descriptor = os.open(self._folder / self.token, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        hidden = self._folder / f".{self.token}"
+        self._descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It is seen only once it is held, so that nobody takes a newcomer for dead.
+        hidden.rename(self._folder / self.token)
 
     def drop(self) -> None:
         """Give the lock up and remove the file. Twice is safe."""
@@ -86,6 +93,15 @@ def is_dead(folder: Path | None, token: str) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def sweep(folder: Path | None, members: Collection[str]) -> None:
+    """Remove the files of dead processes that are members no more."""
+    if folder is None or not folder.is_dir():
+        return
+    for file in folder.iterdir():
+        if _TOKEN.fullmatch(file.name) and file.name not in members and is_dead(folder, file.name):
+            bury(folder, file.name)
 
 
 def bury(folder: Path | None, token: str) -> None:

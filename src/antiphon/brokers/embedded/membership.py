@@ -49,13 +49,13 @@ class Membership:
         topics: Topics,
         clock: Clock,
         ttl: timedelta,
+        folder: Path | None,
         group: str,
         names: Collection[str],
     ) -> None:
         self._database, self._topics, self._clock, self._ttl = database, topics, clock, ttl
         self.group, self._names = group, frozenset(names)
-        self._folder = None if database.path == ":memory:" else Path(f"{database.path}.members")
-        self._life = LifeLine(self._folder)
+        self._folder, self._life = folder, LifeLine(folder)
         self._group_id = self.id = 0
         self._name = ""
         self._last_beat: datetime | None = None

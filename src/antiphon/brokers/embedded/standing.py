@@ -25,6 +25,11 @@ def group_names(database: SqliteDatabase) -> list[str]:
     return [name for (name,) in cast("list[tuple[str]]", database.read(_SQL["group_names"]))]
 
 
+def member_tokens(database: SqliteDatabase) -> list[str]:
+    """By which all members of all groups are known to live."""
+    return [token for (token,) in cast("list[tuple[str]]", database.read(_SQL["all_tokens"]))]
+
+
 def lag_of(database: SqliteDatabase, group: str, now: datetime) -> list[Lag]:
     """One entry for each partition that the group has a position in."""
     return [_lag(group, row, now) for row in cast("list[_LagRow]", database.read(_SQL["lag"], (group,)))]

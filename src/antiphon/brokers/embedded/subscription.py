@@ -120,6 +120,7 @@ class EmbeddedSubscription:
         try:
             async with self._acting:
                 await self._writes.write(self._membership.leave)
+            self._bell.announce()
         finally:
             self._owned.clear()
             self._membership.let_go()
@@ -142,6 +143,8 @@ class EmbeddedSubscription:
         drained = [(owned.id, owned.epoch) for owned in leaving]
         dead = await self._writes.write(lambda tx: self._membership.act(tx, drained))
         self._membership.note_beat(dead)
+        if leaving:
+            self._bell.announce()
         left = [owned for owned in leaving if self._owned.get(owned.id) is owned]
         self._drop(NoticeKind.REVOKED, [owned for owned in left if owned.is_drained])
         self._drop(NoticeKind.LOST, [owned for owned in left if not owned.is_drained])
