@@ -137,6 +137,7 @@ class SubscribeOptions(Struct, frozen=True):
     """A name for this process in lists of group members; made up when None."""
 
 
+@runtime_checkable
 class LogSubscription(Protocol):
     """A group's reading of a log. One task fetches; commit may run at the same time."""
 
@@ -214,6 +215,7 @@ class QueueSubscription(Protocol):
 Subscription = LogSubscription | QueueSubscription
 
 
+@runtime_checkable
 class Broker(Protocol):
     """A road for messages. One value may be used by many tasks of one event loop at once."""
 

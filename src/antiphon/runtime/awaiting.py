@@ -1,0 +1,215 @@
+"""Running handlers without a transaction: coroutines in their lane, plain functions in a thread, batches as lists."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from time import perf_counter
+from typing import cast
+
+from antiphon.observability.context import enter
+from antiphon.observability.hooks import Handled
+from antiphon.resilience.policy import Decision
+from antiphon.runtime.egress import Egress
+from antiphon.runtime.route import Call, Given, Route, collect, gathered
+from antiphon.runtime.signature import Shape
+from antiphon.runtime.surroundings import Surroundings, reason_of
+from antiphon.runtime.window import FINISHED, WAITING
+from antiphon.runtime.work import Work, live, read
+from antiphon.storage.dead_letters import Attempt
+
+log = logging.getLogger("antiphon.runtime")
+
+JSON = "application/json"
+LONGEST_HOP = 0.05
+"""Seconds after which a thread comes back with what it has done, so that it can be settled."""
+
+
+def call_plain(call: Call, shape: Shape, event: object, given: Given) -> object:
+    """Call a plain function or generator here, in whatever thread this is."""
+    result = call(event, given)
+    if shape is Shape.GENERATOR:
+        return gathered(cast(Iterable[object], result))
+    return result
+
+
+class AwaitExecutor:
+    """Runs works one after another; returns when each is finished, handed to the egress, parked or stalled."""
+
+    def __init__(self, surroundings: Surroundings, egress: Egress) -> None:
+        self._surroundings, self._egress = surroundings, egress
+
+    async def run(self, works: Sequence[Work]) -> None:
+        route = works[0].route
+        if route.batch_size is not None:
+            await self._run_batch(live(works))
+        elif route.direct is not None:
+            await self._run_direct(works, route)
+        else:
+            for work in works:
+                if work.delivery.state == WAITING:
+                    await self._run_one(work)
+        self._surroundings.dirty.set()
+
+    async def _run_direct(self, works: Sequence[Work], route: Route) -> None:
+        """The short path: a coroutine function that takes nothing but its event, no middleware, no hook."""
+        function, decode, version = route.direct, route.decode, route.version
+        assert function is not None
+        durations: list[float] = []
+        scope = route.instruments.scope
+        began = perf_counter()
+        for work in works:
+            delivery = work.delivery
+            if delivery.state != WAITING:
+                continue
+            message = delivery.message
+            enter((scope, message, delivery.attempt))
+            try:
+                data = message.data
+                plain = data is not None and message.schema_version <= version and message.content_type == JSON
+                event = decode(cast(bytes, data)) if plain else read(route, message)
+            except Exception:  # read again on the long path, which explains what does not fit
+                await self._run_one(work)
+                continue
+            try:
+                result = await function(event)
+                if result is not None:
+                    self.emit(work, result)
+                elif delivery.state == WAITING:
+                    delivery.state = FINISHED
+            except Exception as error:
+                await self.failed(work, error)
+                began = perf_counter()
+                continue
+            now = perf_counter()
+            durations.append(now - began)
+            began = now
+        route.instruments.durations.observe_many(durations)
+
+    async def _run_one(self, work: Work) -> None:
+        try:
+            await self._attempt(work, 1)
+        except Exception as error:
+            await self.failed(work, error)
+
+    async def _attempt(self, work: Work, number: int) -> None:
+        delivery, route = work
+        message = delivery.message
+        enter((route.instruments.scope, message, number))
+        began = perf_counter()
+        event = read(route, message)
+        details = await route.fetcher(event) if route.fetcher is not None else None
+        given = self._surroundings.given(work, None, details, None)
+        events: object = event if route.batch_size is None else [event]
+        result = await self._call(route, events, given)
+        duration = perf_counter() - began
+        route.instruments.durations.observe(duration)
+        self.emit(work, result, 0 if given.publisher is None else given.publisher.count)
+        if self._surroundings.hooks.handled:
+            took = timedelta(seconds=duration)
+            self._surroundings.hooks.handled(Handled(self._surroundings.service, route.name, message, number, took))
+
+    async def _call(self, route: Route, event: object, given: Given) -> object:
+        if route.shape in (Shape.ASYNC, Shape.ASYNC_GENERATOR):
+            return await collect(route.call(event, given), route.shape)
+        return await asyncio.to_thread(call_plain, route.call, route.shape, event, given)
+
+    def emit(self, work: Work, result: object, first: int = 0) -> None:
+        """Publish what was returned, then finish; finish at once when there is nothing."""
+        made = self._surroundings.outgoing(work.route, work.delivery.message, result, first)
+        if made:
+            self._egress.put(work, made)
+        else:
+            self._surroundings.finished(work.delivery)
+
+    async def failed(self, work: Work, error: Exception) -> None:
+        """Try again as the policy says, then park."""
+        attempts: list[Attempt] = []
+        while (decision := self._surroundings.decide(work, attempts, error)) is Decision.AGAIN:
+            try:
+                await self._attempt(work, len(attempts) + 1)
+            except Exception as again:
+                error = again
+            else:
+                return
+        if decision is Decision.PARK:
+            self._surroundings.park(work, attempts, reason_of(error))
+
+    async def _run_batch(self, works: Sequence[Work]) -> None:
+        """One call for all; when it keeps failing each is tried alone, so that only the bad one is parked."""
+        try:
+            await self._attempt_batch(works)
+        except Exception as error:
+            if len(works) == 1:
+                await self.failed(works[0], error)
+                return
+            log.warning("a batch of %d failed, each is tried alone", len(works), exc_info=error)
+            for work in works:
+                await self._run_batch([work])
+
+    async def _attempt_batch(self, works: Sequence[Work]) -> None:
+        route, last = works[0].route, works[-1]
+        enter((route.instruments.scope, last.delivery.message, last.delivery.attempt))
+        began = perf_counter()
+        events = [read(route, work.delivery.message) for work in works]
+        given = self._surroundings.given(last, None, None, None)
+        result = await self._call(route, events, given)
+        first = 0 if given.publisher is None else given.publisher.count
+        route.instruments.durations.observe((perf_counter() - began) / len(works), len(works))
+        self.emit(last, result, first)
+        for work in works[:-1]:
+            self._surroundings.finished(work.delivery)
+
+
+class ThreadExecutor:
+    """Runs plain functions: one hop to a thread for a whole run, in order; failures then go the long way."""
+
+    def __init__(self, surroundings: Surroundings, one_by_one: AwaitExecutor) -> None:
+        self._surroundings, self._one_by_one = surroundings, one_by_one
+        self._stopping = False
+
+    async def run(self, works: Sequence[Work]) -> None:
+        route = works[0].route
+        if route.batch_size is not None or route.fetcher is not None or route.middleware:
+            await self._one_by_one.run(works)
+            return
+        todo = live(works)
+        while todo:
+            done = await asyncio.to_thread(self._call_some, route, todo)
+            for work, outcome in zip(todo, done, strict=False):
+                await self._settle(work, outcome)
+            todo = live(todo[len(done) :])
+        self._surroundings.dirty.set()
+
+    def stop(self) -> None:
+        """Let a running hop end after the message in hand."""
+        self._stopping = True
+
+    def _call_some(self, route: Route, works: Sequence[Work]) -> list[tuple[object, Exception | None]]:
+        began = previous = perf_counter()
+        done: list[tuple[object, Exception | None]] = []
+        for work in works:
+            message = work.delivery.message
+            enter((route.instruments.scope, message, work.delivery.attempt))
+            try:
+                done.append((call_plain(route.call, route.shape, read(route, message), Given(work.delivery)), None))
+            except Exception as error:
+                done.append((None, error))
+            now = perf_counter()
+            route.instruments.durations.observe(now - previous)
+            previous = now
+            if self._stopping or now - began > LONGEST_HOP:
+                break
+        return done
+
+    async def _settle(self, work: Work, outcome: tuple[object, Exception | None]) -> None:
+        result, error = outcome
+        if error is None:
+            try:
+                self._one_by_one.emit(work, result)
+            except Exception as undeclared:
+                error = undeclared
+        if error is not None:
+            await self._one_by_one.failed(work, error)

@@ -1,0 +1,212 @@
+"""How one service consumes: fetch within bounds, dispatch to lanes, settle, and drain in a fixed order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
+
+from msgspec import Struct
+
+from antiphon.brokers.ports import Delivery, LogSubscription, NoticeKind, Subscription
+from antiphon.errors import AntiphonError, BrokerError, PositionLostError, StoreError
+from antiphon.runtime.awaiting import AwaitExecutor, ThreadExecutor
+from antiphon.runtime.egress import Egress
+from antiphon.runtime.flusher import Flusher
+from antiphon.runtime.health import ServiceHealth
+from antiphon.runtime.lanes import Executor, Lanes
+from antiphon.runtime.owning import OwnTransaction
+from antiphon.runtime.route import Mode, Route
+from antiphon.runtime.settlement import QueueSettling
+from antiphon.runtime.shared import SharedTransaction
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
+from antiphon.runtime.unread import Unread
+from antiphon.runtime.work import Work
+
+log = logging.getLogger("antiphon.runtime")
+
+Routes = Mapping[str, Mapping[str, Route]]
+"""By topic, then by name of the event."""
+
+
+class Bounds(Struct, frozen=True):
+    """How much a consumer holds at once, and how patient it is."""
+
+    messages: int = 10_000
+    bytes: int = 64 * 1024 * 1024
+    fetch: int = 1_000
+    wait: timedelta = timedelta(seconds=1)
+    drain: timedelta = timedelta(seconds=15)
+    concurrency: int = 32
+
+
+class Consumer:
+    """The consuming side of a running service."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        routes: Routes,
+        surroundings: Surroundings,
+        bounds: Bounds,
+        health: ServiceHealth,
+    ) -> None:
+        self._subscription, self._routes = subscription, routes
+        self._log = subscription if isinstance(subscription, LogSubscription) else None
+        self._surroundings, self._bounds = surroundings, bounds
+        self._health = health
+        self._settled = asyncio.Event()
+        self._egress = Egress(surroundings)
+        self._flusher = Flusher(surroundings, self._settled, health.settling)
+        self._shared = SharedTransaction(surroundings)
+        awaiting = AwaitExecutor(surroundings, self._egress)
+        self._threads = ThreadExecutor(surroundings, awaiting)
+        executors: dict[Mode, Executor] = {
+            Mode.AWAIT: awaiting,
+            Mode.THREAD: self._threads,
+            Mode.SHARED: self._shared,
+            Mode.OWN: OwnTransaction(surroundings),
+        }
+        modes = {route.mode for by_type in routes.values() for route in by_type.values()}
+        lanes = 1 if modes <= {Mode.SHARED} else bounds.concurrency
+        self._lanes = Lanes(lanes, executors, surroundings.stalls)
+        self._unread = Unread(surroundings)
+        self._fetching: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self.failure: BaseException | None = None
+        self.failed = asyncio.Event()
+        surroundings.take_notices = self._take_notices
+
+    def start(self) -> None:
+        """Begin to fetch and handle."""
+        self._lanes.start(self._fail)
+        for work in (self._egress.run(), self._flusher.run(), self._shared.collect()):
+            self._background.append(self._watched(work))
+        if isinstance(self._surroundings.settling, QueueSettling):
+            self._background.append(self._watched(self._extend(self._surroundings.settling)))
+        self._fetching = self._watched(self._fetch())
+
+    def _watched(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda task: None if task.cancelled() or not (e := task.exception()) else self._fail(e))
+        return task
+
+    def _fail(self, error: BaseException) -> None:
+        """A fault that no policy covers: the service stops with it rather than going on half."""
+        if self.failure is None:
+            self.failure = error
+            log.critical("consuming stopped: %s", error, exc_info=None if isinstance(error, AntiphonError) else error)
+        self.failed.set()
+
+    async def _fetch(self) -> None:
+        bounds, settling = self._bounds, self._surroundings.settling
+        pause = FIRST_PAUSE
+        self._health.fetching.begin()
+        while True:
+            room, space = bounds.messages - settling.count, bounds.bytes - settling.bytes
+            if room <= 0 or space <= 0:
+                await self._wait_for_room()
+                continue
+            try:
+                deliveries = await self._subscription.fetch(min(room, bounds.fetch), space, bounds.wait)
+            except (BrokerError, StoreError) as error:
+                if isinstance(error, PositionLostError) or not is_passing(error):
+                    raise
+                self._surroundings.instruments.fetch_failed(error)
+                log.warning("fetching failed and is tried again: %s", error)
+                await self._surroundings.clock.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            self._health.fetching.beat()
+            self._take_notices()
+            if deliveries:
+                self._dispatch(deliveries)
+
+    async def _wait_for_room(self) -> None:
+        """Fetching pauses; membership and leases are kept by the subscription itself."""
+        self._settled.clear()
+        self._surroundings.dirty.set()
+        self._health.fetching.rest()
+        await self._settled.wait()
+        self._health.fetching.begin()
+
+    def _take_notices(self) -> None:
+        notices = () if self._log is None else self._log.notices()
+        if not notices:
+            return
+        for notice in notices:
+            self._surroundings.instruments.rebalanced(notice.kind.value)
+            log.info("%s: %s", notice.kind.value, ", ".join(f"{p.topic}/{p.number}" for p in notice.partitions))
+        gone = [p for notice in notices if notice.kind is not NoticeKind.ASSIGNED for p in notice.partitions]
+        self._surroundings.settling.notice(notices)
+        self._surroundings.stalls.forget(gone)
+
+    def _dispatch(self, deliveries: Sequence[Delivery]) -> None:
+        self._surroundings.settling.track(deliveries)
+        self._health.settling.begin()
+        works: list[Work] = []
+        counts: dict[str, int] = defaultdict(int)
+        routes, nothing = self._routes, dict[str, Route]()
+        skipped = False
+        for delivery in deliveries:
+            topic = delivery.partition.topic
+            counts[topic] += 1
+            route = routes.get(topic, nothing).get(delivery.message.type)
+            if route is not None and delivery.problem is None:
+                works.append(Work(delivery, route))
+            else:
+                skipped = True
+                self._unread.take(delivery)
+        for topic, count in counts.items():
+            self._surroundings.instruments.consumed(topic).inc(count)
+        if works:
+            self._lanes.dispatch(works)
+        if skipped:
+            self._surroundings.dirty.set()
+
+    def again(self, works: Sequence[Work]) -> None:
+        """Dispatch works that waited, in their order of arrival."""
+        self._lanes.dispatch(works)
+
+    async def _extend(self, settling: QueueSettling) -> None:
+        while True:
+            await self._surroundings.clock.sleep(timedelta(seconds=5))
+            await settling.extend()
+
+    def idle(self) -> bool:
+        """Whether everything fetched is settled."""
+        return self._surroundings.settling.count == 0
+
+    async def drain(self) -> None:
+        """Stop fetching, finish or release what runs, flush what goes out, settle, leave the group. Twice is safe."""
+        if self._fetching is None:
+            return
+        fetching, self._fetching = self._fetching, None
+        self._health.fetching.rest()
+        await _cancelled([fetching])
+        self._threads.stop()
+        released = await self._lanes.drain(self._bounds.drain.total_seconds())
+        if released:
+            log.info("drain gives back %d deliveries that were not finished", released)
+        await self._try("publishing", self._egress.flushed)
+        await self._try("settling", self._flusher.flush)
+        await self._try("releasing", self._surroundings.settling.release)
+        self._surroundings.stalls.stop()
+        await _cancelled(self._background)
+        await self._try("leaving the group", self._subscription.close)
+
+    async def _try(self, what: str, step: Callable[[], Coroutine[object, object, None]]) -> None:
+        """One step of a drain; its failure is told and the next step still runs."""
+        try:
+            await asyncio.wait_for(step(), self._bounds.drain.total_seconds())
+        except (AntiphonError, TimeoutError) as error:
+            log.warning("%s failed during the drain; what is not settled comes again: %r", what, error)
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

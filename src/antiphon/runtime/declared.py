@@ -1,0 +1,160 @@
+"""What a service has declared, before anything runs: handlers and all that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+from antiphon.brokers.ports import Delivery
+from antiphon.errors import DeclarationError, DuplicateHandlerError
+from antiphon.events.declare import Declaration, EventKind, declaration_of
+from antiphon.events.message import Message
+from antiphon.events.runner import Runner
+from antiphon.runtime.dependencies import Provider, check_providers
+from antiphon.runtime.publisher import Publisher
+from antiphon.runtime.replica import Replica
+from antiphon.runtime.route import Handler, HandlerOptions, Mode
+from antiphon.runtime.signature import PROVIDED_BY_RUNTIME, Needs, Shape, Signature, read_signature, where
+from antiphon.storage.database import Transaction
+
+T = TypeVar("T")
+
+CallNext = Callable[[], Awaitable[object]]
+Middleware = Callable[[Delivery, CallNext], Awaitable[object]]
+"""Wraps every call of every handler: `async def middleware(delivery, call_next)`; returns what `call_next()` gave."""
+
+EventName = tuple[str, str]
+"""Topic and name of an event on the wire."""
+
+
+class Fetching:
+    """How the details of a notification are fetched: the function, and the type that it gives."""
+
+    __slots__ = ("function", "gives")
+
+    def __init__(self, function: Callable[[object], Awaitable[object]], gives: type) -> None:
+        self.function, self.gives = function, gives
+
+
+class Declared:
+    """The declarations of one service; each is checked when it is made, all of them together by `check`."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.handlers: list[Handler] = []
+        self.by_event: dict[EventName, tuple[Handler, type]] = {}
+        self.providers: dict[type, Provider] = {}
+        self.fetchers: dict[EventName, Fetching] = {}
+        self.replicas: list[Declaration] = []
+        self.middleware: list[Middleware] = []
+        self.runners: list[Runner] = []
+
+    def add(
+        self,
+        function: Callable[..., object],
+        events: Sequence[type],
+        options: HandlerOptions,
+        local_names: Mapping[str, object],
+    ) -> None:
+        """Take a handler. Raises DeclarationError or DuplicateHandlerError, and then nothing is taken."""
+        signature = read_signature(function, events, local_names, batch=options.batch_size is not None)
+        handler = Handler(function.__name__, function, signature, options)
+        self._check_handler(handler)
+        self._take(handler, events)
+
+    def _take(self, handler: Handler, events: Sequence[type]) -> None:
+        for event in events:
+            declared = declaration_of(event)
+            taken = self.by_event.get((declared.topic, declared.name))
+            if taken is not None:
+                raise DuplicateHandlerError(
+                    self.service, declared.name, where(taken[0].function), where(handler.function)
+                )
+        for event in events:
+            declared = declaration_of(event)
+            self.by_event[declared.topic, declared.name] = (handler, event)
+        self.handlers.append(handler)
+
+    def _check_handler(self, handler: Handler) -> None:
+        place = where(handler.function)
+        same = next((one for one in self.handlers if one.name == handler.name), None)
+        if same is not None:
+            raise DeclarationError(
+                f"{place}: service {self.service!r} has a handler of this name already, {where(same.function)}: "
+                "names go into the ids of what handlers emit, so give it another"
+            )
+        plain = handler.signature.shape in (Shape.PLAIN, Shape.GENERATOR)
+        needs = handler.signature.needs
+        if plain and needs.of(Transaction):
+            raise DeclarationError(
+                f"{place}: it is a plain function, which runs in a thread, and a Transaction belongs to the event "
+                "loop's thread: write `async def`"
+            )
+        if plain and needs.of(Publisher):
+            raise DeclarationError(f"{place}: it is a plain function and cannot await a Publisher: return the events")
+        if needs.of(Publisher) and not handler.options.publishes:
+            raise DeclarationError(
+                f"{place}: it asks for a Publisher, so declare publishes=(...), the events it may send"
+            )
+        if handler.options.batch_size is not None and handler.mode is Mode.OWN:
+            raise DeclarationError(f"{place}: a batch handler shares its transaction: leave out transaction='own'")
+        for event in handler.options.publishes:
+            declaration_of(event)
+
+    def fetch(self, event: type, function: Callable[..., Awaitable[object]], gives: type) -> None:
+        """Take a fetcher. Raises DeclarationError for an event that is no notification, or a second fetcher."""
+        declared = declaration_of(event)
+        if declared.kind is not EventKind.NOTIFICATION:
+            raise DeclarationError(
+                f"{where(function)}: {declared.name!r} is no notification, it carries its details; declare it with "
+                "kind=EventKind.NOTIFICATION, or read the details from the event"
+            )
+        name = (declared.topic, declared.name)
+        if name in self.fetchers:
+            raise DeclarationError(f"{where(function)}: {declared.name!r} has a fetcher already; keep one")
+        self.fetchers[name] = Fetching(function, gives)
+
+    def keep(self, replica: Replica[T]) -> None:
+        """Take a replica: a handler of the runtime's own that keeps it."""
+        event = replica.event
+        declared = declaration_of(event)
+
+        async def keep(_: object, message: Message, tx: Transaction) -> None:
+            await replica.keep(message, tx)
+
+        needs = Needs((("message", Message), ("tx", Transaction)))
+        signature = Signature((event,), needs, (), Shape.ASYNC)
+        options = HandlerOptions(newer="accept", takes_tombstones=True)
+        self._take(Handler(f"replica of {declared.name}", keep, signature, options), (event,))
+        self.replicas.append(declared)
+
+    def check(self) -> None:
+        """What can only be seen with everything declared. Raises DeclarationError."""
+        wanted = {where(one.function): self._dependencies(one) for one in self.handlers}
+        check_providers(self.providers, wanted)
+
+    def _dependencies(self, handler: Handler) -> list[type]:
+        details = {fetching.gives for fetching in self._fetchers_of(handler)}
+        kinds = [kind for _, kind in handler.signature.needs.parameters]
+        return [kind for kind in kinds if kind not in PROVIDED_BY_RUNTIME and kind not in details]
+
+    def _fetchers_of(self, handler: Handler) -> list[Fetching]:
+        names = [(declared.topic, declared.name) for declared in map(declaration_of, handler.signature.events)]
+        return [self.fetchers[name] for name in names if name in self.fetchers]
+
+    def fetching(self, event: type) -> Fetching | None:
+        """How the details of this event are fetched, if that is declared."""
+        declared = declaration_of(event)
+        return self.fetchers.get((declared.topic, declared.name))
+
+    def reads(self) -> list[Declaration]:
+        return [declaration_of(event) for _, event in self.by_event.values()]
+
+    def emits(self) -> list[Declaration]:
+        return [declaration_of(event) for handler in self.handlers for event in handler.emits]
+
+    def topics_read(self) -> list[str]:
+        return sorted({declared.topic for declared in self.reads()})
+
+    def topics(self) -> list[str]:
+        return sorted({declared.topic for declared in (*self.reads(), *self.emits())})

@@ -1,0 +1,94 @@
+"""How events returned without a transaction leave: many to a publish, and only then is a delivery finished."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from antiphon.errors import BrokerError, PublishError, StoreError
+from antiphon.events.message import Outgoing
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
+from antiphon.runtime.work import Work, attempt_of
+
+log = logging.getLogger("antiphon.runtime")
+
+Parcel = tuple[Work, Sequence[Outgoing]]
+
+
+class Egress:
+    """Publishes what handlers returned, in the order they finished; while one publish runs the next one gathers."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._parcels: list[Parcel] = []
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, work: Work, outgoing: Sequence[Outgoing]) -> None:
+        """Publish `outgoing`, then finish the delivery. Never waits."""
+        self._parcels.append((work, outgoing))
+        self._idle.clear()
+        self._news.set()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            parcels, self._parcels = self._parcels, []
+            await self._send(parcels)
+            if not self._parcels:
+                self._idle.set()
+
+    async def flushed(self) -> None:
+        """Return once everything put before has been published or parked."""
+        await self._idle.wait()
+
+    async def _send(self, parcels: list[Parcel]) -> None:
+        pause = FIRST_PAUSE
+        while parcels:
+            try:
+                parcels = await self._publish(parcels)
+            except (BrokerError, StoreError) as error:
+                if not is_passing(error):
+                    self._park(parcels, error)
+                    return
+                log.warning("publishing what handlers returned waits: %s", error)
+            if parcels:
+                await self._surroundings.clock.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _publish(self, parcels: list[Parcel]) -> list[Parcel]:
+        """Publish these; returns those to be tried again."""
+        surroundings = self._surroundings
+        live = [parcel for parcel in parcels if parcel[0].delivery.state == 0]
+        outgoing = [one for _, made in live for one in made]
+        try:
+            if outgoing:
+                await surroundings.publish(outgoing)
+        except PublishError as error:
+            return self._sort_out(live, error)
+        for work, _ in live:
+            surroundings.finished(work.delivery)
+        return []
+
+    def _sort_out(self, parcels: list[Parcel], error: PublishError) -> list[Parcel]:
+        """Finish what was held whole, park what can never be sent, return the rest."""
+        refused = {refusal.message_id: refusal for refusal in error.refusals}
+        again: list[Parcel] = []
+        for work, made in parcels:
+            reasons = [refused[one.message.id] for one in made if one.message.id in refused]
+            if not reasons:
+                self._surroundings.finished(work.delivery)
+            elif all(refusal.retryable for refusal in reasons):
+                again.append((work, made))
+            else:
+                self._park([(work, made)], error)
+        return again
+
+    def _park(self, parcels: Sequence[Parcel], error: Exception) -> None:
+        for work, _ in parcels:
+            attempt = attempt_of(error, self._surroundings.clock.now())
+            self._surroundings.park(work, [attempt], reason_of(error))

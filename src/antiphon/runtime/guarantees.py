@@ -1,0 +1,61 @@
+"""What a handler really gets: derived from broker, store and handler, never chosen."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from antiphon.brokers.capabilities import Capabilities
+from antiphon.errors import GuaranteeError, SettingsError
+from antiphon.runtime.route import Handler, Mode
+
+
+class Guarantee(IntEnum):
+    """Ordered: a stronger one is greater."""
+
+    AT_MOST_ONCE = 0
+    AT_LEAST_ONCE = 1
+    EFFECTIVELY_ONCE = 2
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Derived(NamedTuple):
+    """The guarantee in force, and what gives or limits it."""
+
+    guarantee: Guarantee
+    reason: str
+
+
+def derive(handler: Handler, capabilities: Capabilities, *, shares_store: bool, inbox: bool) -> Derived:
+    """The guarantee of one handler on a broker with these capabilities."""
+    if handler.mode not in (Mode.SHARED, Mode.OWN):
+        return Derived(
+            Guarantee.AT_LEAST_ONCE, "it asks for no Transaction: a crash between handling and settling repeats it"
+        )
+    if not inbox:
+        return Derived(Guarantee.AT_LEAST_ONCE, "the inbox is off: a message that arrives twice is handled twice")
+    if not (capabilities.store_transactions and shares_store):
+        return Derived(Guarantee.AT_LEAST_ONCE, "the broker cannot settle in the transaction of this store")
+    reason = "its writes, its inbox mark, what it emits and the watermark commit together"
+    if not capabilities.durable:
+        reason += "; nothing outlives this process"
+    return Derived(Guarantee.EFFECTIVELY_ONCE, reason)
+
+
+def parse(text: str) -> Guarantee:
+    """The guarantee named by `text`. Raises SettingsError."""
+    try:
+        return Guarantee[text.upper()]
+    except KeyError as error:
+        known = ", ".join(each.label for each in Guarantee)
+        raise SettingsError(f"guarantee={text!r} is unknown: use one of {known}") from error
+
+
+def demand(handler: Handler, derived: Derived) -> None:
+    """Raise GuaranteeError when the handler demands more than it gets."""
+    demanded = handler.options.guarantee
+    if demanded is not None and derived.guarantee < parse(demanded):
+        raise GuaranteeError(handler.name, demanded, derived.guarantee.label, derived.reason)

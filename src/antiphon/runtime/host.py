@@ -1,0 +1,106 @@
+"""Several services in one process: one broker each URL, signals, probes, and a drain in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from antiphon.brokers.connect import connect
+from antiphon.brokers.ports import Broker
+from antiphon.errors import UsageError
+from antiphon.runtime.probes import Probes
+from antiphon.runtime.service import Service
+from antiphon.runtime.settings import Settings, load_settings
+
+log = logging.getLogger("antiphon.runtime")
+
+
+class Host:
+    """Runs services until it is told to stop or one of them fails."""
+
+    def __init__(self, services: Sequence[Service], settings: Settings) -> None:
+        self._services, self._settings = services, settings
+        self._brokers: dict[str, Broker] = {}
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin to drain. Twice is safe."""
+        self._stopping.set()
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Start every service, call `started`, and return after the drain. Raises what a service failed with."""
+        probes = self._probes()
+        try:
+            if probes is not None:
+                await probes.start()
+            for service in self._services:
+                await service.start(self._broker_of(service), self._settings)
+            started()
+            await self._wait()
+        finally:
+            await self._stop(probes)
+
+    def _probes(self) -> Probes | None:
+        if self._settings.health is None:
+            return None
+        services = self._services
+        return Probes([each.health for each in services], [each.metrics for each in services], self._settings.health)
+
+    def _broker_of(self, service: Service) -> Broker | None:
+        """Services on one URL share one broker, so that what one publishes wakes the others at once."""
+        if service.has_own_broker:
+            return None
+        url = self._settings.of_service(service.name).broker
+        if url not in self._brokers:
+            self._brokers[url] = connect(url)
+        return self._brokers[url]
+
+    async def _wait(self) -> None:
+        waits = [asyncio.create_task(service.wait()) for service in self._services]
+        waits.append(asyncio.create_task(self._stopped()))
+        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _stopped(self) -> None:
+        await self._stopping.wait()
+
+    async def _stop(self, probes: Probes | None) -> None:
+        for service in self._services:
+            await service.stop()
+        for broker in self._brokers.values():
+            await broker.close()
+        if probes is not None:
+            await probes.stop()
+
+
+async def run_async(
+    services: Sequence[Service], settings: Settings | None = None, started: Callable[[], None] = lambda: None
+) -> None:
+    """Run `services` until SIGINT or SIGTERM, drain, and return. A second signal ends the process at once."""
+    if not services:
+        raise UsageError("run() needs at least one service")
+    host = Host(services, settings or load_settings())
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(each, _stop_once, loop, host, each)
+    await host.run(started)
+
+
+def _stop_once(loop: asyncio.AbstractEventLoop, host: Host, number: signal.Signals) -> None:
+    log.info("%s: draining; once more ends it at once", number.name)
+    host.stop()
+    loop.remove_signal_handler(number)
+
+
+def run(*services: Service, broker: str | None = None, health: int | None = None) -> None:
+    """Run `services` in this process until SIGINT or SIGTERM; returns after the drain. Raises AntiphonError."""
+    settings = load_settings({"broker": broker, "health": health})
+    asyncio.run(run_async(services, settings))

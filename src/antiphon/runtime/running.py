@@ -1,0 +1,172 @@
+"""One service while it runs: what it opened, in which order, and how it stops."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from antiphon.brokers.ports import Broker, LogSubscription, StoreBroker, SubscribeOptions, Subscription
+from antiphon.errors import UnsupportedCapabilityError
+from antiphon.events.clock import Clock
+from antiphon.observability.hooks import Hooks
+from antiphon.observability.metrics import Metrics
+from antiphon.resilience.policy import Retry
+from antiphon.runtime.compiling import compile_routes
+from antiphon.runtime.compose import Composer
+from antiphon.runtime.consumer import Bounds, Consumer
+from antiphon.runtime.declared import Declared
+from antiphon.runtime.dependencies import Dependencies
+from antiphon.runtime.guarantees import demand, derive
+from antiphon.runtime.health import ServiceHealth
+from antiphon.runtime.housekeeping import Housekeeping
+from antiphon.runtime.route import Handler
+from antiphon.runtime.settings import Settings
+from antiphon.runtime.settlement import LogSettling, QueueSettling
+from antiphon.runtime.stalls import Stalls
+from antiphon.runtime.surroundings import Surroundings
+from antiphon.storage.database import Database, Migration
+from antiphon.storage.inbox import Inbox
+
+log = logging.getLogger("antiphon.runtime")
+
+
+class Plan:
+    """What a service brings to every run: declarations, options, and the instruments that outlive one run."""
+
+    def __init__(self, declared: Declared, clock: Clock, metrics: Metrics, hooks: Hooks) -> None:
+        self.declared = declared
+        self.clock = clock
+        self.metrics = metrics
+        self.hooks = hooks
+        self.health = ServiceHealth(declared.service, monotonic=clock.monotonic)
+        self.composer = Composer(declared.service, clock)
+        self.policy = Retry()
+        self.inbox = True
+        self.subscribing = SubscribeOptions()
+        self.migrations: Sequence[Migration] = ()
+        self.bounds: Bounds | None = None
+        self.code_version = ""
+
+    @property
+    def name(self) -> str:
+        return self.declared.service
+
+
+def store_of(broker: Broker, service: str) -> Database:
+    """The database that a service keeps its tables in. Raises UnsupportedCapabilityError."""
+    if isinstance(broker, StoreBroker):
+        return broker.database
+    raise UnsupportedCapabilityError(
+        f"the broker {broker.url}",
+        "database of its own",
+        f"service {service!r} needs one for its inbox and dead letters: use embedded:/// or memory:///",
+    )
+
+
+def check_guarantees(plan: Plan, broker: Broker) -> None:
+    """Raise GuaranteeError or UnsupportedCapabilityError before anything is opened."""
+    shares = isinstance(broker, StoreBroker)
+    for handler in plan.declared.handlers:
+        demand(handler, derive(handler, broker.capabilities, shares_store=shares, inbox=plan.inbox))
+        _check_transaction(handler, broker)
+
+
+def _check_transaction(handler: Handler, broker: Broker) -> None:
+    if handler.signature.needs.transaction and not broker.capabilities.store_transactions:
+        raise UnsupportedCapabilityError(
+            f"the broker {broker.url}",
+            "transactions with a store",
+            f"{handler.name} asks for a Transaction, and its writes, events and watermark could not commit together",
+        )
+
+
+class RunningService:
+    """Opened by `start`, closed by `stop`; used once."""
+
+    def __init__(self, plan: Plan, broker: Broker, settings: Settings) -> None:
+        self._plan, self._broker = plan, broker
+        self._settings = settings.of_service(plan.name)
+        self._topics = settings
+        self._dependencies = Dependencies(plan.declared.providers)
+        self._housekeeping: Housekeeping | None = None
+        self.store = store_of(broker, plan.name)
+        self.consumer: Consumer | None = None
+
+    async def start(self) -> None:
+        """Open the broker, migrate, make topics, join the group, begin to handle. When it raises, nothing runs."""
+        plan = self._plan
+        plan.declared.check()
+        check_guarantees(plan, self._broker)
+        plan.health.state = "starting"
+        try:
+            await self._open()
+        except BaseException:
+            await self.stop()
+            raise
+        plan.health.state = "running"
+
+    async def _open(self) -> None:
+        plan = self._plan
+        await self._broker.open()
+        await self.store.open()
+        if plan.migrations:
+            await self.store.migrate(f"service:{plan.name}", plan.migrations)
+        await self._make_topics()
+        await self._dependencies.open()
+        if plan.declared.by_event:
+            await self._consume()
+        for runner in plan.declared.runners:
+            await runner.start()
+
+    async def _make_topics(self) -> None:
+        known = {topic.name for topic in await self._broker.topics()}
+        for name in self._plan.declared.topics():
+            if name not in known or name in self._topics.topics:
+                await self._broker.ensure_topic(self._topics.topic(name))
+
+    async def _consume(self) -> None:
+        plan, group = self._plan, self._settings.group or self._plan.name
+        routes = compile_routes(plan.declared, self._dependencies.values, plan.metrics, plan.policy)
+        subscription = await self._broker.subscribe(group, plan.declared.topics_read(), plan.subscribing)
+        surroundings = self._surroundings(subscription, group)
+        bounds = plan.bounds or Bounds(
+            messages=self._settings.inflight_messages,
+            bytes=self._settings.inflight_bytes,
+            fetch=self._settings.fetch_messages,
+            drain=self._settings.drain_timeout,
+        )
+        self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)
+        surroundings.stalls.again = self.consumer.again
+        self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock)
+        self.consumer.start()
+        self._housekeeping.start()
+
+    def _surroundings(self, subscription: Subscription, group: str) -> Surroundings:
+        plan = self._plan
+        settling = (
+            LogSettling(subscription) if isinstance(subscription, LogSubscription) else QueueSettling(subscription)
+        )
+        return Surroundings(
+            plan.name,
+            group,
+            self._broker,
+            self.store,
+            settling,
+            Inbox(group) if plan.inbox else None,
+            Stalls(plan.clock, settling),
+            plan,
+        )
+
+    async def stop(self) -> None:
+        """Drain: stop fetching, finish or release, flush, settle, leave the group. Twice is safe."""
+        plan = self._plan
+        if plan.health.state == "running":
+            plan.health.state = "draining"
+        for runner in reversed(plan.declared.runners):
+            await runner.drain()
+        if self._housekeeping is not None:
+            await self._housekeeping.stop()
+        if self.consumer is not None:
+            await self.consumer.drain()
+        await self._dependencies.close()
+        plan.health.state = "stopped"

@@ -1,0 +1,201 @@
+"""How finished deliveries are told to the broker: a watermark on a log, one by one on a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, cast
+
+from antiphon.brokers.ports import (
+    DONE,
+    RELEASE,
+    Delivery,
+    LogSubscription,
+    Notice,
+    NoticeKind,
+    Partition,
+    QueueSubscription,
+    Settlement,
+    StoreLogSubscription,
+    StoreQueueSubscription,
+)
+from antiphon.runtime.window import FINISHED, LOST, WAITING, Prefix, Windows
+from antiphon.storage.database import Transaction
+
+Confirm = Callable[[], int]
+"""Forgets what a transaction settled; returns how many."""
+
+
+class Settling(Protocol):
+    """The side of a subscription that the runtime settles on."""
+
+    @property
+    def count(self) -> int:
+        """Deliveries fetched and not settled."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of their data."""
+        ...
+
+    def track(self, deliveries: Sequence[Delivery]) -> None: ...
+
+    def pending(self) -> bool:
+        """Whether anything finished waits to be settled."""
+        ...
+
+    async def settle(self) -> int:
+        """Settle what is finished; returns how many. On failure nothing is forgotten."""
+        ...
+
+    async def settle_in(self, tx: Transaction) -> Confirm:
+        """Settle what is finished when `tx` commits; the caller calls the result once it has."""
+        ...
+
+    def notice(self, notices: Sequence[Notice]) -> list[Delivery]:
+        """Take changes of partitions; returns the deliveries that are lost by them."""
+        ...
+
+    async def release(self) -> None:
+        """Give back what is not finished, uncounted."""
+        ...
+
+    def pause(self, partitions: Sequence[Partition]) -> None: ...
+
+    def resume(self, partitions: Sequence[Partition]) -> None: ...
+
+    def waiting(self, partition: Partition) -> Sequence[Delivery]:
+        """What was fetched from it and is not finished, in order of arrival."""
+        ...
+
+
+def finish(deliveries: Iterable[Delivery]) -> None:
+    """Mark as finished whatever is not lost."""
+    for delivery in deliveries:
+        if delivery.state != LOST:
+            delivery.state = FINISHED
+
+
+class LogSettling:
+    """A watermark per partition; only the finished prefix moves it."""
+
+    def __init__(self, subscription: LogSubscription) -> None:
+        self._subscription = subscription
+        self._windows = Windows()
+
+    @property
+    def count(self) -> int:
+        return self._windows.count
+
+    @property
+    def bytes(self) -> int:
+        return self._windows.bytes
+
+    def track(self, deliveries: Sequence[Delivery]) -> None:
+        self._windows.track(deliveries)
+
+    def pending(self) -> bool:
+        return self._windows.ready()
+
+    async def settle(self) -> int:
+        prefix = self._windows.prefix()
+        if prefix:
+            await self._subscription.commit(prefix.watermarks)
+        return self._drop(prefix)
+
+    async def settle_in(self, tx: Transaction) -> Confirm:
+        prefix = self._windows.prefix()
+        if prefix:
+            await cast(StoreLogSubscription, self._subscription).commit_in(tx, prefix.watermarks)
+        return lambda: self._drop(prefix)
+
+    def notice(self, notices: Sequence[Notice]) -> list[Delivery]:
+        lost: list[Partition] = []
+        for notice in notices:
+            if notice.kind is not NoticeKind.ASSIGNED:
+                lost.extend(notice.partitions)
+        return self._windows.lose(lost)
+
+    async def release(self) -> None:
+        """Nothing to tell a log: what is past the watermark comes again."""
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        self._subscription.pause(partitions)
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        self._subscription.resume(partitions)
+
+    def waiting(self, partition: Partition) -> Sequence[Delivery]:
+        return self._windows.waiting(partition)
+
+    def _drop(self, prefix: Prefix) -> int:
+        before = self._windows.count
+        self._windows.drop(prefix)
+        return before - self._windows.count
+
+
+class QueueSettling:
+    """One settlement for each delivery, in batches."""
+
+    def __init__(self, subscription: QueueSubscription) -> None:
+        self._subscription = subscription
+        self._held: dict[int, Delivery] = {}
+        self.bytes = 0
+
+    @property
+    def count(self) -> int:
+        return len(self._held)
+
+    def track(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._held[id(delivery)] = delivery
+            self.bytes += len(delivery.message.data or b"")
+
+    def pending(self) -> bool:
+        return any(delivery.state == FINISHED for delivery in self._held.values())
+
+    def _finished(self) -> list[Delivery]:
+        return [delivery for delivery in self._held.values() if delivery.state == FINISHED]
+
+    async def settle(self) -> int:
+        finished = self._finished()
+        if finished:
+            await self._subscription.settle([Settlement(delivery, DONE) for delivery in finished])
+        return self._drop(finished)
+
+    async def settle_in(self, tx: Transaction) -> Confirm:
+        finished = self._finished()
+        if finished:
+            subscription = cast(StoreQueueSubscription, self._subscription)
+            await subscription.settle_in(tx, [Settlement(delivery, DONE) for delivery in finished])
+        return lambda: self._drop(finished)
+
+    def notice(self, notices: Sequence[Notice]) -> list[Delivery]:
+        return []
+
+    async def release(self) -> None:
+        waiting = [delivery for delivery in self._held.values() if delivery.state == WAITING]
+        if waiting:
+            await self._subscription.settle([Settlement(delivery, RELEASE) for delivery in waiting])
+        self._drop(waiting)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """A queue has nothing to pause: what waits is held, and bounds stop the fetching."""
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """See `pause`."""
+
+    def waiting(self, partition: Partition) -> Sequence[Delivery]:
+        return [d for d in self._held.values() if d.state == WAITING and d.partition == partition]
+
+    async def extend(self) -> None:
+        """Hold everything unfinished for another period."""
+        await self._subscription.extend([d for d in self._held.values() if d.state == WAITING])
+
+    def _drop(self, deliveries: Iterable[Delivery]) -> int:
+        count = 0
+        for delivery in deliveries:
+            if self._held.pop(id(delivery), None) is not None:
+                self.bytes -= len(delivery.message.data or b"")
+                count += 1
+        return count

@@ -1,0 +1,118 @@
+"""How works of many lanes come into few transactions, and what happens when a commit fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from antiphon.errors import LeaseLostError, PublishError
+from antiphon.runtime.route import Route
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
+from antiphon.runtime.transacting import BatchTransaction, Failures
+from antiphon.runtime.units import Unit, units_of
+from antiphon.runtime.work import Work, attempt_of, live
+
+log = logging.getLogger("antiphon.runtime")
+
+MOST_MESSAGES = 500
+
+
+class SharedTransaction:
+    """Runs the works of all lanes that ask for a transaction, one after another, many to a commit.
+
+    While one transaction commits the next one gathers. When a commit fails nothing happened: what can pass is run
+    again after a pause, anything else is narrowed down to the one message that cannot commit.
+    """
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._waiting: list[tuple[Sequence[Work], asyncio.Future[None]]] = []
+        self._news = asyncio.Event()
+        self._failures: Failures = {}
+        self._alone = 0
+
+    async def run(self, works: Sequence[Work]) -> None:
+        """Return when every work is committed, stalled or lost."""
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((works, done))
+        self._news.set()
+        await done
+
+    async def collect(self) -> None:
+        """Take what the lanes bring; go on until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            taken, self._waiting = self._waiting, []
+            await self._work_off([work for works, _ in taken for work in works])
+            for _, done in taken:
+                if not done.done():
+                    done.set_result(None)
+
+    async def _work_off(self, works: Sequence[Work]) -> None:
+        todo = deque(works)
+        pause = FIRST_PAUSE
+        while todo:
+            limit = 1 if self._alone > 0 else MOST_MESSAGES
+            batch = self._surroundings.stalls.without([todo.popleft() for _ in range(min(limit, len(todo)))])
+            self._alone -= 1
+            try:
+                rest = await self._transact(batch)
+                pause = FIRST_PAUSE
+            except Exception as error:
+                rest = batch
+                if not self._narrow(batch, error):
+                    log.warning("the transaction was rolled back and is tried again: %s", error)
+                    await self._surroundings.clock.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE)
+            todo.extendleft(reversed(live(rest)))
+
+    async def _transact(self, works: Sequence[Work]) -> Sequence[Work]:
+        units = units_of(works)
+        if not units:
+            return ()
+        await self._fetch_details(units)
+        rest = await BatchTransaction(self._surroundings, self._failures).run(units)
+        self._failures.clear()
+        return [work for unit in rest for work in unit.works]
+
+    async def _fetch_details(self, units: Sequence[Unit]) -> None:
+        """Before the transaction begins: whatever a fetcher waits for, no other writer waits for it."""
+        wanting = [(unit, unit.route) for unit in units if unit.route.fetcher is not None and unit.error is None]
+        if wanting:
+            await asyncio.gather(*(_fetch(unit, route) for unit, route in wanting))
+
+    def _narrow(self, batch: Sequence[Work], error: Exception) -> bool:
+        """Decide what a failed commit means; true when the works can be run again at once."""
+        surroundings = self._surroundings
+        surroundings.instruments.rolled_back(error)
+        if isinstance(error, LeaseLostError):
+            surroundings.take_notices()
+            return False
+        if is_passing(error):
+            return False
+        if isinstance(error, PublishError):
+            return bool(self._failures)
+        if len(batch) > 1:
+            self._alone = len(batch)
+        else:
+            self._failures[batch[0].delivery.message.id] = error
+        return True
+
+
+async def _fetch(unit: Unit, route: Route) -> None:
+    """Fetch, at once again as often as the policy allows; the last failure is left to the transaction to park."""
+    assert route.fetcher is not None
+    for retries_left in range(route.policy.immediate, -1, -1):
+        try:
+            unit.details = await route.fetcher(unit.event)
+        except Exception as error:
+            if retries_left:
+                unit.attempts.append(attempt_of(error, datetime.now(UTC)))
+            else:
+                unit.error = error
+        else:
+            return

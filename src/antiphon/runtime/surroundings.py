@@ -1,0 +1,188 @@
+"""What the executors of one service share: where events go, where failures go, and what is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Protocol, cast
+
+from antiphon.brokers.ports import Broker, Delivery, StoreBroker
+from antiphon.errors import AntiphonError, NewerVersionError
+from antiphon.events.clock import Clock
+from antiphon.events.message import Message, Outgoing
+from antiphon.observability.hooks import Failed, Hooks, Parked, Published
+from antiphon.observability.metrics import Metrics
+from antiphon.resilience.policy import Decision
+from antiphon.runtime.compose import Composer
+from antiphon.runtime.instruments import ConsumerInstruments
+from antiphon.runtime.publisher import HandlerPublisher, check_declared
+from antiphon.runtime.route import Given, Route, events_of
+from antiphon.runtime.settlement import Settling
+from antiphon.runtime.stalls import Stalls
+from antiphon.runtime.window import FINISHED, WAITING
+from antiphon.runtime.work import Work, attempt_of
+from antiphon.storage.database import Database, Transaction
+from antiphon.storage.dead_letters import Attempt, DeadLetter
+from antiphon.storage.inbox import Inbox
+
+log = logging.getLogger("antiphon.runtime")
+
+FIRST_PAUSE = timedelta(milliseconds=50)
+LONGEST_PAUSE = timedelta(seconds=5)
+
+
+class Instrumented(Protocol):
+    """What outlives one run of a service: clock, composer, metrics, hooks."""
+
+    composer: Composer
+    clock: Clock
+    metrics: Metrics
+    hooks: Hooks
+    code_version: str
+
+
+class Surroundings:
+    """One service's own: broker, store, clock, composer, settling. Made at start, shared by its executors."""
+
+    def __init__(
+        self,
+        service: str,
+        group: str,
+        broker: Broker,
+        store: Database,
+        settling: Settling,
+        inbox: Inbox | None,
+        stalls: Stalls,
+        plan: Instrumented,
+    ) -> None:
+        self.service = service
+        self.group = group
+        self.broker = broker
+        self.store = store
+        self.settling = settling
+        self.inbox = inbox
+        self.stalls = stalls
+        self.composer = plan.composer
+        self.clock = plan.clock
+        self.hooks = plan.hooks
+        self.code_version = plan.code_version
+        self.instruments = ConsumerInstruments(plan.metrics, broker.url.partition(":")[0], group)
+        self.parking: list[tuple[DeadLetter, Delivery]] = []
+        self.dirty = asyncio.Event()
+        self.take_notices: Callable[[], None] = lambda: None
+
+    @property
+    def shares_store(self) -> bool:
+        """Whether settling and publishing can join a transaction of the store."""
+        return isinstance(self.broker, StoreBroker) and self.broker.database is self.store
+
+    def finished(self, delivery: Delivery) -> None:
+        if delivery.state == WAITING:
+            delivery.state = FINISHED
+        self.dirty.set()
+
+    def outgoing(self, route: Route, cause: Message, result: object, first: int = 0) -> list[Outgoing]:
+        """The messages of what a handler returned. Raises UndeclaredEventError, EncodeError."""
+        made: list[Outgoing] = []
+        for index, event in enumerate(events_of(result), first):
+            check_declared(event, route.name, route.allowed)
+            made.append(self.composer.caused(event, cause, route.name, index))
+        return made
+
+    def given(self, work: Work, tx: Transaction | None, details: object, collected: list[Outgoing] | None) -> Given:
+        """What one attempt of a handler can ask for. With `collected` its publishes are gathered there."""
+        route = work.route
+        if not route.publishes:
+            return Given(work.delivery, tx, None, details)
+
+        async def gather(outgoing: Sequence[Outgoing]) -> None:
+            assert collected is not None
+            collected.extend(outgoing)
+
+        send = self.publish if collected is None else gather
+        publisher = HandlerPublisher(self.composer, work.delivery.message, route.name, route.allowed, send)
+        return Given(work.delivery, tx, publisher, details)
+
+    def decide(self, work: Work, attempts: list[Attempt], error: Exception) -> Decision | None:
+        """Note a failed attempt and say what follows; None when the work now waits for newer code."""
+        route = work.route
+        if isinstance(error, NewerVersionError) and route.newer == "pause":
+            if self.stalls.stall(work, error):
+                self.instruments.paused(work.delivery.partition.topic, "newer version")
+            return None
+        attempts.append(attempt_of(error, self.clock.now()))
+        route.instruments.failed(error)
+        if self.hooks.failed:
+            self.hooks.failed(Failed(self.service, route.name, work.delivery.message, len(attempts), error))
+        decision = route.policy.decide(len(attempts), error)
+        if decision is Decision.AGAIN:
+            route.instruments.retries.inc()
+            log.warning("attempt %d failed, trying again", len(attempts), exc_info=_shown(error))
+        return decision
+
+    def letter(self, work: Work, attempts: Sequence[Attempt], reason: str) -> DeadLetter:
+        """The dead letter of a work whose attempts are over."""
+        delivery = work.delivery
+        return DeadLetter(
+            message=delivery.message,
+            topic=delivery.partition.topic,
+            partition=delivery.partition.number,
+            position=delivery.position,
+            service=self.service,
+            group=self.group,
+            handler=work.route.name,
+            attempts=tuple(attempts),
+            reason=reason,
+            code_version=self.code_version,
+            parked_at=self.clock.now(),
+        )
+
+    def parked(self, work: Work, attempts: Sequence[Attempt], reason: str) -> None:
+        """Count and tell that a work is parked."""
+        work.route.instruments.parked(reason)
+        if self.hooks.parked:
+            self.hooks.parked(Parked(self.service, work.route.name, work.delivery.message, reason))
+        log.error("parked after %d attempts: %s", len(attempts), attempts[-1].error if attempts else reason)
+
+    def sent(self, outgoing: Sequence[Outgoing]) -> None:
+        """Count and tell what the broker holds now."""
+        counts = Counter(one.topic for one in outgoing)
+        for topic, count in counts.items():
+            self.instruments.sent(topic).inc(count)
+        if self.hooks.published:
+            for topic in counts:
+                messages = tuple(one.message for one in outgoing if one.topic == topic)
+                self.hooks.published(Published(self.service, topic, messages))
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        """Publish now; returns when the broker holds it all."""
+        await self.broker.publish(outgoing)
+        self.sent(outgoing)
+
+    async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
+        """Publish when `tx` commits."""
+        await cast(StoreBroker, self.broker).publish_in(tx, outgoing)
+
+    def park(self, work: Work, attempts: Sequence[Attempt], reason: str) -> None:
+        """Park a work outside of any transaction: with the settlement that moves the watermark past it."""
+        self.parking.append((self.letter(work, attempts, reason), work.delivery))
+        self.parked(work, attempts, reason)
+        self.dirty.set()
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something was parked, in one word that groups."""
+    return type(error).__name__
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same call may succeed later: the fault is the road's or the shelf's, not the handler's."""
+    return isinstance(error, AntiphonError) and error.retryable
+
+
+def _shown(error: BaseException) -> BaseException | None:
+    """The traceback is worth a log entry for errors of user code; ours say enough in one line."""
+    return None if isinstance(error, AntiphonError) else error

@@ -1,0 +1,182 @@
+"""One transaction for many messages: inbox marks, writes, what is emitted and the watermark commit together."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from time import perf_counter
+from typing import cast
+
+from antiphon.errors import PublishError
+from antiphon.events.message import Outgoing
+from antiphon.observability.context import enter
+from antiphon.resilience.policy import Decision
+from antiphon.runtime.driving import drive
+from antiphon.runtime.route import Given, Route, collect
+from antiphon.runtime.signature import Shape
+from antiphon.runtime.surroundings import Surroundings, is_passing, reason_of
+from antiphon.runtime.units import Unit
+from antiphon.runtime.window import FINISHED, WAITING
+from antiphon.runtime.work import Work
+from antiphon.storage.database import OpenTransaction
+from antiphon.storage.dead_letters import Attempt, park
+
+LONGEST_SECONDS = 0.02
+"""A transaction commits when it has taken this long: every other writer of the file waits for it."""
+
+Failures = dict[str, Exception]
+"""Messages, by id, whose handling succeeded but whose events the broker refused for good."""
+
+
+class BatchTransaction:
+    """One shot: runs units one after another in one transaction and commits.
+
+    A failed handler's writes are undone alone, and its retry or dead letter is part of the same transaction.
+    """
+
+    def __init__(self, surroundings: Surroundings, failures: Failures) -> None:
+        self._surroundings = surroundings
+        self._failures = failures
+        self._outgoing: list[Outgoing] = []
+        self._senders: dict[str, str] = {}
+        self._parked: list[tuple[Work, list[Attempt], str]] = []
+        self._done: list[Work] = []
+
+    async def run(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        """Commit as many of `units` as time allows; returns the rest. When it raises, nothing happened."""
+        instruments = self._surroundings.instruments
+        asked = perf_counter()
+        tx = await self._surroundings.store.begin()
+        began = perf_counter()
+        instruments.wait.observe(began - asked)
+        try:
+            rest = await self._handle_all(tx, units, began)
+            await self._commit(tx)
+        except BaseException:
+            self._unfinish()
+            await tx.rollback()
+            raise
+        instruments.duration.observe(perf_counter() - began)
+        return rest
+
+    async def _handle_all(self, tx: OpenTransaction, units: Sequence[Unit], began: float) -> Sequence[Unit]:
+        fresh = await self._mark(tx, units)
+        for index, unit in enumerate(fresh):
+            await self._handle(tx, unit)
+            if perf_counter() - began > LONGEST_SECONDS:
+                rest = fresh[index + 1 :]
+                await self._forget(tx, [work for unit in rest for work in unit.works])
+                return rest
+        return ()
+
+    async def _mark(self, tx: OpenTransaction, units: Sequence[Unit]) -> Sequence[Unit]:
+        """Mark every message before any handler runs, so that one id twice in a batch is caught; returns the new."""
+        inbox = self._surroundings.inbox
+        if inbox is None:
+            return units
+        ids = [work.delivery.message.id for unit in units for work in unit.works]
+        marks = await inbox.mark(tx, ids, self._surroundings.clock.now())
+        return units if all(marks) else list(self._without_duplicates(units, marks))
+
+    def _without_duplicates(self, units: Sequence[Unit], marks: Sequence[bool]) -> Iterator[Unit]:
+        start = 0
+        for unit in units:
+            count = len(unit.works)
+            duplicates = unit.keep(marks[start : start + count])
+            start += count
+            self._done += duplicates
+            unit.route.instruments.duplicates.inc(len(duplicates))
+            if len(duplicates) < count:
+                yield unit
+
+    async def _forget(self, tx: OpenTransaction, works: Iterable[Work]) -> None:
+        ids = [work.delivery.message.id for work in works]
+        if ids and self._surroundings.inbox is not None:
+            await self._surroundings.inbox.forget(tx, ids)
+
+    async def _handle(self, tx: OpenTransaction, unit: Unit) -> None:
+        """Attempt, again as the policy says and each time from a clean state, then park."""
+        while not self._surroundings.stalls.hold_behind(unit.works):
+            final = self._failures.get(unit.last.delivery.message.id)
+            error = final or unit.error or await self._attempt(tx, unit)
+            if error is None:
+                self._done += unit.works
+                return
+            if len(unit.works) > 1:
+                for part in unit.parts():
+                    await self._handle(tx, part)
+                return
+            decision = self._surroundings.decide(unit.last, unit.attempts, error)
+            if decision is Decision.PARK or (final and decision):
+                await self._park(tx, unit, reason_of(error))
+                return
+        await self._forget(tx, unit.works)
+
+    async def _attempt(self, tx: OpenTransaction, unit: Unit) -> Exception | None:
+        """Run the handler once; its writes are undone when it fails. Raises what is not the handler's fault."""
+        route, message = unit.route, unit.last.delivery.message
+        enter((route.instruments.scope, message, len(unit.attempts) + 1))
+        began = perf_counter()
+        made: list[Outgoing] = []
+        await tx.savepoint()
+        try:
+            result = await _call(route, unit.event, self._surroundings.given(unit.last, tx, unit.details, made))
+            if result is not None:
+                made += self._surroundings.outgoing(route, message, result, len(made))
+            await tx.release()
+        except Exception as error:
+            if is_passing(error):
+                raise
+            await tx.undo()
+            return error
+        for one in made:
+            self._senders[one.message.id] = message.id
+        self._outgoing += made
+        route.instruments.durations.observe((perf_counter() - began) / len(unit.works), len(unit.works))
+        return None
+
+    async def _park(self, tx: OpenTransaction, unit: Unit, reason: str) -> None:
+        """Park a unit. It counts as not handled, so that a redrive can handle it later."""
+        await self._forget(tx, unit.works)
+        self._parked.append((unit.last, unit.attempts, reason))
+        self._done += unit.works
+
+    async def _commit(self, tx: OpenTransaction) -> None:
+        surroundings = self._surroundings
+        if self._outgoing:
+            await self._publish(tx)
+        if self._parked:
+            await park(tx, [surroundings.letter(*parked) for parked in self._parked])
+        for work in self._done:
+            if work.delivery.state == WAITING:
+                work.delivery.state = FINISHED
+        confirm = await surroundings.settling.settle_in(tx)
+        await tx.commit()
+        confirm()
+        surroundings.instruments.commits.inc()
+        surroundings.sent(self._outgoing)
+        for parked in self._parked:
+            surroundings.parked(*parked)
+
+    async def _publish(self, tx: OpenTransaction) -> None:
+        try:
+            await self._surroundings.publish_in(tx, self._outgoing)
+        except PublishError as error:
+            for refusal in error.refusals:
+                if not refusal.retryable:
+                    self._failures[self._senders[refusal.message_id]] = error
+            raise
+
+    def _unfinish(self) -> None:
+        for work in self._done:
+            if work.delivery.state == FINISHED:
+                work.delivery.state = WAITING
+
+
+async def _call(route: Route, event: object, given: Given) -> object:
+    result = route.call(event, given)
+    coroutine = (
+        cast("Coroutine[object, object, object]", result)
+        if route.shape is Shape.ASYNC
+        else collect(result, route.shape)
+    )
+    return await drive(coroutine, route.found_waiting)

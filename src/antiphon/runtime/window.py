@@ -1,0 +1,101 @@
+"""How far a partition is done: deliveries finish in any order, the watermark follows the finished prefix."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from antiphon.brokers.ports import Delivery, Partition
+
+WAITING: Final = 0
+FINISHED: Final = 1
+LOST: Final = 2
+SETTLED: Final = 3
+"""The states of a delivery, kept in `Delivery.state`. A lost one must not be handled or settled any more."""
+
+
+class Prefix:
+    """The finished prefix of some partitions, taken at one moment: the last delivery of each."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last: dict[Partition, Delivery] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.last)
+
+    @property
+    def watermarks(self) -> dict[Partition, str]:
+        return {partition: delivery.position for partition, delivery in self.last.items()}
+
+
+class Windows:
+    """What was fetched and is not settled yet, in order of arrival, for each partition."""
+
+    def __init__(self) -> None:
+        self._windows: dict[Partition, deque[Delivery]] = {}
+        self.count = 0
+        self.bytes = 0
+
+    def track(self, deliveries: Iterable[Delivery]) -> None:
+        windows = self._windows
+        size = count = 0
+        for delivery in deliveries:
+            window = windows.get(delivery.partition)
+            if window is None:
+                window = windows[delivery.partition] = deque()
+            window.append(delivery)
+            data = delivery.message.data
+            size += 0 if data is None else len(data)
+            count += 1
+        self.count += count
+        self.bytes += size
+
+    def prefix(self) -> Prefix:
+        """The finished prefix now; nothing changes until it is given to `drop`."""
+        found = Prefix()
+        for partition, window in self._windows.items():
+            last = None
+            for delivery in window:
+                if delivery.state != FINISHED:
+                    break
+                last = delivery
+            if last is not None:
+                found.last[partition] = last
+        return found
+
+    def ready(self) -> bool:
+        """Whether any watermark could move."""
+        return any(window[0].state == FINISHED for window in self._windows.values())
+
+    def drop(self, prefix: Prefix) -> None:
+        """Forget a prefix that is durable. What was lost or dropped meanwhile is left alone, so twice is safe."""
+        for partition, last in prefix.last.items():
+            if last.state != FINISHED:
+                continue
+            window = self._windows[partition]
+            while last.state == FINISHED:
+                self._forget(window.popleft(), SETTLED)
+            if not window:
+                del self._windows[partition]
+
+    def lose(self, partitions: Sequence[Partition]) -> list[Delivery]:
+        """Mark everything of these partitions as lost, forget it, and return it."""
+        lost: list[Delivery] = []
+        for partition in partitions:
+            for delivery in self._windows.pop(partition, ()):
+                self._forget(delivery, LOST)
+                lost.append(delivery)
+        return lost
+
+    def waiting(self, partition: Partition) -> list[Delivery]:
+        """What is not finished in a partition, in order of arrival."""
+        return [delivery for delivery in self._windows.get(partition, ()) if delivery.state == WAITING]
+
+    def _forget(self, delivery: Delivery, state: int) -> None:
+        delivery.state = state
+        self.count -= 1
+        data = delivery.message.data
+        self.bytes -= 0 if data is None else len(data)
