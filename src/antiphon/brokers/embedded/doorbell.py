@@ -8,7 +8,7 @@ from antiphon.brokers.embedded.calls import Calls
 from antiphon.storage.sqlite import SqliteDatabase
 
 # Seconds between two looks: right after something happened, after a long silence, and where calls are heard.
-_SHORTEST, _LONGEST, _WHEN_CALLED = 0.001, 0.02, 0.05
+_SHORTEST, _LONGEST, _WHEN_CALLED = 0.001, 0.02, 0.2
 _PATIENCE = 0.1
 """Seconds after a change in which the next one is expected."""
 
