@@ -8,6 +8,11 @@ from benchmarks.measure import Benchmark
 
 NAMES = (
     "memory-consume",
+    "embedded-publish",
+    "embedded-consume",
+    "embedded-effects",
+    "embedded-latency",
+    "backlog-memory",
     "import-time",
 )
 

@@ -24,7 +24,7 @@ create table messages (
 ) strict;
 create table cursors (partition integer primary key, position integer not null) strict, without rowid;
 create table inbox (consumer integer, id text, marked_at integer, primary key (consumer, id)) without rowid;
-create table ledger (order_id text not null, pence integer not null);
+create table ledger (order_id text not null, pence integer not null) strict;
 """
 READ = """
 select place, id, type, key, time, data, rest from messages where place > ? and place <= ? order by place limit ?

@@ -19,7 +19,6 @@ from msgspec import Struct
 ROOT = Path(__file__).parent.parent
 BUDGET = 40.0
 """Seconds of measuring, all sides together."""
-MOST_ROUNDS = 7
 
 Figures = dict[str, float]
 Command = Sequence[str]
@@ -71,9 +70,11 @@ class Benchmark(Struct, frozen=True):
     sides: Callable[[], Mapping[str, Command]]
     """Makes what is missing (a peer's environment, say) and returns a command for each side."""
     judge: Callable[[Runs], list[Check]]
+    rounds: int = 7
+    """At most; fewer where they do not fit into the budget."""
 
     def measure(self) -> Measurement:
-        runs = alternate(self.sides())
+        runs = alternate(self.sides(), self.rounds)
         return Measurement(
             name=self.name,
             unit=self.unit,
@@ -97,11 +98,11 @@ def module(name: str, *arguments: str) -> Command:
     return (sys.executable, "-m", f"benchmarks.{name}", *arguments)
 
 
-def alternate(sides: Mapping[str, Command]) -> Runs:
-    """Run the sides in turns until the budget is spent, each at least once."""
+def alternate(sides: Mapping[str, Command], rounds: int) -> Runs:
+    """Run the sides in turns, `rounds` times or until the budget is spent, each at least once."""
     figures: dict[str, list[Figures]] = {side: [] for side in sides}
     spent = slowest = 0.0
-    for _ in range(MOST_ROUNDS):
+    for _ in range(rounds):
         if spent + slowest > BUDGET:
             break
         round_took = 0.0
