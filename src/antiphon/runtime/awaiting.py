@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from time import perf_counter
 from typing import cast
 
 from antiphon.observability.context import enter
-from antiphon.observability.hooks import Handled
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.egress import Egress
 from antiphon.runtime.route import Call, Given, Route, collect, gathered
@@ -107,9 +105,7 @@ class AwaitExecutor:
         duration = perf_counter() - began
         route.instruments.durations.observe(duration)
         self.emit(work, result, 0 if given.publisher is None else given.publisher.count)
-        if self._surroundings.hooks.handled:
-            took = timedelta(seconds=duration)
-            self._surroundings.hooks.handled(Handled(self._surroundings.service, route.name, message, number, took))
+        self._surroundings.handled(work, number, duration)
 
     async def _call(self, route: Route, event: object, given: Given) -> object:
         if route.shape in (Shape.ASYNC, Shape.ASYNC_GENERATOR):

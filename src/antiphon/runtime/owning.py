@@ -127,6 +127,8 @@ class OwnTransaction:
         except BaseException:
             await tx.rollback()
             raise
+        else:
+            self._surroundings.handled(work, number, perf_counter() - began)
         route.instruments.durations.observe(perf_counter() - began)
 
     async def _commit(self, work: Work, tx: OpenTransaction, made: Sequence[Outgoing]) -> None:

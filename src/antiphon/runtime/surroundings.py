@@ -13,7 +13,7 @@ from antiphon.brokers.ports import Broker, Delivery, StoreBroker
 from antiphon.errors import AntiphonError, NewerVersionError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
-from antiphon.observability.hooks import Failed, Hooks, Parked, Published
+from antiphon.observability.hooks import Failed, Handled, Hooks, Parked, Published
 from antiphon.observability.metrics import Metrics
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.compose import Composer
@@ -146,6 +146,12 @@ class Surroundings:
         if self.hooks.parked:
             self.hooks.parked(Parked(self.service, work.route.name, work.delivery.message, reason))
         log.error("parked after %d attempts: %s", len(attempts), attempts[-1].error if attempts else reason)
+
+    def handled(self, work: Work, attempt: int, seconds: float) -> None:
+        """Tell whoever watches that a work is done; in a transaction, once that has committed."""
+        if self.hooks.handled:
+            took = timedelta(seconds=seconds)
+            self.hooks.handled(Handled(self.service, work.route.name, work.delivery.message, attempt, took))
 
     def sent(self, outgoing: Sequence[Outgoing]) -> None:
         """Count and tell what the broker holds now."""

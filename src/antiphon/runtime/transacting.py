@@ -40,6 +40,7 @@ class BatchTransaction:
         self._senders: dict[str, str] = {}
         self._parked: list[tuple[Work, list[Attempt], str]] = []
         self._done: list[Work] = []
+        self._told: list[tuple[Unit, float]] = []
 
     async def run(self, units: Sequence[Unit]) -> Sequence[Unit]:
         """Commit as many of `units` as time allows; returns the rest. When it raises, nothing happened."""
@@ -131,7 +132,10 @@ class BatchTransaction:
         for one in made:
             self._senders[one.message.id] = message.id
         self._outgoing += made
-        route.instruments.durations.observe((perf_counter() - began) / len(unit.works), len(unit.works))
+        took = (perf_counter() - began) / len(unit.works)
+        route.instruments.durations.observe(took, len(unit.works))
+        if self._surroundings.hooks.handled:
+            self._told.append((unit, took))
         return None
 
     async def _park(self, tx: OpenTransaction, unit: Unit, reason: str) -> None:
@@ -156,6 +160,9 @@ class BatchTransaction:
         surroundings.sent(self._outgoing)
         for parked in self._parked:
             surroundings.parked(*parked)
+        for unit, took in self._told:
+            for work in unit.works:
+                surroundings.handled(work, len(unit.attempts) + 1, took)
 
     async def _publish(self, tx: OpenTransaction) -> None:
         try:
