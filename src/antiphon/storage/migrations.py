@@ -85,6 +85,8 @@ def _load(file: Traversable) -> Migration:
 
 
 def _require_order(source: str, versions: Sequence[int]) -> None:
+    if 0 in versions:
+        raise DeclarationError(f"{source}: migrations count from 1, and one has number 0: give it another")
     for expected, version in enumerate(versions, start=1):
         if version < expected:
             raise DeclarationError(f"{source}: two migrations have number {version}: give one the next free number")

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from antiphon.errors import DeclarationError
 
-_NAME_LINE = re.compile(r"^--\s*name:\s*(.*?)\s*$", re.MULTILINE)
+_NAME_LINE = re.compile(r"^--[ \t]*name:[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 

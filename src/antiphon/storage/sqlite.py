@@ -118,7 +118,7 @@ class SqliteTransaction:
 
     async def savepoint(self) -> None:
         """As `OpenTransaction.savepoint`; never suspends."""
-        if self._part is not None:
+        if self._part is not None and self._over is None:
             raise StoreError("a part of this transaction is open already: release or undo it first")
         self._control("savepoint part")
         self._part = len(self._callbacks)
