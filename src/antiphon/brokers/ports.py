@@ -27,32 +27,21 @@ class Partition(NamedTuple):
     number: int
 
 
-class Delivery:
+class Delivery(Struct, eq=False, gc=False):
     """One attempt at one message.
 
     `position` is opaque: only its source compares it. `attempt` counts from 1 where the broker counts
-    deliveries. `problem` is set when the bytes were none of the wire forms; such a delivery is parked.
-    `handle` is the adapter's own.
+    deliveries. `handle` is the adapter's own. `problem` is set when the bytes were none of the wire forms; such a
+    delivery is parked. `state` is the runtime's.
     """
 
-    __slots__ = ("attempt", "handle", "message", "partition", "position", "problem", "state")
-
-    def __init__(
-        self,
-        partition: Partition,
-        position: str,
-        message: Message,
-        attempt: int = 1,
-        handle: object = None,
-        problem: SchemaError | None = None,
-    ) -> None:
-        self.partition = partition
-        self.position = position
-        self.message = message
-        self.attempt = attempt
-        self.handle = handle
-        self.problem = problem
-        self.state = 0
+    partition: Partition
+    position: str
+    message: Message
+    attempt: int = 1
+    handle: object = None
+    problem: SchemaError | None = None
+    state: int = 0
 
     def __repr__(self) -> str:
         at = f"{self.partition.topic}/{self.partition.number}@{self.position}"

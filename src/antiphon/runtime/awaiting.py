@@ -93,7 +93,7 @@ class AwaitExecutor:
             await self.failed(work, error)
 
     async def _attempt(self, work: Work, number: int) -> None:
-        delivery, route = work
+        delivery, route = work.delivery, work.route
         message = delivery.message
         enter((route.instruments.scope, message, number))
         began = perf_counter()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -29,6 +31,10 @@ log = logging.getLogger("antiphon.runtime")
 
 Routes = Mapping[str, Mapping[str, Route]]
 """By topic, then by name of the event."""
+
+
+_NO_ROUTES: Mapping[str, Route] = MappingProxyType({})
+_TOPIC_OF = attrgetter("partition.topic")
 
 
 class Bounds(Struct, frozen=True):
@@ -148,24 +154,24 @@ class Consumer:
         self._surroundings.settling.track(deliveries)
         self._health.settling.begin()
         works: list[Work] = []
-        counts: dict[str, int] = defaultdict(int)
-        routes, nothing = self._routes, dict[str, Route]()
-        skipped = False
-        for delivery in deliveries:
-            topic = delivery.partition.topic
-            counts[topic] += 1
-            route = routes.get(topic, nothing).get(delivery.message.type)
-            if route is not None and delivery.problem is None:
-                works.append(Work(delivery, route))
-            else:
-                skipped = True
-                self._unread.take(delivery)
-        for topic, count in counts.items():
-            self._surroundings.instruments.consumed(topic).inc(count)
-        if works:
-            self._lanes.dispatch(works)
-        if skipped:
+        for topic, neighbors in groupby(deliveries, _TOPIC_OF):
+            works += self._routed(topic, list(neighbors))
+        self._lanes.dispatch(works)
+        if len(works) < len(deliveries):
             self._surroundings.dirty.set()
+
+    def _routed(self, topic: str, deliveries: Sequence[Delivery]) -> list[Work]:
+        """The works of deliveries of one topic; what has no handler is finished or parked here."""
+        self._surroundings.instruments.consumed(topic).inc(len(deliveries))
+        routes = self._routes.get(topic, _NO_ROUTES)
+        works: list[Work] = []
+        for delivery in deliveries:
+            route = routes.get(delivery.message.type)
+            if route is None or delivery.problem is not None:
+                self._unread.take(delivery)
+            else:
+                works.append(Work(delivery, route))
+        return works
 
     def again(self, works: Sequence[Work]) -> None:
         """Dispatch works that waited, in their order of arrival."""

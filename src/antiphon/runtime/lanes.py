@@ -12,6 +12,7 @@ from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.work import Work
 
 LONGEST_RUN = 500
+"""The most works that are handed to an executor at once."""
 
 
 class Executor(Protocol):
@@ -21,31 +22,26 @@ class Executor(Protocol):
 
 
 class Lane:
-    """A line of works that run one after another."""
+    """A line of works that run one after another, in runs that an executor can take whole."""
 
-    __slots__ = ("busy", "news", "queue")
+    __slots__ = ("busy", "company", "news", "runs")
 
     def __init__(self) -> None:
-        self.queue: deque[Work] = deque()
+        self.runs: deque[list[Work]] = deque()
         self.news = asyncio.Event()
         self.busy = False
+        self.company: object = None
+        """What the last run's works have in common, while more may join it."""
 
     def put(self, work: Work) -> None:
-        self.queue.append(work)
-
-    def take(self) -> list[Work]:
-        """The first works that can run together: of one handler where it is called alone, else of one mode."""
-        queue = self.queue
-        first = queue.popleft()
-        run = [first]
-        route, mode = first.route, first.route.mode
-        together = mode in (Mode.SHARED, Mode.OWN)
-        while queue and len(run) < LONGEST_RUN:
-            following = queue[0].route
-            if following is not route and not (together and following.mode is mode):
-                break
-            run.append(queue.popleft())
-        return run
+        """Join the last run where that is of the same company and not full, else begin one."""
+        company = work.route.company
+        runs = self.runs
+        if company is self.company and runs and len(run := runs[-1]) < LONGEST_RUN:
+            run.append(work)
+        else:
+            self.company = company
+            runs.append([work])
 
 
 class Lanes:
@@ -55,7 +51,9 @@ class Lanes:
         self._lanes = [Lane() for _ in range(count)]
         self._executors = executors
         self._stalls = stalls
+        self._count = count
         self._next = 0
+        self._lane_of = self._one if count == 1 else self._by_key
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
 
@@ -68,30 +66,31 @@ class Lanes:
 
     def dispatch(self, works: Sequence[Work]) -> None:
         """Put each into the lane of its key, and wake the lanes."""
-        lanes, count = self._lanes, len(self._lanes)
-        touched: set[Lane] = set()
+        lane_of = self._lane_of
         for work in works:
-            key = work.delivery.message.key
-            if count == 1:
-                lane = lanes[0]
-            elif work.route.batch_size is not None:
-                lane = lanes[hash(work.delivery.partition) % count]
-            elif key is None or not work.route.ordered:
-                self._next += 1
-                lane = lanes[self._next % count]
-            else:
-                lane = lanes[hash(key) % count]
-            lane.queue.append(work)
-            touched.add(lane)
-        for lane in touched:
-            lane.news.set()
+            lane = lane_of(work)
+            if not lane.runs:
+                lane.news.set()
+            lane.put(work)
+
+    def _one(self, work: Work) -> Lane:
+        return self._lanes[0]
+
+    def _by_key(self, work: Work) -> Lane:
+        key, route = work.delivery.message.key, work.route
+        if route.batch_size is not None:
+            return self._lanes[hash(work.delivery.partition) % self._count]
+        if key is None or not route.ordered:
+            self._next += 1
+            return self._lanes[self._next % self._count]
+        return self._lanes[hash(key) % self._count]
 
     async def drain(self, patience: float) -> int:
         """Finish what runs, for at most `patience` seconds, then cancel it; returns how many were not finished."""
         self._draining = True
-        unfinished = sum(len(lane.queue) for lane in self._lanes)
+        unfinished = sum(len(run) for lane in self._lanes for run in lane.runs)
         for lane in self._lanes:
-            lane.queue.clear()
+            lane.runs.clear()
             lane.news.set()
         if self._tasks:
             _, running = await asyncio.wait(self._tasks, timeout=patience)
@@ -103,13 +102,13 @@ class Lanes:
 
     def idle(self) -> bool:
         """Whether no lane has anything to do."""
-        return not any(lane.busy or lane.queue for lane in self._lanes)
+        return not any(lane.busy or lane.runs for lane in self._lanes)
 
     async def _run(self, lane: Lane) -> None:
         while True:
-            while lane.queue:
+            while lane.runs:
                 lane.busy = True
-                works = self._stalls.without(lane.take())
+                works = self._stalls.without(lane.runs.popleft())
                 if works:
                     await self._executors[works[0].route.mode].run(works)
             lane.busy = False

@@ -109,7 +109,7 @@ class OwnTransaction:
                     return
 
     async def _attempt(self, work: Work, number: int) -> None:
-        delivery, route = work
+        delivery, route = work.delivery, work.route
         enter((route.instruments.scope, delivery.message, number))
         began = perf_counter()
         tx = LazyTransaction(self._surroundings, delivery.message.id)

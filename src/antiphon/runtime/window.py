@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from antiphon.brokers.ports import Delivery, Partition
@@ -13,6 +15,9 @@ FINISHED: Final = 1
 LOST: Final = 2
 SETTLED: Final = 3
 """The states of a delivery, kept in `Delivery.state`. A lost one must not be handled or settled any more."""
+
+
+_PARTITION_OF = attrgetter("partition")
 
 
 class Prefix:
@@ -40,18 +45,14 @@ class Windows:
         self.bytes = 0
 
     def track(self, deliveries: Iterable[Delivery]) -> None:
-        windows = self._windows
-        size = count = 0
-        for delivery in deliveries:
-            window = windows.get(delivery.partition)
+        for partition, group in groupby(deliveries, _PARTITION_OF):
+            neighbors = list(group)
+            window = self._windows.get(partition)
             if window is None:
-                window = windows[delivery.partition] = deque()
-            window.append(delivery)
-            data = delivery.message.data
-            size += 0 if data is None else len(data)
-            count += 1
-        self.count += count
-        self.bytes += size
+                window = self._windows[partition] = deque()
+            window.extend(neighbors)
+            self.count += len(neighbors)
+            self.bytes += _size(neighbors)
 
     def prefix(self) -> Prefix:
         """The finished prefix now; nothing changes until it is given to `drop`."""
@@ -76,26 +77,31 @@ class Windows:
             if last.state != FINISHED:
                 continue
             window = self._windows[partition]
+            dropped: list[Delivery] = []
             while last.state == FINISHED:
-                self._forget(window.popleft(), SETTLED)
+                delivery = window.popleft()
+                delivery.state = SETTLED
+                dropped.append(delivery)
+            self._forget(dropped)
             if not window:
                 del self._windows[partition]
 
     def lose(self, partitions: Sequence[Partition]) -> list[Delivery]:
         """Mark everything of these partitions as lost, forget it, and return it."""
-        lost: list[Delivery] = []
-        for partition in partitions:
-            for delivery in self._windows.pop(partition, ()):
-                self._forget(delivery, LOST)
-                lost.append(delivery)
+        lost = [delivery for partition in partitions for delivery in self._windows.pop(partition, ())]
+        for delivery in lost:
+            delivery.state = LOST
+        self._forget(lost)
         return lost
 
     def waiting(self, partition: Partition) -> list[Delivery]:
         """What is not finished in a partition, in order of arrival."""
         return [delivery for delivery in self._windows.get(partition, ()) if delivery.state == WAITING]
 
-    def _forget(self, delivery: Delivery, state: int) -> None:
-        delivery.state = state
-        self.count -= 1
-        data = delivery.message.data
-        self.bytes -= 0 if data is None else len(data)
+    def _forget(self, deliveries: Sequence[Delivery]) -> None:
+        self.count -= len(deliveries)
+        self.bytes -= _size(deliveries)
+
+
+def _size(deliveries: Iterable[Delivery]) -> int:
+    return sum([len(delivery.message.data or b"") for delivery in deliveries])

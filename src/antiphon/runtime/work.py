@@ -5,7 +5,8 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from antiphon.brokers.ports import Delivery
 from antiphon.events.message import Message
@@ -13,7 +14,7 @@ from antiphon.runtime.route import Route
 from antiphon.storage.dead_letters import Attempt
 
 
-class Work(NamedTuple):
+class Work(Struct, frozen=True, eq=False, gc=False):
     """One delivery on its way to one handler."""
 
     delivery: Delivery
