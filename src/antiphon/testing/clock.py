@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
 
+from antiphon.errors import UsageError
+
 _TURNS = 20
 """Turns of the event loop that the tasks get after each step: enough for a chain of awaits to come to rest."""
 
@@ -37,7 +39,7 @@ class VirtualClock:
     async def advance(self, duration: timedelta) -> None:
         """Let `duration` pass: everyone whose sleep ends in it wakes at the right moment and runs until it rests."""
         if duration < timedelta():
-            raise ValueError(f"time cannot go back by {-duration}")
+            raise UsageError(f"time cannot go back, by {-duration}: advance by something positive")
         until = self._elapsed + duration
         await self.rest()
         while self._sleepers and self._sleepers[0][0] <= until:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from antiphon.errors import UsageError
 from antiphon.testing.clock import VirtualClock
 
 SECOND = timedelta(seconds=1)
@@ -63,7 +64,7 @@ async def test_a_canceled_sleeper_is_forgotten() -> None:
 
 
 async def test_time_does_not_go_back() -> None:
-    with pytest.raises(ValueError, match="cannot go back"):
+    with pytest.raises(UsageError, match="cannot go back"):
         await VirtualClock().advance(-SECOND)
 
 

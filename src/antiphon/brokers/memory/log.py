@@ -12,7 +12,7 @@ from antiphon.brokers.memory.log_group import LogGroup
 from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
 from antiphon.brokers.memory.shelf import Shelf
 from antiphon.brokers.memory.topic import PartitionLog, offset_of
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, Start, SubscribeOptions, TopicSpec, TopicState
 from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 
@@ -41,9 +41,7 @@ class LogForm:
         self.shelf.append(outgoing)
 
     def join(self, group: str, topics: Sequence[str], options: SubscribeOptions) -> MemoryLogSubscription:
-        joined = self.groups.get(group)
-        if joined is None:
-            joined = self.groups[group] = LogGroup(group, self._clock, self._hold)
+        joined = self._group(group)
         held = [self.shelf.topic(name) for name in topics]
         for topic in held:
             joined.begin(topic, options.start)
@@ -63,7 +61,8 @@ class LogForm:
 
     def seek(self, group: str, topic: str, to: Seek) -> None:
         held = self.shelf.known(topic)
-        moved = self.groups.setdefault(group, LogGroup(group, self._clock, self._hold))
+        moved = self._group(group)
+        moved.begin(held, Start.START)
         moved.move(held, _target(to))
 
     def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> list[Delivery]:
@@ -74,6 +73,12 @@ class LogForm:
         starts = ((log, offset_of(places.get(log.partition.number, "0")) + 1) for log in logs)
         in_order = merge(*(_arrived(log, start, limit) for log, start in starts), key=_arrival)
         return [delivery for _, delivery in islice(in_order, limit)]
+
+    def _group(self, name: str) -> LogGroup:
+        group = self.groups.get(name)
+        if group is None:
+            group = self.groups[name] = LogGroup(name, self._clock, self._hold)
+        return group
 
     def ends(self, topic: str) -> dict[int, str]:
         return {log.partition.number: str(log.end - 1) for log in self.shelf.known(topic).logs}

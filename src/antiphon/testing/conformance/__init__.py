@@ -1,0 +1,5 @@
+"""The promises of each port, as suites for the tests of whoever implements one."""
+
+from antiphon.testing.conformance.brokers import BrokerConformance, LogConformance, QueueConformance
+
+__all__ = ["BrokerConformance", "LogConformance", "QueueConformance"]

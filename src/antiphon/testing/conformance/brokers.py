@@ -1,0 +1,60 @@
+"""What every broker promises: subclass `LogConformance` or `QueueConformance` and give it a fixture `broker`.
+
+```python
+class TestMine(LogConformance):
+    @pytest.fixture
+    async def broker(self) -> AsyncIterator[Broker]:
+        broker = MyBroker(...)
+        await broker.open()
+        yield broker
+        await broker.close()
+```
+
+The hooks of `BrokerSuite` say how its time passes, how a subscription loses its lease, and how it is reopened. There
+is nothing to switch off: what a broker does not declare in its capabilities it has to refuse by name.
+"""
+
+from __future__ import annotations
+
+from antiphon.testing.conformance.durability import DurabilityConformance
+from antiphon.testing.conformance.fetching import FetchingConformance
+from antiphon.testing.conformance.groups import GroupConformance
+from antiphon.testing.conformance.log import (
+    LagConformance,
+    LogFetchingConformance,
+    PausingConformance,
+    ReplayConformance,
+    WatermarkConformance,
+)
+from antiphon.testing.conformance.messages import MessageConformance
+from antiphon.testing.conformance.publishing import PublishingConformance
+from antiphon.testing.conformance.queue import HoldConformance, SettlingConformance
+from antiphon.testing.conformance.retention import RetentionConformance
+from antiphon.testing.conformance.transactions import TransactionConformance
+
+
+class BrokerConformance(
+    MessageConformance,
+    PublishingConformance,
+    GroupConformance,
+    FetchingConformance,
+    TransactionConformance,
+    DurabilityConformance,
+):
+    """What holds for every broker, whichever way it is consumed."""
+
+
+class LogConformance(
+    LogFetchingConformance,
+    WatermarkConformance,
+    PausingConformance,
+    LagConformance,
+    ReplayConformance,
+    RetentionConformance,
+    BrokerConformance,
+):
+    """What holds for every log."""
+
+
+class QueueConformance(HoldConformance, SettlingConformance, BrokerConformance):
+    """What holds for every queue."""
