@@ -70,18 +70,19 @@ def from_binary(
     """
     start = prefix.lower()
     decode = _percent_decoded if start == HTTP else str
-    attributes: dict[str, ExtensionValue] = {}
+    known: dict[str, str] = {}
+    extensions: dict[str, ExtensionValue] = {}
     content_type = None
-    for name, value in headers.items():
-        lowered = name.lower()
+    for header, value in headers.items():
+        lowered = header.lower()
         if lowered.startswith(start):
-            attributes[lowered[len(start) :]] = decode(value)
+            name = lowered[len(start) :]
+            (known if name in _OURS else extensions)[name] = decode(value)
         elif lowered == CONTENT_TYPE:
             content_type = value
-    stated = attributes.pop("datacontenttype", None)
-    if content_type is None and stated is not None:
-        content_type = str(stated)
-    return _message(_BINARY_FORM, attributes, content_type, data, received_at)
+    if content_type is None:
+        content_type = known.get("datacontenttype")
+    return _message(_BINARY_FORM, known, extensions, content_type, data, received_at)
 
 
 def to_structured(message: Message) -> bytes:
@@ -104,16 +105,27 @@ def from_structured(body: bytes, *, received_at: datetime | None = None) -> Mess
     Raises UnrecognizedMessageError naming the attribute that is missing or wrong.
     """
     fields = members(body, _STRUCTURED_FORM)
-    content_type = read_text(_STRUCTURED_FORM, "datacontenttype", value_of(fields.pop("datacontenttype", None)))
     inline, encoded = fields.pop("data", None), value_of(fields.pop("data_base64", None))
+    known: dict[str, str] = {}
+    extensions: dict[str, ExtensionValue] = {}
+    for name, raw in fields.items():
+        if name in _OURS:
+            known.update(_text_member(name, raw))
+        elif (value := extension(raw)) is not None:
+            extensions[name] = value
+    content_type = known.get("datacontenttype")
     if encoded is not None:
         data: bytes | None = from_base64(_STRUCTURED_FORM, "data_base64", encoded)
     else:
         # The spec: data without a content type is JSON.
         content_type = JSON if content_type is None and inline is not None else content_type
         data = extracted(inline, content_type)
-    attributes = {name: value for name, raw in fields.items() if (value := extension(raw)) is not None}
-    return _message(_STRUCTURED_FORM, attributes, content_type, data, received_at)
+    return _message(_STRUCTURED_FORM, known, extensions, content_type, data, received_at)
+
+
+def _text_member(name: str, raw: msgspec.Raw) -> dict[str, str]:
+    value = read_text(_STRUCTURED_FORM, name, value_of(raw))
+    return {} if value is None else {name: value}
 
 
 def _attributes(message: Message) -> dict[str, ExtensionValue]:
@@ -152,14 +164,13 @@ def _attribute_name(name: str, taken: Mapping[str, ExtensionValue]) -> str:
 
 def _message(
     form: str,
-    attributes: dict[str, ExtensionValue],
+    known: Mapping[str, str],
+    extensions: Mapping[str, ExtensionValue],
     content_type: str | None,
     data: bytes | None,
     received_at: datetime | None,
 ) -> Message:
-    def take(name: str) -> str | None:
-        return read_text(form, name, attributes.pop(name, None))
-
+    take = known.get
     version = required(form, "specversion", take("specversion"))
     if not version.startswith("1."):
         raise UnrecognizedMessageError(f"{form}: specversion is {version!r}; 1.0 is read, older drafts are not")
@@ -167,19 +178,19 @@ def _message(
     return Message(
         id=required(form, "id", take("id")),
         type=required(form, "type", take("type")),
-        time=read_time(form, "time", attributes.pop("time", None)) or received_at or datetime.now(UTC),
+        time=read_time(form, "time", take("time")) or received_at or datetime.now(UTC),
         data=data,
         key=take("partitionkey"),
         source="" if source == UNKNOWN_SOURCE else source,
-        schema_version=read_version(form, "schemaversion", attributes.pop("schemaversion", None)),
+        schema_version=read_version(form, "schemaversion", take("schemaversion")),
         content_type=content_type,
         correlation_id=take("correlationid"),
         causation_id=take("causationid"),
         traceparent=take("traceparent"),
         tracestate=take("tracestate"),
-        deadline=read_time(form, "deadline", attributes.pop("deadline", None)),
+        deadline=read_time(form, "deadline", take("deadline")),
         tenant=take("tenant"),
-        extensions=attributes or NO_EXTENSIONS,
+        extensions=extensions or NO_EXTENSIONS,
     )
 
 

@@ -3,57 +3,43 @@
 from __future__ import annotations
 
 import os
+import re
 from hashlib import blake2b
 from time import time_ns
 
-_VERSION_7 = 0x7 << 76
-_VARIANT = 0b10 << 62
-_LOW_62 = (1 << 62) - 1
+_VARIANTS = "89ab"
+_UNKNOWN_TIME = "00000000-0000-7"
+_TIMED = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7")
 
 
 class _Sequence:
     """The last id's time and counter, so that ids of one process never go back."""
 
-    __slots__ = ("counter", "millisecond")
+    __slots__ = ("beginning", "counter", "millisecond")
 
     def __init__(self) -> None:
-        self.millisecond, self.counter = 0, 0
+        self.millisecond, self.counter, self.beginning = 0, 0, _UNKNOWN_TIME
+
+    def move(self, millisecond: int) -> None:
+        text = f"{millisecond:012x}"
+        self.millisecond, self.counter, self.beginning = millisecond, 0, f"{text[:8]}-{text[8:]}-7"
 
 
 _sequence = _Sequence()
-
-
-def _forget_after_fork() -> None:
-    _sequence.millisecond, _sequence.counter = 0, 0
-    _pool.clear()
-
-
-_pool: list[int] = []
-
-
-def _random_bits() -> int:
-    if not _pool:
-        raw = os.urandom(8 * 256)
-        _pool.extend(int.from_bytes(raw[i : i + 8], "big") & _LOW_62 for i in range(0, len(raw), 8))
-    return _pool.pop()
-
-
-def _format(value: int) -> str:
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+_tails: list[str] = []
+"""Random ends of ids, made many at once: one call into the kernel for each would cost more than all the rest."""
 
 
 def new_id() -> str:
     """A new UUID version 7 (RFC 9562, method 1): ordered by time, and within a millisecond by a counter."""
     now = time_ns() // 1_000_000
     if now > _sequence.millisecond:
-        _sequence.millisecond, _sequence.counter = now, _random_bits() & 0x3FF
+        _sequence.move(now)
     else:
         _sequence.counter += 1
         if _sequence.counter > 0xFFF:
-            _sequence.millisecond, _sequence.counter = _sequence.millisecond + 1, 0
-    high = (_sequence.millisecond << 80) | _VERSION_7 | (_sequence.counter << 64)
-    return _format(high | _VARIANT | _random_bits())
+            _sequence.move(_sequence.millisecond + 1)
+    return f"{_sequence.beginning}{_sequence.counter:03x}{_random_tail()}"
 
 
 def repeatable_id(cause: str, service: str, handler: str, index: int) -> str:
@@ -61,21 +47,29 @@ def repeatable_id(cause: str, service: str, handler: str, index: int) -> str:
 
     It carries the cause's time when the cause's id is a UUID version 7, so ids stay ordered by time.
     """
-    digest = blake2b(f"{cause}\0{service}\0{handler}\0{index}".encode(), digest_size=16).digest()
-    value = int.from_bytes(digest, "big")
-    milliseconds = _millisecond_of(cause)
-    low = value & ((1 << 76) - 1) & ~(0b11 << 62)
-    return _format((milliseconds << 80) | _VERSION_7 | low | _VARIANT)
+    digest = blake2b(f"{cause}\0{service}\0{handler}\0{index}".encode(), digest_size=10).hexdigest()
+    timed = len(cause) == 36 and _TIMED.match(cause)
+    beginning = cause[:15].lower() if timed else _UNKNOWN_TIME
+    return f"{beginning}{digest[:3]}{_tail(digest[3:19])}"
 
 
-def _millisecond_of(identity: str) -> int:
-    """The time in a UUID version 7; 0 for any other id, which may begin with anything."""
-    if len(identity) != 36 or identity[14] != "7":
-        return 0
-    try:
-        return max(0, int(identity[:8] + identity[9:13], 16))
-    except ValueError:
-        return 0
+def _random_tail() -> str:
+    while True:  # threads may empty it between the two lines
+        try:
+            return _tails.pop()
+        except IndexError:
+            digits = os.urandom(8 * 256).hex()
+            _tails.extend(_tail(digits[start : start + 16]) for start in range(0, len(digits), 16))
+
+
+def _tail(digits: str) -> str:
+    """The last two groups of a UUID out of 16 hexadecimal digits, two bits replaced by the variant."""
+    return f"-{_VARIANTS[int(digits[0], 16) & 3]}{digits[1:4]}-{digits[4:]}"
+
+
+def _forget_after_fork() -> None:
+    _sequence.move(0)
+    _tails.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)

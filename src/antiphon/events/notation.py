@@ -75,6 +75,8 @@ def read_time(form: str, name: str, value: object) -> datetime | None:
         if not isinstance(value, str):
             raise ValueError("not text")
         moment = datetime.fromisoformat(value.upper())
+        if moment.tzinfo is UTC:
+            return moment
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UnrecognizedMessageError(
@@ -86,7 +88,7 @@ def read_version(form: str, name: str, value: object) -> int:
     """A schema version: 3, "3", "v3"; of "3.1" the part that breaks readers, 3. Missing means 1."""
     if value is None or value == "":
         return 1
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int and value >= 0:
         return value
     if isinstance(value, str) and (found := _VERSION.fullmatch(value)):
         return int(found[1])

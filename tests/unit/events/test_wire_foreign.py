@@ -171,6 +171,8 @@ def test_the_plain_envelope_has_the_members_that_teams_expect() -> None:
             b'{"eventType":"Sold","eventId":"1","schemaVersion":"x"}',
             "schemaVersion is 'x', expected a whole number",
         ),
+        ({}, b'{"eventType":"Sold","eventId":"1","schemaVersion":-1}', "schemaVersion is -1, expected a whole number"),
+        ({}, b'{"eventType":"Sold","eventId":"1","schemaVersion":true}', "schemaVersion is True"),
         ({}, b'{"eventType":"Sold","eventId":"1","dataBase64":"*"}', "dataBase64 is no Base64"),
         ({}, b'{"specversion":"0.3","id":"1","source":"a","type":"b"}', "specversion is '0.3'"),
         ({}, b'{"specversion":"1.0","id":"1","type":"b"}', "source is missing"),
