@@ -10,7 +10,7 @@ import msgspec
 
 from antiphon.errors import DeclarationError, DecodeError, EncodeError, NewerVersionError
 from antiphon.events.declare import Declaration, declaration_of
-from antiphon.events.fields import Form, form_of
+from antiphon.events.fields import FieldError, Form, check_serializable, form_of
 from antiphon.events.message import Message
 from antiphon.events.notation import is_json
 from antiphon.schemas.json_schema import JsonSchema, annotated, struct_schema
@@ -106,8 +106,11 @@ def _serializer(cls: type[T]) -> Serializer[T]:
         return _pydantic_serializer(cls)
     try:
         decoder = msgspec.json.Decoder(cls)
+        check_serializable(cls)  # again, since at declaration a field may have named what was defined later
     except NameError as error:
         raise _unresolved(cls, error) from error
+    except FieldError as error:
+        raise DeclarationError(f"event {cls.__qualname__} in {cls.__module__}: {error}") from error
     return Serializer(msgspec.json.Encoder().encode, decoder.decode, partial(struct_schema, cls), _in_words)
 
 

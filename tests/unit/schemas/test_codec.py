@@ -342,6 +342,20 @@ def test_a_type_that_is_defined_later_is_found() -> None:
     assert codec_for(Later).decode(b'{"a":{"b":1}}') == Later(Defined(1))
 
 
+@event(topic="t")
+class LaterCustom(Struct):
+    a: "Custom"
+
+
+class Custom:
+    pass
+
+
+def test_a_type_that_is_defined_later_and_cannot_be_written_is_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"LaterCustom\.a is of type Custom, which the serializer cannot write"):
+        codec_for(LaterCustom)
+
+
 def test_examples_that_do_not_fit_are_refused() -> None:
     @event(topic="t", examples=[{"a": 1}, {"a": "x"}])
     class Shown(Struct):
