@@ -14,6 +14,7 @@ _DURATIONS = {
     "d": timedelta(days=1),
     "w": timedelta(weeks=1),
 }
+_SHOWN = {unit: length for unit, length in _DURATIONS.items() if unit != "w"}
 _DECIMAL = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZES = {**_DECIMAL, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZES_LOWER = {unit.lower(): size for unit, size in _SIZES.items()}
@@ -43,9 +44,9 @@ def size(text: str) -> int:
 
 
 def show_duration(value: timedelta) -> str:
-    """For people, in the two largest units: `1h30m`, `500ms`, `0s`."""
+    """For people, in the two largest units up to days: `1h30m`, `500ms`, `0s`."""
     left, shown = value, list[str]()
-    for unit, length in reversed(_DURATIONS.items()):
+    for unit, length in reversed(_SHOWN.items()):
         whole, rest = divmod(left, length)
         if whole > 0 and len(shown) < 2:
             shown.append(f"{whole}{unit}")

@@ -17,7 +17,7 @@ def summarize(services: Sequence[ServiceDescription]) -> str:
 def _service(service: ServiceDescription) -> Iterator[str]:
     yield f"{service.name}  (group {service.group})"
     yield f"{_INDENT}broker  {service.broker_path or service.broker}"
-    if service.store is not None and service.store not in (service.broker, service.broker_path):
+    if service.store is not None and not service.store.endswith(service.broker_path or service.broker):
         yield f"{_INDENT}store   {service.store}"
     for topic in service.topics:
         uses = " and ".join(word for word, used in (("read", topic.reads), ("written", topic.writes)) if used)

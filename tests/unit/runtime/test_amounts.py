@@ -48,7 +48,7 @@ def test_what_is_shown_reads_back(number, unit):
 
 
 def test_what_is_shown_has_at_most_two_units():
-    assert show_duration(timedelta(days=8, hours=3, seconds=7)) == "1w1d"
+    assert show_duration(timedelta(days=8, hours=3, seconds=7)) == "8d3h"
     assert show_duration(timedelta(minutes=90)) == "1h30m"
     assert show_duration(timedelta()) == "0s"
 

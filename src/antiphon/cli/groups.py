@@ -1,0 +1,140 @@
+"""`antiphon groups`: how far is each consumer group behind, and how is one moved?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from antiphon.brokers.ports import Broker, Lag, Seek, SeekTo, StoreBroker
+from antiphon.cli.options import BrokerOption, JsonOption
+from antiphon.cli.output import is_interactive, print_json, print_table, seconds
+from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.errors import UsageError
+from antiphon.runtime.amounts import show_duration
+from antiphon.runtime.settings import Settings
+from antiphon.storage.inbox import Inbox
+
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def groups(context: typer.Context, broker: BrokerOption = None, as_json: JsonOption = False) -> None:
+    """List the consumer groups and their lag, or move one."""
+    if context.invoked_subcommand is not None:
+        context.obj = broker
+        return
+    lags = run_async(_lags(settings_for(broker)))
+    if as_json:
+        print_json([_in_json(lag) for lag in lags])
+    elif lags:
+        columns = ("GROUP", "TOPIC", "PARTITIONS", "LAG", "BEHIND", "SKIPPED", "MEMBERS")
+        print_table(columns, _rows(lags), right=columns[2:6])
+    else:
+        print("no groups yet")
+
+
+async def _lags(settings: Settings) -> list[Lag]:
+    async with opened(settings) as broker:
+        return [lag for group in sorted(await broker.groups()) for lag in await broker.lag(group)]
+
+
+def _rows(lags: Sequence[Lag]) -> list[tuple[object, ...]]:
+    """One for each group and topic: how much is unread, and how old the oldest of it is."""
+    places = dict.fromkeys((lag.group, lag.partition.topic) for lag in lags)
+    return [_row(place, [lag for lag in lags if (lag.group, lag.partition.topic) == place]) for place in places]
+
+
+def _row(place: tuple[str, str], lags: Sequence[Lag]) -> tuple[object, ...]:
+    oldest = max(lag.age for lag in lags)
+    members = sorted({lag.owner for lag in lags if lag.owner is not None})
+    behind = show_duration(timedelta(seconds=int(oldest.total_seconds())))
+    unread, skipped = sum(lag.messages for lag in lags), sum(lag.skipped for lag in lags)
+    return (*place, len(lags), unread, behind, skipped, ", ".join(members) or "none")
+
+
+def _in_json(lag: Lag) -> dict[str, object]:
+    return {
+        "group": lag.group,
+        "topic": lag.partition.topic,
+        "partition": lag.partition.number,
+        "position": lag.position,
+        "end": lag.end,
+        "lag": lag.messages,
+        "lag_seconds": seconds(lag.age),
+        "owner": lag.owner,
+        "skipped": lag.skipped,
+    }
+
+
+@app.command()
+def seek(
+    context: typer.Context,
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="The consumer group to move.", show_default=False)],
+    topic: Annotated[str, typer.Option("--topic", "-t", help="The topic on which it is moved.", show_default=False)],
+    to: Annotated[
+        str, typer.Option("--to", metavar="start|end|TIME", help="TIME as in 2026-01-31T12:00Z.", show_default=False)
+    ],
+    rerun: Annotated[
+        bool | None,
+        typer.Option("--rerun/--unhandled-only", help="Handle all of it again, or only what was never handled."),
+    ] = None,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move a group, so that it goes on from there.
+
+    Messages that a group has handled are marked, and not handled again when they come again. Moving it back is
+    therefore asked to say what is meant: --rerun forgets all its marks, on every topic, and handles everything
+    again; --unhandled-only keeps them and takes only what was never handled.
+    """
+    where = _moment(to)
+    again = _decided(rerun, group, where)
+    settings = settings_for(broker or context.obj)
+    run_async(_seek(settings, group, topic, where, again))
+    if as_json:
+        print_json({"group": group, "topic": topic, "to": to, "rerun": again})
+    else:
+        marks = "what it handled before is handled again" if again else "what it handled before is left out"
+        print(f"{group} goes on from {to} of {topic}; {marks}")
+
+
+def _moment(to: str) -> SeekTo | datetime:
+    if to in set(SeekTo):
+        return SeekTo(to)
+    try:
+        moment = datetime.fromisoformat(to)
+    except ValueError:
+        raise UsageError(f"--to {to}: say start, end, or a time as in 2026-01-31T12:00Z") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _decided(rerun: bool | None, group: str, where: Seek) -> bool:
+    """Whether marks are forgotten. Raises UsageError when nobody said so and nobody can be asked."""
+    if rerun is not None or where is SeekTo.END:
+        return bool(rerun)
+    if not is_interactive():
+        raise UsageError(
+            f"group {group!r} has marked what it handled, and would leave it out in silence: say --rerun to handle it "
+            "again, or --unhandled-only to take only what was never handled"
+        )
+    return typer.confirm(f"Handle again what {group} has handled already (no: only what was never handled)?", err=True)
+
+
+async def _seek(settings: Settings, group: str, topic: str, to: Seek, rerun: bool) -> None:
+    async with opened(settings) as broker:
+        known = await broker.groups()
+        if group not in known:
+            raise UsageError(f"there is no group {group!r}; there are {', '.join(sorted(known)) or 'none yet'}")
+        if rerun:
+            await _forget_marks(broker, group)
+        await broker.seek(group, topic, to)
+
+
+async def _forget_marks(broker: Broker, group: str) -> None:
+    if not isinstance(broker, StoreBroker):
+        raise UsageError(f"the marks of {group!r} are not in the broker {broker.url}; forget them in its store")
+    async with broker.database.transaction() as tx:
+        await Inbox(group).begin_generation(tx)

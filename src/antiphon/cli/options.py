@@ -1,0 +1,26 @@
+"""The options that many commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+BrokerOption = Annotated[
+    str | None,
+    typer.Option("--broker", "-b", metavar="URL", help="The broker; from antiphon.toml when not given."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
+ModulesOption = Annotated[
+    list[str] | None,
+    typer.Option("--module", "-m", metavar="MODULE", help="Where to look; from antiphon.toml when not given."),
+]
+ModulesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODULE]...",
+        help="payments, payments.service, payments.service:payments or payments/service.py; "
+        "from antiphon.toml when not given.",
+        show_default=False,
+    ),
+]
