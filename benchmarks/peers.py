@@ -26,7 +26,7 @@ def peer(name: str) -> Path:
     wanted = "\n".join(PINS[name])
     if not stamp.exists() or stamp.read_text("utf-8") != wanted:
         print(f"benchmarks: making {folder.relative_to(HERE.parent)} with {PINS[name][0]}", file=sys.stderr)
-        venv.create(folder, with_pip=True)
+        venv.create(folder, clear=True, symlinks=True, with_pip=True)
         subprocess.run(
             [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINS[name]], check=True
         )

@@ -37,7 +37,7 @@ GROUND = {"errors", "events"}
 """Rooms that import nothing but the standard library and the serializer."""
 
 EVERYWHERE = {"msgspec"}
-IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "testing"}}
+IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "testing"}, "pytest": {"testing"}}
 """Third-party packages that are no drivers, and where they may be imported."""
 
 SHARED = {"brokers": {"", "assignment", "capabilities", "connect", "placement", "ports", "screening"}}
