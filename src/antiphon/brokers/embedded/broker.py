@@ -204,6 +204,11 @@ class EmbeddedBroker:
         self._topics.ids_of(topic)
         return ends(self._database, topic)
 
+    async def clean(self) -> int:
+        """Delete now what retention need not keep; returns how many messages that was. It happens by itself, too."""
+        self._require_open("clean")
+        return await self._retention.delete_all()
+
     async def _write(self, work: Callable[[SqliteTransaction], None]) -> None:
         await self._writes.write(work)
         self._bell.announce()

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import cast
 
 from antiphon.brokers.embedded.appending import OFFSET_BITS, first_arrived_since
+from antiphon.brokers.embedded.envelope import moment
 from antiphon.brokers.embedded.group_commit import GroupCommit
 from antiphon.brokers.embedded.life import Duty
 from antiphon.errors import AntiphonError
@@ -18,7 +19,7 @@ from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
 _SQL = load_queries("antiphon.brokers.embedded", "sql/messages.sql")
 _MOST_BY_AGE = 2000
-_MOST_BY_SIZE = 100
+_MOST_BY_SIZE, _RUNS_BY_SIZE = 100, 16
 
 logger = logging.getLogger("antiphon.brokers.embedded")
 
@@ -73,26 +74,37 @@ class Retention:
 
 
 def _delete_beyond_size(tx: SqliteTransaction) -> int:
-    """Delete from the partition whose first message is the oldest, of each topic that holds too much."""
+    """Delete the oldest of each topic that holds too much."""
     deleted = 0
     for topic_id, excess in cast("list[tuple[int, int]]", tx.query(_SQL["beyond_size"])):
-        oldest = cast("list[tuple[int, int, int]]", tx.query(_SQL["oldest_partition"], (topic_id,)))
-        for partition_id, floor, head in oldest:
-            last = min(head, floor + _MOST_BY_SIZE)
-            deleted += _delete_up_to(tx, partition_id, _enough(tx, partition_id, floor, last, excess), floor)
+        for _ in range(_RUNS_BY_SIZE):
+            if excess <= 0:
+                break
+            count, size = _delete_oldest_run(tx, topic_id, excess)
+            deleted, excess = deleted + count, excess - size
     return deleted
 
 
-def _enough(tx: SqliteTransaction, partition_id: int, floor: int, last: int, excess: int) -> int:
-    """The offset, at most `last`, up to which `excess` bytes are freed."""
-    base = partition_id << OFFSET_BITS
-    for offset, (size,) in enumerate(
-        cast("list[tuple[int]]", tx.query(_SQL["sizes"], (base | floor, base | last))), floor + 1
-    ):
-        excess -= size
-        if excess <= 0:
-            return offset
-    return last
+def _delete_oldest_run(tx: SqliteTransaction, topic_id: int, excess: int) -> tuple[int, int]:
+    """Delete from the partition with the oldest message what is older than every other partition's oldest.
+
+    At most what frees `excess` bytes. Returns how many messages and bytes that was.
+    """
+    oldest, *others = cast("list[tuple[int, int, int, int]]", tx.query(_SQL["oldest_two"], (topic_id,)))
+    partition_id, floor, head, arrived = oldest
+    last = min(head, floor + _MOST_BY_SIZE)
+    if others:
+        since = moment(max(arrived, others[0][3]) + 1)
+        last = first_arrived_since(tx.query, partition_id, floor, last, since) - 1
+    freed = 0
+    first = partition_id << OFFSET_BITS | floor
+    sizes = cast("list[tuple[int]]", tx.query(_SQL["sizes"], (first, first + last - floor)))
+    for offset, (size,) in enumerate(sizes, floor + 1):
+        freed += size
+        if freed >= excess:
+            last = offset
+            break
+    return _delete_up_to(tx, partition_id, last, floor), freed
 
 
 def _delete_up_to(tx: SqliteTransaction, partition_id: int, last: int, floor: int) -> int:

@@ -53,9 +53,9 @@ where t.keep_bytes is not null
 group by t.id
 having sum(p.bytes) > t.keep_bytes;
 
--- name: oldest_partition
-select p.id, p.floor, p.head
+-- name: oldest_two
+select p.id, p.floor, p.head, m.arrived
 from antiphon_log_partitions p join antiphon_log_messages m on m.place = (p.id << 40) | (p.floor + 1)
 where p.topic_id = ? and p.head > p.floor
-order by m.arrived
-limit 1;
+order by m.arrived, p.id
+limit 2;
