@@ -1,0 +1,1 @@
+"""Knows what is on the shelves, sets it aside, and puts it back."""

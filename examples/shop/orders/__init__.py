@@ -1,0 +1,1 @@
+"""Keeps every order and says what state it is in."""

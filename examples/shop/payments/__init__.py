@@ -1,0 +1,1 @@
+"""Sets money aside, takes it, and gives it back."""

@@ -1,0 +1,1 @@
+"""Weighs, packs and sends; some parcels cannot be delivered."""

@@ -1,0 +1,101 @@
+"""How do orders and goods get into the log, once, or twice on purpose?"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from antiphon.brokers.ports import Broker, StoreBroker
+from antiphon.events.clock import SystemClock
+from antiphon.events.message import Outgoing
+from antiphon.runtime.compose import Composer
+from antiphon.storage.database import Migration
+from examples.shop.catalogue import Goods
+from examples.shop.order import Order
+from examples.shop.storefront.events import GoodsDelivered, Item, OrderPlaced
+
+TABLES = (
+    Migration(
+        1,
+        "orders",
+        """
+        create table storefront_orders (order_id text not null, pence integer not null);
+        create index storefront_orders_by_id on storefront_orders (order_id);
+        """,
+    ),
+)
+
+TWICE_EVERY = 100
+"""One order in so many is sent twice: a customer's impatient second click, under the same message id."""
+
+
+class LogOnDatabase(Broker, StoreBroker, Protocol):
+    """A broker that publishes in the storefront's own transaction."""
+
+
+class Storefront:
+    """Takes orders: each is noted and published in one transaction, so what was taken is on its way."""
+
+    def __init__(self, broker: LogOnDatabase) -> None:
+        self._broker = broker
+        self._composer = Composer("storefront", SystemClock())
+        self.placed = 0
+        self._second_clicks: deque[tuple[str, Outgoing]] = deque()
+        self.repeated = 0
+
+    async def open(self) -> None:
+        """Make its tables. Raises StoreError."""
+        await self._broker.database.migrate("storefront", TABLES)
+
+    async def deliver(self, goods: Sequence[Goods]) -> None:
+        """Stock the shop."""
+        await self._broker.publish(
+            [
+                self._composer.first(GoodsDelivered(product.sku, product.name, product.grams, quantity))
+                for product, quantity in ((each.product, each.quantity) for each in goods)
+            ]
+        )
+
+    async def place(self, orders: Sequence[Order]) -> None:
+        """Take these orders; returns when they are durable. Some are sent twice at once, some once more later."""
+        outgoing: list[Outgoing] = []
+        for order in orders:
+            sent = self._composer.first(_placed(order))
+            outgoing.append(sent)
+            self.placed += 1
+            if self.placed % TWICE_EVERY == 1:
+                self._repeat(order, sent, outgoing)
+        async with self._broker.database.transaction() as tx:
+            await tx.execute_many(
+                "insert into storefront_orders (order_id, pence) values (?, ?)",
+                [(order.order_id, order.pence) for order in orders],
+            )
+            await self._broker.publish_in(tx, outgoing)
+
+    def _repeat(self, order: Order, sent: Outgoing, outgoing: list[Outgoing]) -> None:
+        if self.placed % (2 * TWICE_EVERY) == 1:
+            outgoing.append(sent)
+            self.repeated += 1
+        else:
+            self._second_clicks.append((order.order_id, sent))
+
+    async def click_again(self, *, all_of_them: bool = False) -> int:
+        """Send those orders again whose first sending was handled meanwhile, or all; returns how many were sent."""
+        again: list[Outgoing] = []
+        while self._second_clicks and (all_of_them or await self._is_handled(self._second_clicks[0][0])):
+            again.append(self._second_clicks.popleft()[1])
+        if again:
+            await self._broker.publish(again)
+            self.repeated += len(again)
+        return len(again)
+
+    async def _is_handled(self, order_id: str) -> bool:
+        """Whether the order shows on the customer's page, so that clicking again is a mistake."""
+        found = await self._broker.database.fetch("select 1 from orders_states where order_id = ? limit 1", order_id)
+        return bool(found)
+
+
+def _placed(order: Order) -> OrderPlaced:
+    items = tuple(Item(item.sku, item.quantity) for item in order.items)
+    return OrderPlaced(order.order_id, order.customer_id, order.placed_on, order.pence, items)
