@@ -102,7 +102,7 @@ ROLLBACKS = _counter("antiphon.transaction.rollbacks", "Transactions rolled back
 INFLIGHT = _gauge("antiphon.inflight", "Deliveries fetched and not yet settled.")
 INFLIGHT_BYTES = _gauge("antiphon.inflight.bytes", "Bytes of data fetched and not yet settled.", unit="By")
 PARTITIONS = _gauge("antiphon.partitions", "Partitions that this process owns.", "topic", unit="{partition}")
-PAUSED_PARTITIONS = _gauge("antiphon.partitions.paused", "Partitions paused now.", "topic", unit="{partition}")
+PAUSED_PARTITIONS = _gauge("antiphon.partitions.paused", "Partitions paused now.", unit="{partition}")
 LAG = _gauge("antiphon.lag", "Messages between the group and the end of the topic.", "topic", "partition")
 LAG_SECONDS = _gauge("antiphon.lag.age", "Age of the oldest unread message.", "topic", "partition", unit="s")
 DEAD_LETTERS = _gauge("antiphon.dead_letters", "Dead letters held.")

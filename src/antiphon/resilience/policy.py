@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from antiphon.errors import DeclarationError, RejectError, SchemaError
+from antiphon.errors import DeclarationError, RejectError, SchemaError, UsageError
 
 
 class Decision(StrEnum):
@@ -27,7 +27,7 @@ class Retry(Struct, frozen=True):
 
     def decide(self, attempt: int, error: BaseException) -> Decision:
         """What to do after `attempt` (from 1) failed with `error`. What cannot change is parked at once."""
-        hopeless = isinstance(error, RejectError | SchemaError)
+        hopeless = isinstance(error, RejectError | SchemaError | UsageError)
         return Decision.PARK if hopeless or attempt > self.immediate else Decision.AGAIN
 
     def describe(self) -> str:

@@ -13,16 +13,22 @@ from antiphon.resilience.policy import Decision
 from antiphon.runtime.egress import Egress
 from antiphon.runtime.route import Call, Given, Route, collect, gathered
 from antiphon.runtime.signature import Shape
-from antiphon.runtime.surroundings import Surroundings, reason_of
+from antiphon.runtime.surroundings import Surroundings, failure_of, reason_of
 from antiphon.runtime.window import FINISHED, WAITING
-from antiphon.runtime.work import Work, live, read
+from antiphon.runtime.work import Work, read
 from antiphon.storage.dead_letters import Attempt
 
 log = logging.getLogger("antiphon.runtime")
 
 JSON = "application/json"
+LONGEST_SILENCE = 0.02
+"""Seconds after which what is finished is told, in the middle of a run, so that it can be settled."""
 LONGEST_HOP = 0.05
 """Seconds after which a thread comes back with what it has done, so that it can be settled."""
+
+
+Outcome = tuple[object, Exception | None]
+"""What a call returned, or what it raised."""
 
 
 def call_plain(call: Call, shape: Shape, event: object, given: Given) -> object:
@@ -42,30 +48,34 @@ class AwaitExecutor:
     async def run(self, works: Sequence[Work]) -> None:
         route = works[0].route
         if route.batch_size is not None:
-            await self._run_batch(live(works))
+            await self._run_batches(works, route.batch_size)
         elif route.direct is not None:
             await self._run_direct(works, route)
         else:
             for work in works:
-                if work.delivery.state == WAITING:
+                if self._surroundings.may_begin(work):
                     await self._run_one(work)
+                    self._surroundings.dirty.set()
         self._surroundings.dirty.set()
 
     async def _run_direct(self, works: Sequence[Work], route: Route) -> None:
         """The short path: a coroutine function that takes nothing but its event, no middleware, no hook."""
         function, decode, version = route.direct, route.decode, route.version
         assert function is not None
-        durations: list[float] = []
+        surroundings, durations = self._surroundings, list[float]()
+        stalled = surroundings.stalls.held
         scope = route.instruments.scope
-        began = perf_counter()
+        began = told = perf_counter()
         for work in works:
             delivery = work.delivery
-            if delivery.state != WAITING:
+            if delivery.state != WAITING or (stalled and surroundings.stalls.hold_behind((work,))):
                 continue
+            if surroundings.draining:
+                break
             message = delivery.message
             enter((scope, message, delivery.attempt))
+            data = message.data
             try:
-                data = message.data
                 plain = data is not None and message.schema_version <= version and message.content_type == JSON
                 event = decode(cast(bytes, data)) if plain else read(route, message)
             except Exception:  # read again on the long path, which explains what does not fit
@@ -74,23 +84,24 @@ class AwaitExecutor:
             try:
                 result = await function(event)
                 if result is not None:
-                    self.emit(work, result)
+                    self.emit((work,), result)
                 elif delivery.state == WAITING:
                     delivery.state = FINISHED
-            except Exception as error:
-                await self.failed(work, error)
-                began = perf_counter()
-                continue
+            except (Exception, asyncio.CancelledError) as error:
+                await self.failed(work, failure_of(error))
             now = perf_counter()
             durations.append(now - began)
             began = now
+            if now - told > LONGEST_SILENCE:
+                surroundings.dirty.set()
+                told = now
         route.instruments.durations.observe_many(durations)
 
     async def _run_one(self, work: Work) -> None:
         try:
             await self._attempt(work, 1)
-        except Exception as error:
-            await self.failed(work, error)
+        except (Exception, asyncio.CancelledError) as error:
+            await self.failed(work, failure_of(error))
 
     async def _attempt(self, work: Work, number: int) -> None:
         delivery, route = work.delivery, work.route
@@ -104,7 +115,7 @@ class AwaitExecutor:
         result = await self._call(route, events, given)
         duration = perf_counter() - began
         route.instruments.durations.observe(duration)
-        self.emit(work, result, 0 if given.publisher is None else given.publisher.count)
+        self.emit((work,), result, 0 if given.publisher is None else given.publisher.count)
         self._surroundings.handled(work, number, duration)
 
     async def _call(self, route: Route, event: object, given: Given) -> object:
@@ -112,12 +123,14 @@ class AwaitExecutor:
             return await collect(route.call(event, given), route.shape)
         return await asyncio.to_thread(call_plain, route.call, route.shape, event, given)
 
-    def emit(self, work: Work, result: object, first: int = 0) -> None:
-        """Publish what was returned, then finish; finish at once when there is nothing."""
-        made = self._surroundings.outgoing(work.route, work.delivery.message, result, first)
+    def emit(self, works: Sequence[Work], result: object, first: int = 0) -> None:
+        """Publish what was returned, then finish `works`; finish them at once when there is nothing."""
+        last = works[-1]
+        made = self._surroundings.outgoing(last.route, last.delivery.message, result, first)
         if made:
-            self._egress.put(work, made)
-        else:
+            self._egress.put(works, made)
+            return
+        for work in works:
             self._surroundings.finished(work.delivery)
 
     async def failed(self, work: Work, error: Exception) -> None:
@@ -126,24 +139,32 @@ class AwaitExecutor:
         while (decision := self._surroundings.decide(work, attempts, error)) is Decision.AGAIN:
             try:
                 await self._attempt(work, len(attempts) + 1)
-            except Exception as again:
-                error = again
+            except (Exception, asyncio.CancelledError) as again:
+                error = failure_of(again)
             else:
                 return
         if decision is Decision.PARK:
             self._surroundings.park(work, attempts, reason_of(error))
 
+    async def _run_batches(self, works: Sequence[Work], size: int) -> None:
+        for start in range(0, len(works), size):
+            batch = [work for work in works[start : start + size] if self._surroundings.may_begin(work)]
+            if batch:
+                await self._run_batch(batch)
+
     async def _run_batch(self, works: Sequence[Work]) -> None:
-        """One call for all; when it keeps failing each is tried alone, so that only the bad one is parked."""
+        """One call for all; when it fails each is tried alone, so that only the bad one is retried and parked."""
         try:
             await self._attempt_batch(works)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            failure = failure_of(error)
             if len(works) == 1:
-                await self.failed(works[0], error)
+                await self.failed(works[0], failure)
                 return
-            log.warning("a batch of %d failed, each is tried alone", len(works), exc_info=error)
+            log.warning("a batch of %d failed, each is tried alone", len(works), exc_info=failure)
             for work in works:
-                await self._run_batch([work])
+                if self._surroundings.may_begin(work):
+                    await self._run_batch([work])
 
     async def _attempt_batch(self, works: Sequence[Work]) -> None:
         route, last = works[0].route, works[-1]
@@ -152,40 +173,33 @@ class AwaitExecutor:
         events = [read(route, work.delivery.message) for work in works]
         given = self._surroundings.given(last, None, None, None)
         result = await self._call(route, events, given)
-        first = 0 if given.publisher is None else given.publisher.count
         route.instruments.durations.observe((perf_counter() - began) / len(works), len(works))
-        self.emit(last, result, first)
-        for work in works[:-1]:
-            self._surroundings.finished(work.delivery)
+        self.emit(works, result, 0 if given.publisher is None else given.publisher.count)
 
 
 class ThreadExecutor:
-    """Runs plain functions: one hop to a thread for a whole run, in order; failures then go the long way."""
+    """Runs plain functions: one hop to a thread for a whole run, in order; a failure is dealt with before going on."""
 
     def __init__(self, surroundings: Surroundings, one_by_one: AwaitExecutor) -> None:
         self._surroundings, self._one_by_one = surroundings, one_by_one
-        self._stopping = False
 
     async def run(self, works: Sequence[Work]) -> None:
         route = works[0].route
-        if route.batch_size is not None or route.fetcher is not None or route.middleware:
+        if route.batch_size is not None or route.fetcher is not None:
             await self._one_by_one.run(works)
             return
-        todo = live(works)
+        todo: list[Work] = [work for work in works if self._surroundings.may_begin(work)]
         while todo:
             done = await asyncio.to_thread(self._call_some, route, todo)
             for work, outcome in zip(todo, done, strict=False):
                 await self._settle(work, outcome)
-            todo = live(todo[len(done) :])
-        self._surroundings.dirty.set()
+            self._surroundings.dirty.set()
+            todo = [work for work in todo[len(done) :] if self._surroundings.may_begin(work)]
 
-    def stop(self) -> None:
-        """Let a running hop end after the message in hand."""
-        self._stopping = True
-
-    def _call_some(self, route: Route, works: Sequence[Work]) -> list[tuple[object, Exception | None]]:
+    def _call_some(self, route: Route, works: Sequence[Work]) -> list[Outcome]:
+        """Call for some of `works`: until one fails, it has taken long, or a drain began."""
         began = previous = perf_counter()
-        done: list[tuple[object, Exception | None]] = []
+        done: list[Outcome] = []
         for work in works:
             message = work.delivery.message
             enter((route.instruments.scope, message, work.delivery.attempt))
@@ -193,18 +207,19 @@ class ThreadExecutor:
                 done.append((call_plain(route.call, route.shape, read(route, message), Given(work.delivery)), None))
             except Exception as error:
                 done.append((None, error))
+                break
             now = perf_counter()
             route.instruments.durations.observe(now - previous)
             previous = now
-            if self._stopping or now - began > LONGEST_HOP:
+            if self._surroundings.draining or now - began > LONGEST_HOP:
                 break
         return done
 
-    async def _settle(self, work: Work, outcome: tuple[object, Exception | None]) -> None:
+    async def _settle(self, work: Work, outcome: Outcome) -> None:
         result, error = outcome
         if error is None:
             try:
-                self._one_by_one.emit(work, result)
+                self._one_by_one.emit((work,), result)
             except Exception as undeclared:
                 error = undeclared
         if error is not None:

@@ -14,11 +14,16 @@ from antiphon.runtime.declared import Declared, Middleware
 from antiphon.runtime.instruments import HandlerInstruments
 from antiphon.runtime.route import Given, Mode, Route, collect, compile_call
 from antiphon.runtime.signature import Shape
+from antiphon.runtime.stand_ins import StandIns
 from antiphon.schemas.codec import codec_for
 
 
 def compile_routes(
-    declared: Declared, dependencies: Mapping[type, object], metrics: Metrics, policy: Retry
+    declared: Declared,
+    dependencies: Mapping[type, object],
+    metrics: Metrics,
+    policy: Retry,
+    stand_ins: StandIns | None = None,
 ) -> dict[str, dict[str, Route]]:
     """The route of each event, by topic and name. Raises DeclarationError where an event's types do not resolve."""
     routes: dict[str, dict[str, Route]] = defaultdict(dict)
@@ -31,12 +36,16 @@ def compile_routes(
             call,
             HandlerInstruments(metrics, declared.service, handler.name, declaration_of(event).topic),
             handler.options.policy or policy,
-            None if fetching is None else fetching.function,
+            (stand_ins and stand_ins.fetcher(event)) or (fetching and fetching.function),
             bool(declared.middleware),
         )
         if declared.middleware:
             _wrap(route, declared.middleware)
         routes[topic][name] = route
+    for by_name in routes.values():
+        batched = any(route.batch_size is not None for route in by_name.values())
+        for route in by_name.values():
+            route.by_partition = batched
     return routes
 
 

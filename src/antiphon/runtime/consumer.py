@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from antiphon.brokers.ports import Delivery, LogSubscription, NoticeKind, Subscription
+from antiphon.brokers.ports import Delivery, LogSubscription, NoticeKind, Partition, Subscription
 from antiphon.errors import AntiphonError, BrokerError, PositionLostError, StoreError
 from antiphon.runtime.awaiting import AwaitExecutor, ThreadExecutor
 from antiphon.runtime.egress import Egress
@@ -68,27 +68,29 @@ class Consumer:
         self._flusher = Flusher(surroundings, self._settled, health.settling)
         self._shared = SharedTransaction(surroundings)
         awaiting = AwaitExecutor(surroundings, self._egress)
-        self._threads = ThreadExecutor(surroundings, awaiting)
         executors: dict[Mode, Executor] = {
             Mode.AWAIT: awaiting,
-            Mode.THREAD: self._threads,
+            Mode.THREAD: ThreadExecutor(surroundings, awaiting),
             Mode.SHARED: self._shared,
             Mode.OWN: OwnTransaction(surroundings),
         }
         modes = {route.mode for by_type in routes.values() for route in by_type.values()}
         lanes = 1 if modes <= {Mode.SHARED} else bounds.concurrency
-        self._lanes = Lanes(lanes, executors, surroundings.stalls)
+        self._lanes = Lanes(lanes, executors, surroundings.stalls, surroundings.clock)
         self._unread = Unread(surroundings)
         self._fetching: asyncio.Task[None] | None = None
+        self._collecting: asyncio.Task[None]
         self._background: list[asyncio.Task[None]] = []
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
         surroundings.take_notices = self._take_notices
+        surroundings.instruments.watch(surroundings.settling, surroundings.stalls)
 
     def start(self) -> None:
         """Begin to fetch and handle."""
         self._lanes.start(self._fail)
-        for work in (self._egress.run(), self._flusher.run(), self._shared.collect()):
+        self._collecting = self._watched(self._shared.collect())
+        for work in (self._egress.run(), self._flusher.run()):
             self._background.append(self._watched(work))
         if isinstance(self._surroundings.settling, QueueSettling):
             self._background.append(self._watched(self._extend(self._surroundings.settling)))
@@ -182,9 +184,16 @@ class Consumer:
             await self._surroundings.clock.sleep(timedelta(seconds=5))
             await settling.extend()
 
-    def idle(self) -> bool:
-        """Whether everything fetched is settled."""
-        return self._surroundings.settling.count == 0
+    @property
+    def paused(self) -> Collection[Partition]:
+        """Partitions that wait for newer code."""
+        return self._surroundings.stalls.partitions()
+
+    async def settled(self) -> bool:
+        """Settle what is finished; says whether nothing runs or waits to leave. What is paused may wait."""
+        if self._lanes.idle() and self._egress.idle():
+            await self._flusher.flush()
+        return self._lanes.idle() and self._egress.idle() and not self._surroundings.parking
 
     async def drain(self) -> None:
         """Stop fetching, finish or release what runs, flush what goes out, settle, leave the group. Twice is safe."""
@@ -193,8 +202,9 @@ class Consumer:
         fetching, self._fetching = self._fetching, None
         self._health.fetching.rest()
         await _cancelled([fetching])
-        self._threads.stop()
+        self._surroundings.draining = True
         released = await self._lanes.drain(self._bounds.drain.total_seconds())
+        await _cancelled([self._collecting])
         if released:
             log.info("drain gives back %d deliveries that were not finished", released)
         await self._try("publishing", self._egress.flushed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from types import MappingProxyType
 from typing import get_args, get_origin
 
 from msgspec import Struct
@@ -53,10 +54,11 @@ def check_providers(providers: Mapping[type, Provider], wanted: Mapping[str, Seq
 class Dependencies:
     """The values of one running service, made in the order of their needs."""
 
-    def __init__(self, providers: Mapping[type, Provider]) -> None:
+    def __init__(self, providers: Mapping[type, Provider], given: Mapping[type, object] = MappingProxyType({})) -> None:
+        """What is `given` is used as it is; its provider is not called, and nobody closes it."""
         self._providers = providers
         self._stack = AsyncExitStack()
-        self.values: dict[type, object] = {}
+        self.values: dict[type, object] = dict(given)
 
     async def open(self) -> None:
         """Make every value. Raises DeclarationError on a circle, or what a factory raises; then nothing stays open."""

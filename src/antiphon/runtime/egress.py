@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from antiphon.errors import BrokerError, PublishError, StoreError
 from antiphon.events.message import Outgoing
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
+from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work, attempt_of
 
 log = logging.getLogger("antiphon.runtime")
 
-Parcel = tuple[Work, Sequence[Outgoing]]
+Parcel = tuple[Sequence[Work], Sequence[Outgoing]]
+"""What was returned for some works, which are finished together."""
 
 
 class Egress:
@@ -26,9 +28,9 @@ class Egress:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def put(self, work: Work, outgoing: Sequence[Outgoing]) -> None:
-        """Publish `outgoing`, then finish the delivery. Never waits."""
-        self._parcels.append((work, outgoing))
+    def put(self, works: Sequence[Work], outgoing: Sequence[Outgoing]) -> None:
+        """Publish `outgoing`, then finish the deliveries. Never waits."""
+        self._parcels.append((works, outgoing))
         self._idle.clear()
         self._news.set()
 
@@ -41,6 +43,10 @@ class Egress:
             await self._send(parcels)
             if not self._parcels:
                 self._idle.set()
+
+    def idle(self) -> bool:
+        """Whether nothing waits to be published."""
+        return self._idle.is_set()
 
     async def flushed(self) -> None:
         """Return once everything put before has been published or parked."""
@@ -63,32 +69,37 @@ class Egress:
     async def _publish(self, parcels: list[Parcel]) -> list[Parcel]:
         """Publish these; returns those to be tried again."""
         surroundings = self._surroundings
-        live = [parcel for parcel in parcels if parcel[0].delivery.state == 0]
+        live = [parcel for parcel in parcels if any(work.delivery.state == WAITING for work in parcel[0])]
         outgoing = [one for _, made in live for one in made]
         try:
             if outgoing:
                 await surroundings.publish(outgoing)
         except PublishError as error:
             return self._sort_out(live, error)
-        for work, _ in live:
-            surroundings.finished(work.delivery)
+        for works, _ in live:
+            self._finish(works)
         return []
+
+    def _finish(self, works: Sequence[Work]) -> None:
+        for work in works:
+            self._surroundings.finished(work.delivery)
 
     def _sort_out(self, parcels: list[Parcel], error: PublishError) -> list[Parcel]:
         """Finish what was held whole, park what can never be sent, return the rest."""
         refused = {refusal.message_id: refusal for refusal in error.refusals}
         again: list[Parcel] = []
-        for work, made in parcels:
+        for works, made in parcels:
             reasons = [refused[one.message.id] for one in made if one.message.id in refused]
             if not reasons:
-                self._surroundings.finished(work.delivery)
+                self._finish(works)
             elif all(refusal.retryable for refusal in reasons):
-                again.append((work, made))
+                again.append((works, made))
             else:
-                self._park([(work, made)], error)
+                self._park([(works, made)], error)
         return again
 
     def _park(self, parcels: Sequence[Parcel], error: Exception) -> None:
-        for work, _ in parcels:
-            attempt = attempt_of(error, self._surroundings.clock.now())
-            self._surroundings.park(work, [attempt], reason_of(error))
+        attempt = attempt_of(error, self._surroundings.clock.now())
+        for works, _ in parcels:
+            for work in works:
+                self._surroundings.park(work, [attempt], reason_of(error))

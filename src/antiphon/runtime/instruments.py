@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from typing import Protocol
+
 from antiphon.observability import names
 from antiphon.observability.context import Scope
 from antiphon.observability.metrics import Counter, Histogram, Metrics
@@ -26,6 +29,16 @@ class HandlerInstruments:
         self._metrics.counter(names.PARKED, handler=self._name, reason=reason).inc()
 
 
+class Held(Protocol):
+    """What is fetched and not settled."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+
 class ConsumerInstruments:
     """What is measured about fetching and settling of one service."""
 
@@ -37,6 +50,12 @@ class ConsumerInstruments:
         self.duration = metrics.histogram(names.TRANSACTION_DURATION)
         self.settling = metrics.histogram(names.OPERATION_DURATION, system=system, operation="settle")
         self.sending = metrics.histogram(names.OPERATION_DURATION, system=system, operation="send")
+
+    def watch(self, settling: Held, stalls: Sized) -> None:
+        """Let the gauges read what is held and what waits."""
+        self._metrics.gauge(names.INFLIGHT).follow(lambda: settling.count)
+        self._metrics.gauge(names.INFLIGHT_BYTES).follow(lambda: settling.bytes)
+        self._metrics.gauge(names.PAUSED_PARTITIONS).follow(stalls.__len__)
 
     def consumed(self, topic: str) -> Counter:
         return self._metrics.counter(names.CONSUMED, system=self._system, topic=topic, group=self._group)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from antiphon.events.clock import Clock
 from antiphon.runtime.route import Mode
 from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.work import Work
@@ -47,10 +48,10 @@ class Lane:
 class Lanes:
     """A fixed number of lanes; the key decides which. One task each, for the life of the service."""
 
-    def __init__(self, count: int, executors: Mapping[Mode, Executor], stalls: Stalls) -> None:
+    def __init__(self, count: int, executors: Mapping[Mode, Executor], stalls: Stalls, clock: Clock) -> None:
         self._lanes = [Lane() for _ in range(count)]
         self._executors = executors
-        self._stalls = stalls
+        self._stalls, self._clock = stalls, clock
         self._count = count
         self._next = 0
         self._lane_of = self._one if count == 1 else self._by_key
@@ -78,7 +79,7 @@ class Lanes:
 
     def _by_key(self, work: Work) -> Lane:
         key, route = work.delivery.message.key, work.route
-        if route.batch_size is not None:
+        if route.by_partition:
             return self._lanes[hash(work.delivery.partition) % self._count]
         if key is None or not route.ordered:
             self._next += 1
@@ -104,11 +105,20 @@ class Lanes:
         """Whether no lane has anything to do."""
         return not any(lane.busy or lane.runs for lane in self._lanes)
 
+    async def _gather(self, lane: Lane) -> None:
+        """Let a batch fill: at most once, for at most its longest wait, and not when more is there or a drain began."""
+        route, first = lane.runs[0][0].route, lane.runs[0]
+        if route.batch_size is None or not route.batch_wait or self._draining:
+            return
+        if len(lane.runs) == 1 and len(first) < route.batch_size:
+            await self._clock.sleep(route.batch_wait)
+
     async def _run(self, lane: Lane) -> None:
         while True:
             while lane.runs:
                 lane.busy = True
-                works = self._stalls.without(lane.runs.popleft())
+                await self._gather(lane)
+                works = self._stalls.without(lane.runs.popleft()) if lane.runs else ()
                 if works:
                     await self._executors[works[0].route.mode].run(works)
             lane.busy = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
@@ -12,7 +13,7 @@ from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.route import collect
-from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, failure_of, is_passing, reason_of
 from antiphon.runtime.window import FINISHED, WAITING
 from antiphon.runtime.work import Work, read
 from antiphon.storage.database import OpenTransaction, Row, SqlValue
@@ -85,7 +86,7 @@ class OwnTransaction:
     async def run(self, works: Sequence[Work]) -> None:
         """Return when every work is committed, parked, stalled or lost."""
         for work in works:
-            if work.delivery.state == WAITING and not self._surroundings.stalls.hold_behind([work]):
+            if self._surroundings.may_begin(work):
                 await self._run_one(work)
 
     async def _run_one(self, work: Work) -> None:
@@ -95,7 +96,8 @@ class OwnTransaction:
             try:
                 await self._attempt(work, len(attempts) + 1)
                 return
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as raised:
+                error = failure_of(raised)
                 if isinstance(error, LeaseLostError):
                     self._surroundings.take_notices()
                 if is_passing(error) and not isinstance(error, NewerVersionError):

@@ -120,6 +120,8 @@ class Route:
         self.batch_size = options.batch_size
         self.batch_wait = options.batch_wait
         self.waits = 0
+        self.by_partition = False
+        """Whether its lane is that of the partition: a batch handler reads this topic, too."""
         self.company: object = self.mode if self.mode in (Mode.SHARED, Mode.OWN) else self
         """Routes of one company can run together: they share a transaction, or are one and the same."""
         self.direct = self._direct(handler)

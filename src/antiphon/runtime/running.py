@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 
 from antiphon.brokers.ports import Broker, LogSubscription, StoreBroker, SubscribeOptions, Subscription
 from antiphon.errors import UnsupportedCapabilityError
@@ -23,6 +24,7 @@ from antiphon.runtime.route import Handler
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.settlement import LogSettling, QueueSettling
 from antiphon.runtime.stalls import Stalls
+from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.surroundings import Surroundings
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
@@ -46,6 +48,16 @@ class Plan:
         self.migrations: Sequence[Migration] = ()
         self.bounds: Bounds | None = None
         self.code_version = ""
+        self.stand_ins: StandIns | None = None
+
+    def with_stand_ins(self, stand_ins: StandIns) -> Plan:
+        """The same plan for a run in another world. Raises DeclarationError."""
+        stand_ins.check(self.declared)
+        plan = copy(self)
+        plan.stand_ins, plan.clock = stand_ins, stand_ins.clock
+        plan.composer = Composer(self.name, plan.clock)
+        plan.health = ServiceHealth(self.name, monotonic=plan.clock.monotonic)
+        return plan
 
     @property
     def name(self) -> str:
@@ -84,17 +96,18 @@ class RunningService:
     """Opened by `start`, closed by `stop`; used once."""
 
     def __init__(self, plan: Plan, broker: Broker, settings: Settings) -> None:
-        self._plan, self._broker = plan, broker
+        self.plan, self._broker = plan, broker
         self._settings = settings.of_service(plan.name)
         self._topics = settings
-        self._dependencies = Dependencies(plan.declared.providers)
+        stand_ins = plan.stand_ins
+        self._dependencies = Dependencies(plan.declared.providers, {} if stand_ins is None else stand_ins.provided)
         self._housekeeping: Housekeeping | None = None
         self.store = store_of(broker, plan.name)
         self.consumer: Consumer | None = None
 
     async def start(self) -> None:
         """Open the broker, migrate, make topics, join the group, begin to handle. When it raises, nothing runs."""
-        plan = self._plan
+        plan = self.plan
         plan.declared.check()
         check_guarantees(plan, self._broker)
         plan.health.state = "starting"
@@ -106,7 +119,7 @@ class RunningService:
         plan.health.state = "running"
 
     async def _open(self) -> None:
-        plan = self._plan
+        plan = self.plan
         await self._broker.open()
         await self.store.open()
         if plan.migrations:
@@ -120,13 +133,13 @@ class RunningService:
 
     async def _make_topics(self) -> None:
         known = {topic.name for topic in await self._broker.topics()}
-        for name in self._plan.declared.topics():
+        for name in self.plan.declared.topics():
             if name not in known or name in self._topics.topics:
                 await self._broker.ensure_topic(self._topics.topic(name))
 
     async def _consume(self) -> None:
-        plan, group = self._plan, self._settings.group or self._plan.name
-        routes = compile_routes(plan.declared, self._dependencies.values, plan.metrics, plan.policy)
+        plan, group = self.plan, self._settings.group or self.plan.name
+        routes = compile_routes(plan.declared, self._dependencies.values, plan.metrics, plan.policy, plan.stand_ins)
         subscription = await self._broker.subscribe(group, plan.declared.topics_read(), plan.subscribing)
         surroundings = self._surroundings(subscription, group)
         bounds = plan.bounds or Bounds(
@@ -142,7 +155,7 @@ class RunningService:
         self._housekeeping.start()
 
     def _surroundings(self, subscription: Subscription, group: str) -> Surroundings:
-        plan = self._plan
+        plan = self.plan
         settling = (
             LogSettling(subscription) if isinstance(subscription, LogSubscription) else QueueSettling(subscription)
         )
@@ -157,9 +170,22 @@ class RunningService:
             plan,
         )
 
+    async def caught_up(self) -> bool:
+        """Settle what is finished; says whether nothing is left to do, as `Service.caught_up`."""
+        consumer = self.consumer
+        if consumer is None:
+            return True
+        if consumer.failure is not None:
+            raise consumer.failure
+        return await consumer.settled() and not await self._is_behind(consumer)
+
+    async def _is_behind(self, consumer: Consumer) -> bool:
+        lags = await self._broker.lag(self._settings.group or self.plan.name)
+        return any(lag.messages and lag.partition not in consumer.paused for lag in lags)
+
     async def stop(self) -> None:
         """Drain: stop fetching, finish or release, flush, settle, leave the group. Twice is safe."""
-        plan = self._plan
+        plan = self.plan
         if plan.health.state == "running":
             plan.health.state = "draining"
         for runner in reversed(plan.declared.runners):

@@ -29,6 +29,7 @@ from antiphon.runtime.replica import Replica
 from antiphon.runtime.route import HandlerOptions, Newer
 from antiphon.runtime.running import Plan, RunningService
 from antiphon.runtime.settings import Settings, load_settings
+from antiphon.runtime.stand_ins import StandIns
 from antiphon.storage.database import Database
 from antiphon.storage.migrations import load_migrations
 
@@ -110,9 +111,13 @@ class Service:
         return self._plan.name
 
     @property
+    def _plan_in_force(self) -> Plan:
+        return self._plan if self._running is None else self._running.plan
+
+    @property
     def health(self) -> ServiceHealth:
         """How it is; liveness and readiness are computed from it."""
-        return self._plan.health
+        return self._plan_in_force.health
 
     @property
     def has_own_broker(self) -> bool:
@@ -222,7 +227,7 @@ class Service:
         Raises ClosedError, PublishError, EncodeError.
         """
         broker = self.broker
-        await ServicePublisher(self._plan.composer, broker.publish).publish(event, key=key)
+        await ServicePublisher(self._plan_in_force.composer, broker.publish).publish(event, key=key)
 
     async def publish_all(self, events: Iterable[object]) -> None:
         """As `publish`, for many events with one confirmation; those of one key keep their order.
@@ -230,20 +235,32 @@ class Service:
         Raises PublishError naming every refused one; the broker holds the others.
         """
         broker = self.broker
-        await broker.publish([self._plan.composer.first(event) for event in events])
+        await broker.publish([self._plan_in_force.composer.first(event) for event in events])
 
-    async def start(self, broker: Broker | None = None, settings: Settings | None = None) -> None:
+    async def caught_up(self) -> bool:
+        """Settle what is finished now, and say whether nothing is left that the broker holds for it.
+
+        What waits for newer code does not count. Raises what consuming stopped with, ClosedError before the start.
+        """
+        if self._running is None:
+            raise ClosedError(f"service {self.name!r}", "see how far it is")
+        return await self._running.caught_up()
+
+    async def start(
+        self, broker: Broker | None = None, settings: Settings | None = None, stand_ins: StandIns | None = None
+    ) -> None:
         """Begin to handle; returns once it runs. Raises AntiphonError, and then nothing runs.
 
         A broker that is given stays open at `stop`; otherwise the service's own, or that of the settings, is opened
-        and closed by it.
+        and closed by it. `stand_ins` take the place of its clock, dependencies and fetchers, for tests.
         """
         if self._running is not None:
             raise ClosedError(f"service {self.name!r}", "start it twice")
         found = settings or load_settings()
         self._owns_broker = broker is None and not isinstance(self._given, Broker)
         self._broker = broker or self._choose(found)
-        self._running = RunningService(self._plan, self._broker, found)
+        plan = self._plan if stand_ins is None else self._plan.with_stand_ins(stand_ins)
+        self._running = RunningService(plan, self._broker, found)
         try:
             await self._running.start()
         except BaseException:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from antiphon.errors import LeaseLostError, PublishError
+from antiphon.errors import LeaseLostError, PublishError, StatementError, StoreError
 from antiphon.runtime.route import Route
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.transacting import BatchTransaction, Failures
@@ -55,7 +55,7 @@ class SharedTransaction:
     async def _work_off(self, works: Sequence[Work]) -> None:
         todo = deque(works)
         pause = FIRST_PAUSE
-        while todo:
+        while todo and not self._surroundings.draining:
             limit = 1 if self._alone > 0 else MOST_MESSAGES
             batch = self._surroundings.stalls.without([todo.popleft() for _ in range(min(limit, len(todo)))])
             self._alone -= 1
@@ -86,7 +86,10 @@ class SharedTransaction:
             await asyncio.gather(*(_fetch(unit, route) for unit, route in wanting))
 
     def _narrow(self, batch: Sequence[Work], error: Exception) -> bool:
-        """Decide what a failed commit means; true when the works can be run again at once."""
+        """Decide what a failed commit means; true when the works can be run again at once.
+
+        A store that is damaged or closed to writing is nobody's message's fault: raised, it stops the service.
+        """
         surroundings = self._surroundings
         surroundings.instruments.rolled_back(error)
         if isinstance(error, LeaseLostError):
@@ -94,6 +97,8 @@ class SharedTransaction:
             return False
         if is_passing(error):
             return False
+        if isinstance(error, StoreError) and not isinstance(error, StatementError):
+            raise error
         if isinstance(error, PublishError):
             return bool(self._failures)
         if len(batch) > 1:

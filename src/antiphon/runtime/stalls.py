@@ -41,46 +41,46 @@ class Stalls:
     def __init__(self, clock: Clock, pausing: Pausing) -> None:
         self._clock, self._pausing = clock, pausing
         self.again: Callable[[Sequence[Work]], None] = lambda works: None
-        self._held: dict[Partition, dict[int, Work]] = {}
+        self.held: dict[Partition, dict[int, Work]] = {}
         self._delays: dict[Partition, timedelta] = {}
         self._timers: dict[Partition, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def partitions(self) -> tuple[Partition, ...]:
-        return tuple(self._held)
+        return tuple(self.held)
 
     def stall(self, work: Work, error: NewerVersionError) -> bool:
         """Pause the partition of `work` and hold it; true when it was not paused before."""
         partition = work.delivery.partition
-        first = partition not in self._held
+        first = partition not in self.held
         if first:
             self._pausing.pause([partition])
             delay = self._delays.get(partition, FIRST_STALL)
             self._delays[partition] = min(delay * 2, LONGEST_STALL)
             self._timers[partition] = asyncio.create_task(self._resume_after(partition, delay))
             log.warning("%s/%d is paused for %s: %s", *partition, delay, error)
-        self._held.setdefault(partition, {})[id(work.delivery)] = work
+        self.held.setdefault(partition, {})[id(work.delivery)] = work
         return first
 
     def hold_behind(self, works: Sequence[Work]) -> bool:
         """Hold `works` too when their partition waits; says whether it does."""
-        if not self._held or works[0].delivery.partition not in self._held:
+        if not self.held or works[0].delivery.partition not in self.held:
             return False
-        self._held[works[0].delivery.partition].update((id(work.delivery), work) for work in works)
+        self.held[works[0].delivery.partition].update((id(work.delivery), work) for work in works)
         return True
 
     def without(self, works: Sequence[Work]) -> Sequence[Work]:
         """`works` without those whose partition waits; those are held."""
-        if not self._held:
+        if not self.held:
             return works
         return [work for work in works if not self.hold_behind([work])]
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Drop what another process owns now."""
         for partition in partitions:
-            self._held.pop(partition, None)
+            self.held.pop(partition, None)
             self._delays.pop(partition, None)
             timer = self._timers.pop(partition, None)
             if timer is not None:
@@ -95,6 +95,6 @@ class Stalls:
     async def _resume_after(self, partition: Partition, delay: timedelta) -> None:
         await self._clock.sleep(delay)
         self._timers.pop(partition, None)
-        held = self._held.pop(partition, {})
+        held = self.held.pop(partition, {})
         self.again([held[id(delivery)] for delivery in self._pausing.waiting(partition) if id(delivery) in held])
         self._pausing.resume([partition])

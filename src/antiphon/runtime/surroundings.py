@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Protocol, cast
 
 from antiphon.brokers.ports import Broker, Delivery, StoreBroker
-from antiphon.errors import AntiphonError, NewerVersionError
+from antiphon.errors import AntiphonError, HandlingError, NewerVersionError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
 from antiphon.observability.hooks import Failed, Handled, Hooks, Parked, Published
@@ -72,12 +72,18 @@ class Surroundings:
         self.instruments = ConsumerInstruments(plan.metrics, broker.url.partition(":")[0], group)
         self.parking: list[tuple[DeadLetter, Delivery]] = []
         self.dirty = asyncio.Event()
+        self.draining = False
+        """No further message is begun; what is in hand may end."""
         self.take_notices: Callable[[], None] = lambda: None
 
     @property
     def shares_store(self) -> bool:
         """Whether settling and publishing can join a transaction of the store."""
         return isinstance(self.broker, StoreBroker) and self.broker.database is self.store
+
+    def may_begin(self, work: Work) -> bool:
+        """Whether to handle a work now: not when it was lost, waits behind a paused partition, or a drain began."""
+        return work.delivery.state == WAITING and not self.draining and not self.stalls.hold_behind((work,))
 
     def finished(self, delivery: Delivery) -> None:
         if delivery.state == WAITING:
@@ -182,6 +188,18 @@ class Surroundings:
 def reason_of(error: BaseException) -> str:
     """Why something was parked, in one word that groups."""
     return type(error).__name__
+
+
+def failure_of(error: Exception | asyncio.CancelledError) -> Exception:
+    """What a handler raised, as its failure: a cancellation of something it awaited is one, its own is raised again."""
+    if isinstance(error, Exception):
+        return error
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise error
+    failure = HandlingError("the handler awaited something that was cancelled")
+    failure.__cause__ = error
+    return failure
 
 
 def is_passing(error: BaseException) -> bool:

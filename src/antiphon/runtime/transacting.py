@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import cast
@@ -13,7 +14,7 @@ from antiphon.resilience.policy import Decision
 from antiphon.runtime.driving import drive
 from antiphon.runtime.route import Given, Route, collect
 from antiphon.runtime.signature import Shape
-from antiphon.runtime.surroundings import Surroundings, is_passing, reason_of
+from antiphon.runtime.surroundings import Surroundings, failure_of, is_passing, reason_of
 from antiphon.runtime.units import Unit
 from antiphon.runtime.window import FINISHED, WAITING
 from antiphon.runtime.work import Work
@@ -124,11 +125,12 @@ class BatchTransaction:
             if result is not None:
                 made += self._surroundings.outgoing(route, message, result, len(made))
             await tx.release()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             if is_passing(error):
                 raise
+            failure = failure_of(error)
             await tx.undo()
-            return error
+            return failure
         for one in made:
             self._senders[one.message.id] = message.id
         self._outgoing += made
