@@ -16,14 +16,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar, overload
 
-from antiphon.errors import ClosedError, StoreError, UnsupportedCapabilityError
+from antiphon.errors import ClosedError, StatementError, StoreError, UnsupportedCapabilityError
 from antiphon.storage.database import DatabaseCounters, Migration, Row, SqlValue
 from antiphon.storage.file_lock import FileLock
 from antiphon.storage.migrations import apply_migrations, own_migrations
 from antiphon.storage.place import Place
 from antiphon.storage.rows import convert_rows
 from antiphon.storage.sqlite_errors import explain, explain_os, is_busy
-from antiphon.storage.statements import refuse_owners_words, shorten, split_script
+from antiphon.storage.statements import KnownStatements, shorten, split_script
 from antiphon.storage.wal import WalBound
 from antiphon.storage.write_queue import WriteQueue
 
@@ -33,9 +33,7 @@ APPLICATION_ID = 0x414E5450  # "ANTP", in the header of every file that we made
 
 # What the driver raises: its own classes, and these for values that do not fit a column.
 _REFUSED = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
-_MOST_KNOWN_STATEMENTS = 10_000
 _CHECKPOINT_PAGES = 1000
-_OLDEST = (3, 35, 0)  # the first SQLite with `returning`
 _OVER = "the transaction is over: it was committed or rolled back"
 
 
@@ -43,8 +41,8 @@ class SqliteTransaction:
     """Writes that commit together or not at all.
 
     `send`, `send_many` and `query` are `execute`, `execute_many` and `fetch` without a coroutine, for code that
-    counts microseconds; nothing waits in them. Every statement is undone alone when it fails, and the transaction
-    goes on, unless the disk was full: then SQLite has undone everything, and nothing but `rollback` is left.
+    counts microseconds; nothing waits in them. A statement that is refused is undone alone, and the transaction
+    goes on. A file that fails, or has no room, undoes everything; then nothing but `rollback` is left.
     """
 
     __slots__ = ("_callbacks", "_cursor", "_database", "_known", "_over", "_part", "_writer")
@@ -68,7 +66,7 @@ class SqliteTransaction:
     def send_many(self, sql: str, rows: Iterable[Sequence[SqlValue]]) -> None:
         """`execute_many` without a coroutine."""
         rows = rows if isinstance(rows, Sequence) else list(rows)
-        self._check(sql)
+        self._admit(sql)
         try:
             self._cursor.executemany(sql, rows)
         except _REFUSED as error:
@@ -118,7 +116,8 @@ class SqliteTransaction:
 
     async def savepoint(self) -> None:
         """As `OpenTransaction.savepoint`; never suspends."""
-        if self._part is not None and self._over is None:
+        self._require_running()
+        if self._part is not None:
             raise StoreError("a part of this transaction is open already: release or undo it first")
         self._control("savepoint part")
         self._part = len(self._callbacks)
@@ -139,8 +138,7 @@ class SqliteTransaction:
 
     async def commit(self) -> None:
         """As `OpenTransaction.commit`: in the thread, since it waits for the disk."""
-        if self._over is not None:
-            raise StoreError(self._over)
+        self._require_running()
         self._over = _OVER
         await self._writer.commit(self._cursor.connection, self._call_back)
 
@@ -155,7 +153,7 @@ class SqliteTransaction:
 
     def _run(self, sql: str, args: Sequence[SqlValue]) -> list[Row]:
         if self._over is not None or sql not in self._known:
-            self._check(sql)
+            self._admit(sql)
         cursor = self._cursor
         try:
             cursor.execute(sql, args)
@@ -167,34 +165,36 @@ class SqliteTransaction:
         return rows
 
     def _control(self, sql: str) -> None:
-        if self._over is not None:
-            raise StoreError(self._over)
+        self._require_running()
         try:
             self._cursor.execute(sql)
         except sqlite3.Error as error:
             raise self._failed(error, sql) from error
         self._database.counters.statements += 1
 
-    def _check(self, sql: str) -> None:
+    def _admit(self, sql: str) -> None:
+        self._require_running()
+        self._known.admit(sql)
+
+    def _require_running(self) -> None:
         if self._over is not None:
             raise StoreError(self._over)
-        refuse_owners_words(sql)
-        if len(self._known) >= _MOST_KNOWN_STATEMENTS:
-            self._known.clear()
-        self._known.add(sql)
 
     def _require_part(self) -> int:
-        if self._over is not None:
-            raise StoreError(self._over)
+        self._require_running()
         if self._part is None:
             raise StoreError("no part of this transaction is open: call savepoint() first")
         return self._part
 
     def _failed(self, error: Exception, sql: str) -> StoreError:
         explained = explain(error, self._database.path, f"run {shorten(sql)!r}")
-        if not self._cursor.connection.in_transaction:
+        connection = self._cursor.connection
+        if not isinstance(explained, StatementError):
+            with contextlib.suppress(sqlite3.Error):  # a failing disk may have undone it already
+                connection.execute("rollback")
+        if not connection.in_transaction:
             # Left alone, the next statement would commit by itself.
-            self._over = f"the transaction was undone by SQLite: {explained}"
+            self._over = f"the transaction was undone, since a statement failed: {explained}"
         return explained
 
 
@@ -205,15 +205,12 @@ class _Writer:
         self._path, self._patience, self._durable = path, patience, durable
         self._queue = WriteQueue(path, FileLock(Path(path)) if durable else None, patience)
         self._wal = WalBound(Path(f"{path}-wal"), wal_limit)
-        self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
         self._current: SqliteTransaction | None = None
+        self._committed: asyncio.Event | None = None
         self._closing = False
-        self.known_statements: set[str] = set()
+        self.known_statements = KnownStatements()
         self.counters = DatabaseCounters()
-
-    @property
-    def is_open(self) -> bool:
-        return self._connection is not None
 
     async def open(self, file: str) -> None:
         self._closing = False
@@ -232,25 +229,26 @@ class _Writer:
         if self._current is not None:
             await self._current.rollback()
         await self._queue.close()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._cursor is not None:
+            _close(self._cursor)
+            self._cursor = None
 
     async def begin(self, database: SqliteDatabase) -> SqliteTransaction:
         self._require_open("begin a transaction")
         await self._queue.enter()
         try:
-            connection = self._require_open("begin a transaction")
-            await self._patiently(lambda: connection.execute("begin immediate"), "begin a transaction")
+            cursor = self._require_open("begin a transaction")
+            await self._patiently(lambda: cursor.execute("begin immediate"), "begin a transaction")
         except BaseException:
             self._queue.leave()
             raise
-        self._current = SqliteTransaction(database, self, connection.cursor())
+        self._current = SqliteTransaction(database, self, cursor)
         return self._current
 
     async def commit(self, connection: sqlite3.Connection, then: Callable[[], None]) -> None:
         """Commit the current transaction; `then` is called when that succeeded, whoever is cancelled meanwhile."""
         committed = False
+        self._committed = asyncio.Event()
 
         def commit() -> None:
             nonlocal committed
@@ -262,20 +260,26 @@ class _Writer:
                 self._finish(connection)
 
         try:
-            await (self._queue.run(commit) if self._durable else _inline(commit))
+            if self._durable:
+                await self._queue.run(commit)
+            else:
+                commit()
         except sqlite3.Error as error:
             raise explain(error, self._path, "commit") from error
         finally:
             self._current = None
+            self._committed.set()
             self._queue.leave()
             if committed:
                 self.counters.commits += 1
                 then()
 
     async def roll_back(self, connection: sqlite3.Connection, tx: SqliteTransaction) -> None:
-        """Nothing happens unless `tx` is still the current one."""
-        await self._queue.idle()
+        """Nothing happens unless `tx` is the current one; while it commits, only wait for the end of that."""
         if self._current is not tx:
+            return
+        if self._committed is not None and not self._committed.is_set():
+            await self._committed.wait()
             return
         self._current = None
         try:
@@ -301,7 +305,7 @@ class _Writer:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._cursor = connection.cursor()
 
     async def _patiently(self, attempt: Callable[[], object], tried: str) -> None:
         """Try until no foreign program holds SQLite's own lock. Short random waits share it fairly."""
@@ -316,10 +320,10 @@ class _Writer:
                     raise explain(error, self._path, tried) from error
             await asyncio.sleep(random.uniform(0.0005, 0.005))
 
-    def _require_open(self, tried: str) -> sqlite3.Connection:
-        if self._connection is None or self._closing:
+    def _require_open(self, tried: str) -> sqlite3.Cursor:
+        if self._cursor is None or self._closing:
             raise ClosedError(self._path, tried)
-        return self._connection
+        return self._cursor
 
 
 class SqliteDatabase:
@@ -364,7 +368,7 @@ class SqliteDatabase:
         Raises StoreReadOnlyError, StoreFullError, StoreCorruptError, StoreVersionError, StoreUnavailableError.
         """
         async with self._opening:
-            if self._writer.is_open:
+            if self._reader is not None:
                 return
             _require_returning()
             try:
@@ -429,7 +433,7 @@ class SqliteDatabase:
 
     async def _close(self) -> None:
         if self._reader is not None:
-            self._reader.connection.close()
+            _close(self._reader)
             self._reader = None
         await self._writer.close()
         self._place.remove()
@@ -448,8 +452,11 @@ def _empty_wal(connection: sqlite3.Connection) -> bool:
     return bool(busy == 0)
 
 
-async def _inline(work: Callable[[], None]) -> None:
-    work()
+def _close(cursor: sqlite3.Cursor) -> None:
+    # A cursor left open would keep its connection, and the file, open behind our back.
+    connection = cursor.connection
+    cursor.close()
+    connection.close()
 
 
 def _open_reader(file: str, path: str) -> sqlite3.Cursor:
@@ -470,25 +477,25 @@ def _connection(path: str, *, reading: bool = False) -> sqlite3.Connection:
 
 
 def _require_returning() -> None:
-    if sqlite3.sqlite_version_info < _OLDEST:
-        oldest = ".".join(map(str, _OLDEST))
-        reason = f"this Python brings SQLite {sqlite3.sqlite_version}; use one with {oldest} or newer"
+    if sqlite3.sqlite_version_info < (3, 35):
+        reason = f"this Python brings SQLite {sqlite3.sqlite_version}; use one with 3.35 or newer"
         raise UnsupportedCapabilityError("the SQLite store", "`returning`", reason)
 
 
 def _claim(writer: sqlite3.Connection, path: str) -> None:
-    """Refuse another program's file; mark a new one as ours. Proves that the file can be written."""
+    """Refuse another program's file and one that cannot be written; mark a new one as ours."""
     writer.execute("begin immediate")
     try:
         (found,) = writer.execute("pragma application_id").fetchone()
+        (is_new,) = writer.execute("select not exists (select 1 from sqlite_schema)").fetchone()
         if found not in (0, APPLICATION_ID):
             raise StoreError(f"{path}: it belongs to another program (application id {found:#x}): name another path")
-        if found == 0 and writer.execute("select not exists (select 1 from sqlite_schema)").fetchone()[0]:
-            writer.execute(f"pragma application_id = {APPLICATION_ID}")
-    except BaseException:
-        writer.execute("rollback")
-        raise
-    writer.execute("commit")
+        # Only a write fails on a read-only file: `begin immediate` gives way in silence.
+        writer.execute(f"pragma application_id = {APPLICATION_ID if is_new else found}")
+        writer.execute("commit" if is_new else "rollback")
+    finally:
+        if writer.in_transaction:
+            writer.execute("rollback")
 
 
 def _columns(cursor: sqlite3.Cursor) -> list[str]:

@@ -16,6 +16,19 @@ def refuse_owners_words(sql: str) -> None:
         raise StatementError(f"cannot run {shorten(sql)!r}: who began the transaction ends it and undoes its parts")
 
 
+class KnownStatements(set[str]):
+    """The texts that were judged already, so that a statement costs that once; bounded."""
+
+    _MOST = 10_000
+
+    def admit(self, sql: str) -> None:
+        """Judge a new one. Raises StatementError."""
+        refuse_owners_words(sql)
+        if len(self) >= self._MOST:
+            self.clear()
+        self.add(sql)
+
+
 def split_script(sql: str, is_complete: Callable[[str], bool]) -> Iterator[str]:
     """The statements of a script. `is_complete` knows the semicolons in strings, comments and triggers."""
     pending = ""

@@ -22,7 +22,6 @@ class WriteQueue:
         self._turn = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: asyncio.Future[None] | None = None
-        self._work: asyncio.Future[None] | None = None
         self._wanted = False
 
     def open(self) -> None:
@@ -65,7 +64,7 @@ class WriteQueue:
 
     async def run(self, work: Callable[[], None]) -> None:
         """Do `work` in the thread. Cancelling waits for its end first, so its outcome is always known."""
-        future = self._work = self._submit(work)
+        future = self._submit(work)
         interrupted: asyncio.CancelledError | None = None
         while not future.done():
             try:
@@ -75,11 +74,6 @@ class WriteQueue:
         if interrupted is not None:
             raise interrupted from future.exception()
         future.result()
-
-    async def idle(self) -> None:
-        """Return when the thread's work is done, however that ended. Cancelling is safe."""
-        if self._work is not None and not self._work.done():
-            await asyncio.wait({self._work})
 
     async def _enter_file(self) -> None:
         if self._lock is None:

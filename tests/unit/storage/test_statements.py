@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from antiphon.errors import StatementError
-from antiphon.storage.statements import first_word, refuse_owners_words, shorten, split_script
+from antiphon.storage.statements import KnownStatements, first_word, refuse_owners_words, shorten, split_script
 
 TRIGGER = """create trigger note after insert on ledger begin
   insert into notes values ('a;b');
@@ -63,3 +63,11 @@ def test_an_error_text_shows_a_long_statement_in_one_short_line():
     short = shorten("select\n   1, " + "x" * 500)
     assert short.startswith("select 1, xx")
     assert len(short) == 120
+
+
+def test_known_statements_are_bounded():
+    known = KnownStatements()
+    for number in range(25_000):
+        known.admit(f"select {number}")
+        assert f"select {number}" in known
+    assert len(known) <= 10_000

@@ -184,7 +184,7 @@ async def test_after_sqlite_undid_everything_nothing_is_written_outside_a_transa
         tx.savepoint,
         tx.commit,
     ):
-        with pytest.raises(StoreError, match="undone by SQLite"):
+        with pytest.raises(StoreError, match="was undone, since a statement failed"):
             await run()
     await tx.rollback()
     async with database.transaction() as other:
