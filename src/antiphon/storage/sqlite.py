@@ -61,7 +61,7 @@ class SqliteTransaction:
 
     def send(self, sql: str, args: Sequence[SqlValue] = ()) -> None:
         """`execute` without a coroutine."""
-        self._run(sql, args)
+        self.query(sql, args)
 
     def send_many(self, sql: str, rows: Iterable[Sequence[SqlValue]]) -> None:
         """`execute_many` without a coroutine."""
@@ -75,11 +75,21 @@ class SqliteTransaction:
 
     def query(self, sql: str, args: Sequence[SqlValue] = ()) -> list[Row]:
         """`fetch` without a coroutine, as tuples."""
-        return self._run(sql, args)
+        if self._over is not None or sql not in self._known:
+            self._admit(sql)
+        cursor = self._cursor
+        try:
+            cursor.execute(sql, args)
+            # A statement left half read would keep the commit from succeeding.
+            rows = cursor.fetchall() if cursor.description is not None else []
+        except _REFUSED as error:
+            raise self._failed(error, sql) from error
+        self._database.counters.statements += 1
+        return rows
 
     async def execute(self, sql: str, *args: SqlValue) -> None:
         """Run one statement; never suspends. Raises StoreError."""
-        self._run(sql, args)
+        self.query(sql, args)
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[SqlValue]]) -> None:
         """Run one statement for each row; never suspends. Raises StoreError."""
@@ -91,7 +101,7 @@ class SqliteTransaction:
     async def fetch(self, sql: str, *args: SqlValue, row: type[T]) -> list[T]: ...
     async def fetch(self, sql: str, *args: SqlValue, row: type[T] | None = None) -> list[T] | list[Row]:
         """As `Transaction.fetch`; never suspends."""
-        rows = self._run(sql, args)
+        rows = self.query(sql, args)
         return rows if row is None else convert_rows(rows, _columns(self._cursor), row)
 
     @overload
@@ -100,7 +110,7 @@ class SqliteTransaction:
     async def fetch_one(self, sql: str, *args: SqlValue, row: type[T]) -> T | None: ...
     async def fetch_one(self, sql: str, *args: SqlValue, row: type[T] | None = None) -> T | Row | None:
         """As `Transaction.fetch_one`. The statement runs to its end; let it return few rows."""
-        rows = self._run(sql, args)[:1]
+        rows = self.query(sql, args)[:1]
         if row is None or not rows:
             return rows[0] if rows else None
         return convert_rows(rows, _columns(self._cursor), row)[0]
@@ -108,7 +118,7 @@ class SqliteTransaction:
     async def run_script(self, sql: str) -> None:
         """Run several statements, divided by semicolons; the first that fails ends it."""
         for statement in split_script(sql, sqlite3.complete_statement):
-            self._run(statement, ())
+            self.query(statement, ())
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """As `Transaction.after_commit`."""
@@ -150,19 +160,6 @@ class SqliteTransaction:
     def _call_back(self) -> None:
         for callback in self._callbacks:
             callback()
-
-    def _run(self, sql: str, args: Sequence[SqlValue]) -> list[Row]:
-        if self._over is not None or sql not in self._known:
-            self._admit(sql)
-        cursor = self._cursor
-        try:
-            cursor.execute(sql, args)
-            # A statement left half read would keep the commit from succeeding.
-            rows = cursor.fetchall() if cursor.description is not None else []
-        except _REFUSED as error:
-            raise self._failed(error, sql) from error
-        self._database.counters.statements += 1
-        return rows
 
     def _control(self, sql: str) -> None:
         self._require_running()
