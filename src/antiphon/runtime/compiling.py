@@ -10,9 +10,9 @@ from antiphon.events.declare import declaration_of
 from antiphon.observability.metrics import Metrics
 from antiphon.resilience.policy import Retry
 from antiphon.runtime.awaiting import call_plain
-from antiphon.runtime.declared import Declared, Middleware
+from antiphon.runtime.declared import Declared, Fetching, Middleware
 from antiphon.runtime.instruments import HandlerInstruments
-from antiphon.runtime.route import Given, Mode, Route, collect, compile_call
+from antiphon.runtime.route import Fetcher, Given, Mode, Route, collect, compile_call
 from antiphon.runtime.signature import Shape
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.schemas.codec import codec_for
@@ -36,7 +36,7 @@ def compile_routes(
             call,
             HandlerInstruments(metrics, declared.service, handler.name, declaration_of(event).topic),
             handler.options.policy or policy,
-            (stand_ins and stand_ins.fetcher(event)) or (fetching and fetching.function),
+            _fetcher(event, fetching, stand_ins),
             bool(declared.middleware),
         )
         if declared.middleware:
@@ -47,6 +47,13 @@ def compile_routes(
         for route in by_name.values():
             route.by_partition = batched
     return routes
+
+
+def _fetcher(event: type, fetching: Fetching | None, stand_ins: StandIns | None) -> Fetcher | None:
+    if fetching is None:
+        return None
+    instead = None if stand_ins is None else stand_ins.fetcher(event)
+    return instead or fetching.function
 
 
 def _wrap(route: Route, middleware: Sequence[Middleware]) -> None:

@@ -15,6 +15,7 @@ from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, Start, SubscribeOptions
 from antiphon.errors import ClosedError, DeclarationError
 from antiphon.events.clock import Clock, SystemClock
+from antiphon.events.declare import Declaration
 from antiphon.events.runner import Runner
 from antiphon.observability.hooks import Hooks
 from antiphon.observability.metrics import Metrics
@@ -201,6 +202,10 @@ class Service:
     def carry(self, runner: Runner) -> None:
         """Start and drain `runner` with this service."""
         self._declared.runners.append(runner)
+
+    def events(self) -> list[Declaration]:
+        """The events that its handlers read, then those that they emit."""
+        return [*self._declared.reads(), *self._declared.emits()]
 
     def describe(self, broker: Broker | None = None, settings: Settings | None = None) -> ServiceDescription:
         """What it reads and emits, and what holds when it fails; nothing is opened. Raises UsageError."""

@@ -1,0 +1,211 @@
+"""What does a service do with these events? It is run in memory, whole, in time that the test holds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeVar, overload
+
+from antiphon.brokers.memory import MemoryBroker
+from antiphon.errors import HandlingError, SettingsError, UsageError
+from antiphon.events.message import Message, Outgoing
+from antiphon.observability.hooks import Failed
+from antiphon.runtime.compose import Composer
+from antiphon.runtime.service import Service
+from antiphon.runtime.settings import ServiceSettings, Settings
+from antiphon.runtime.stand_ins import StandIns
+from antiphon.schemas.codec import codec_for
+from antiphon.storage.database import Database, Row, SqlValue
+from antiphon.storage.dead_letters import DeadLetter, list_parked
+from antiphon.testing.clock import VirtualClock
+from antiphon.testing.stage import Stage
+
+T = TypeVar("T")
+
+Fetch = Callable[..., Awaitable[object]]
+_SETTINGS = Settings(common=ServiceSettings(broker="memory:///"))
+_FEW = 10
+"""Looks at the services after which something real is waited for, such as a thread."""
+_ALL = 1_000_000
+
+
+class Harness:
+    """Runs services in memory: give events, see what they emit and write. No file, no port, no sleep.
+
+    ```python
+    async with Harness(payments, replace={Gateway: FakeGateway()}) as harness:
+        await harness.give(OrderPlaced("o-1", Decimal("9.99")))
+        assert harness.emitted == [PaymentAuthorised("o-1", Decimal("9.99"))]
+        assert await harness.fetch("select order_id, pence from ledger") == [("o-1", 999)]
+    ```
+
+    It is the real path: the services' own handlers, policies, migrations and transactions, on a memory log.
+    Several services that hear of each other can be given. `replace` gives values for types that a service
+    provides, `fetch` functions in place of its fetchers. With `raising` a message that is parked raises what its
+    handler raised. `patience` bounds, in real time, how long handlers may take.
+    """
+
+    def __init__(
+        self,
+        *services: Service,
+        replace: Mapping[type, object] | None = None,
+        fetch: Mapping[type, Fetch] | None = None,
+        raising: bool = True,
+        start: datetime | None = None,
+        patience: timedelta = timedelta(seconds=10),
+    ) -> None:
+        if not services:
+            raise UsageError("Harness() needs at least one service")
+        self.services = services
+        self.clock = VirtualClock(start)
+        self.broker = Stage(MemoryBroker(clock=self.clock), self.clock)
+        self.dead_letters: Sequence[DeadLetter] = ()
+        """What was parked, in order, each with its diagnosis."""
+        self._stand_ins = StandIns(clock=self.clock, provided=replace or {}, fetchers=fetch or {})
+        self._composer = Composer("harness", self.clock)
+        self._raising, self._patience = raising, patience
+        self._errors: dict[str, BaseException] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            for service in self.services:
+                service.hooks.failed.watch(self._note)
+                await service.start(self.broker, _SETTINGS, self._stand_ins)
+            await self._settle()
+        except BaseException:
+            await self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Drain and stop the services, and forget their tables. Twice is safe."""
+        for service in self.services:
+            await service.stop()
+            service.hooks.failed.unwatch(self._note)
+        await self.broker.close()
+        await self.broker.database.close()
+
+    async def give(self, *events: object, key: str | None = None) -> None:
+        """Publish these as somebody else would; returns when all that follows is handled and settled.
+
+        Raises what a handler raised whose message was parked, unless `raising` is off.
+        """
+        await self._give([self._composer.first(event, key=key) for event in events])
+
+    async def give_message(self, message: Message, topic: str | None = None) -> None:
+        """As `give`, with an envelope of your own; the topic is that of its event, where a service declares it."""
+        await self._give([Outgoing(topic or self._topic_of(message), message)])
+
+    async def give_bytes(self, topic: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """As `give`, with bytes as another program might publish them, right or wrong."""
+        await self.broker.give_bytes(topic, body, headers or {})
+        await self._settle()
+
+    def message(self, event: object) -> Message:
+        """The envelope of an event, to be changed and given."""
+        return self._composer.first(event).message
+
+    async def advance(self, duration: timedelta) -> None:
+        """Let time pass: whoever waits for it goes on. Returns when all that follows is settled."""
+        await self.clock.advance(duration)
+        await self._settle()
+
+    async def settle(self) -> None:
+        """Return when everything published so far is settled, for what was not given here."""
+        await self._settle()
+
+    @property
+    def emitted(self) -> list[object]:
+        """The events that the services published, in order; as a message where none of them declares its class."""
+        return [self._read(one) for one in self.broker.published]
+
+    @property
+    def emitted_messages(self) -> list[Message]:
+        """The envelopes of `emitted`."""
+        return [one.message for one in self.broker.published]
+
+    def emitted_on(self, topic: str) -> list[object]:
+        """Those of `emitted` that went to `topic`."""
+        return [self._read(one) for one in self.broker.published if one.topic == topic]
+
+    @property
+    def store(self) -> Database:
+        """The database of the services' tables, to prepare rows in."""
+        return self.broker.database
+
+    @overload
+    async def fetch(self, sql: str, *args: SqlValue) -> list[Row]: ...
+    @overload
+    async def fetch(self, sql: str, *args: SqlValue, row: type[T]) -> list[T]: ...
+    async def fetch(self, sql: str, *args: SqlValue, row: type[T] | None = None) -> list[T] | list[Row]:
+        """What the services wrote, as `Transaction.fetch`."""
+        return await self.store.fetch(sql, *args) if row is None else await self.store.fetch(sql, *args, row=row)
+
+    async def _give(self, outgoing: Sequence[Outgoing]) -> None:
+        await self.broker.give(outgoing)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Look until everyone is at rest and nothing was published while we looked."""
+        deadline = time.monotonic() + self._patience.total_seconds()
+        looks = 0
+        while not await self._at_rest():
+            looks += 1
+            await (self.clock.rest() if looks < _FEW else asyncio.sleep(0.001))
+            if time.monotonic() > deadline:
+                names = ", ".join(service.name for service in self.services)
+                raise HandlingError(
+                    f"{names}: still busy after {self._patience} of real time; a handler that waits for the clock "
+                    "goes on when a test calls advance() beside give()"
+                )
+        await self._show_parked()
+
+    async def _at_rest(self) -> bool:
+        before = len(self.broker.published)
+        rests = [await service.caught_up() for service in self.services]
+        return all(rests) and len(self.broker.published) == before
+
+    async def _show_parked(self) -> None:
+        known = len(self.dead_letters)
+        self.dead_letters = await list_parked(self.store, limit=_ALL)
+        new = self.dead_letters[known:]
+        if self._raising and new:
+            error = self._error_of(new[0])
+            for other in new[1:]:
+                error.add_note(f"parked, too: {other.message.type} {other.message.id}, {other.attempts[-1].text}")
+            raise error
+
+    def _error_of(self, letter: DeadLetter) -> BaseException:
+        last = letter.attempts[-1]
+        id = letter.message.id
+        told = f"message {id} was parked: {last.error}: {last.text}"
+        return self._errors.get(id) or self.broker.problems.get(id) or HandlingError(told)
+
+    def _note(self, failed: Failed) -> None:
+        self._errors[failed.message.id] = failed.error
+
+    def _read(self, outgoing: Outgoing) -> object:
+        """The event as its publisher declares it, or else whoever reads it."""
+        topic, message = outgoing
+        for service in sorted(self.services, key=lambda service: service.name != message.source):
+            declared = {(each.topic, each.name): each for each in service.events()}.get((topic, message.type))
+            if declared is not None:
+                return codec_for(declared.cls).read(message)
+        return message
+
+    def _topic_of(self, message: Message) -> str:
+        topics = {d.topic for service in self.services for d in service.events() if d.name == message.type}
+        if len(topics) == 1:
+            return topics.pop()
+        found = f"on {', '.join(sorted(topics))}" if topics else "nowhere"
+        raise SettingsError(
+            f"no topic given for {message.type!r}, which is declared {found}: give_message(..., topic=)"
+        )
