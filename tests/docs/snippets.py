@@ -1,9 +1,10 @@
 """How the pages' snippets are found and run: python in order in one namespace, commands with their printed output.
 
-A python block whose first line names a file (`# payments.py`) is written to it; any other is run. In a `console`
-block a line after `$ ` is a command and what follows is its output, in which `...` stands for anything; a command
-that ends in `&` runs until the page ends, and `# exit 2` after a command is the code it must end with. `make` and
-`git` commands are about the repository itself: for `make` it is checked that the target exists, `git` is left out.
+A python, sql or toml block whose first line names a file (`# payments.py`, `-- migrations/0001_make_ledger.sql`) is
+written to it; any other python block is run. In a `console` block a line after `$ ` is a command and what follows is
+its output, in which `...` stands for anything; a command that ends in `&` runs until the page ends, and `# exit 2`
+after a command is the code it must end with. `make` and `git` commands are about the repository itself: for `make` it
+is checked that the target exists, `git` is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple, Self
 
 ROOT = Path(__file__).parent.parent.parent
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-_FILE_NAME = re.compile(r"# ([\w./-]+\.\w+)\b")
+_FILE_NAME = re.compile(r"(?:#|--) ([\w./-]+\.\w+)\n")
 _PATIENCE = 120
 
 
@@ -80,17 +81,22 @@ class Page:
         """Run every snippet of `text`; returns how many there were."""
         count = 0
         for snippet in snippets(text):
-            if runner := {"python": self._python, "console": self._console, "sh": self._shell}.get(snippet.language):
+            named = _FILE_NAME.match(snippet.text)
+            if named and snippet.language in ("python", "sql", "toml"):
+                self._write(named[1], snippet.text)
+            elif runner := {"python": self._python, "console": self._console, "sh": self._shell}.get(snippet.language):
                 runner(snippet)
-                count += 1
+            else:
+                continue
+            count += 1
         return count
 
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
     def _python(self, snippet: Snippet) -> None:
-        if named := _FILE_NAME.match(snippet.text):
-            path = self.folder / named[1]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(snippet.text, "utf-8")
-            return
         source = "\n" * (snippet.line - 1) + snippet.text
         code = compile(source, self.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         if code.co_flags & inspect.CO_COROUTINE:
