@@ -77,6 +77,10 @@ class Hook(Generic[T]):
         self._observers.append(observer)
         return observer
 
+    def unwatch(self, observer: Callable[[T], None]) -> None:
+        """Call `observer` no more. Twice is safe."""
+        self._observers = [each for each in self._observers if each != observer]
+
     def __bool__(self) -> bool:
         return bool(self._observers)
 
