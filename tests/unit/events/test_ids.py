@@ -97,7 +97,15 @@ def test_repeatable_ids_carry_the_time_of_their_cause() -> None:
 
 
 @pytest.mark.parametrize(
-    "cause", ["f47ac10b-58cc-4372-a567-0e02b2c3d479", "-1", "+f", "", "-0a5c8-7b3f-7abc-8def-0123456789abxxx"]
+    "cause",
+    [
+        "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+        "-1",
+        "+f",
+        "",
+        "0190a5c8-7b3f-7abc",
+        "-0a5c8-7b3f-7abc-8def-0123456789abxxx",
+    ],
 )
 def test_causes_without_a_time_give_ids_at_the_beginning_of_time(cause: str) -> None:
     assert millisecond(repeatable_id(cause, "payments", "authorise", 0)) == 0

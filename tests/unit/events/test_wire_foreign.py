@@ -130,6 +130,7 @@ def test_a_foreign_trace_context_becomes_a_traceparent_and_keeps_its_parent() ->
     assert found.extensions == {"parentspanid": "b7ad6b7169203331"}
     written = msgspec.json.decode(to_plain(found))
     assert written["traceContext"] == {name: value.lower() for name, value in trace.items()}
+    assert "parentspanid" not in written
 
 
 def test_a_trace_context_of_another_shape_survives() -> None:
