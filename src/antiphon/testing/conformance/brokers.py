@@ -1,10 +1,19 @@
 """What every broker promises: subclass `LogConformance` or `QueueConformance` and give it a fixture `broker`.
 
 ```python
+from collections.abc import AsyncIterator
+
+import pytest
+
+from antiphon.brokers.memory import MemoryBroker
+from antiphon.brokers.ports import Broker
+from antiphon.testing.conformance.brokers import LogConformance
+
+
 class TestMine(LogConformance):
     @pytest.fixture
     async def broker(self) -> AsyncIterator[Broker]:
-        broker = MyBroker(...)
+        broker = MemoryBroker()
         await broker.open()
         yield broker
         await broker.close()
