@@ -51,10 +51,9 @@ class Plan:
         self.stand_ins: StandIns | None = None
 
     def with_stand_ins(self, stand_ins: StandIns) -> Plan:
-        """The same plan for a run in another world. Raises DeclarationError."""
-        stand_ins.check(self.declared)
+        """The same plan for a run in another world."""
         plan = copy(self)
-        plan.stand_ins, plan.clock = stand_ins, stand_ins.clock
+        plan.stand_ins, plan.clock = stand_ins.part_for(self.declared), stand_ins.clock
         plan.composer = Composer(self.name, plan.clock)
         plan.health = ServiceHealth(self.name, monotonic=plan.clock.monotonic)
         return plan

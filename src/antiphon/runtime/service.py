@@ -242,6 +242,10 @@ class Service:
         broker = self.broker
         await broker.publish([self._plan_in_force.composer.first(event) for event in events])
 
+    def part_of(self, stand_ins: StandIns) -> StandIns:
+        """What of these stands in for something that it declares."""
+        return stand_ins.part_for(self._declared)
+
     async def caught_up(self) -> bool:
         """Settle what is finished now, and say whether nothing is left that the broker holds for it.
 

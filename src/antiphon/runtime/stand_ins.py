@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from antiphon.errors import DeclarationError
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.declare import declaration_of
 from antiphon.runtime.declared import Declared, EventName
@@ -24,19 +23,11 @@ class StandIns(Struct, frozen=True, kw_only=True):
     provided: Mapping[type, object] = _NOTHING
     fetchers: Mapping[type, Fetcher] = _NO_FETCHERS
 
-    def check(self, declared: Declared) -> None:
-        """Raise DeclarationError for one that stands in for nothing."""
-        for kind in self.provided:
-            if kind not in declared.providers:
-                raise DeclarationError(
-                    f"service {declared.service!r} provides no {kind.__name__}, so nothing can stand in for it"
-                )
-        for event in self.fetchers:
-            if declared.fetching(event) is None:
-                raise DeclarationError(
-                    f"service {declared.service!r} declares no fetcher of {event.__name__}, so nothing can stand in "
-                    "for it"
-                )
+    def part_for(self, declared: Declared) -> StandIns:
+        """What of it stands in for something of this service."""
+        provided = {kind: value for kind, value in self.provided.items() if kind in declared.providers}
+        fetchers = {event: fetcher for event, fetcher in self.fetchers.items() if declared.fetching(event)}
+        return StandIns(clock=self.clock, provided=provided, fetchers=fetchers)
 
     def fetcher(self, event: type) -> Fetcher | None:
         """What fetches the details of this event instead, if anything."""

@@ -71,6 +71,7 @@ class Harness:
 
     async def __aenter__(self) -> Self:
         try:
+            self._check_stand_ins()
             for service in self.services:
                 service.hooks.failed.watch(self._note)
                 await service.start(self.broker, _SETTINGS, self._stand_ins)
@@ -148,6 +149,16 @@ class Harness:
     async def fetch(self, sql: str, *args: SqlValue, row: type[T] | None = None) -> list[T] | list[Row]:
         """What the services wrote, as `Transaction.fetch`."""
         return await self.store.fetch(sql, *args) if row is None else await self.store.fetch(sql, *args, row=row)
+
+    def _check_stand_ins(self) -> None:
+        given, parts = self._stand_ins, [service.part_of(self._stand_ins) for service in self.services]
+        names = ", ".join(service.name for service in self.services)
+        for kind in given.provided:
+            if not any(kind in part.provided for part in parts):
+                raise UsageError(f"replace={{{kind.__name__}: ...}}: {names} provides none; take it out")
+        for event in given.fetchers:
+            if not any(event in part.fetchers for part in parts):
+                raise UsageError(f"fetch={{{event.__name__}: ...}}: {names} declares no fetcher of it; take it out")
 
     async def _give(self, outgoing: Sequence[Outgoing]) -> None:
         await self.broker.give(outgoing)
