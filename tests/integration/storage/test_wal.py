@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.storage.wal import WalBound
+from antiphon.storage.sqlite.wal import WalBound
 
 INSERT = "insert into ledger (writer, entry) values ('test', ?)"
 ENTRY = "x" * 1000

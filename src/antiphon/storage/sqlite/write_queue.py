@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from antiphon.errors import StoreUnavailableError
-from antiphon.storage.file_lock import FileLock
+from antiphon.storage.sqlite.file_lock import FileLock
 
 
 class WriteQueue:

@@ -8,7 +8,7 @@ import weakref
 from os import PathLike
 from pathlib import Path
 
-from antiphon.storage.sqlite_errors import explain_os
+from antiphon.storage.sqlite.errors import explain_os
 
 MEMORY = ":memory:"
 
