@@ -74,7 +74,7 @@ class MemoryLogSubscription:
             tx.after_commit(self._advancing(partition, offset_of(position)))
 
     def pause(self, partitions: Sequence[Partition]) -> None:
-        self._paused.update(partitions)
+        self._paused.update(p for p in partitions if p in self._cursors)
 
     def resume(self, partitions: Sequence[Partition]) -> None:
         self._paused.difference_update(partitions)

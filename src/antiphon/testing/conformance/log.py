@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from antiphon.brokers.ports import Broker, Browsing, Delivery, SeekTo, Start, SubscribeOptions
+from antiphon.brokers.ports import Broker, Browsing, Delivery, SeekTo, Start, SubscribeOptions, TopicSpec
 from antiphon.errors import UnknownTopicError, UnsupportedCapabilityError
 from antiphon.testing.conformance.fetching import FetchingConformance
 from antiphon.testing.conformance.suite import ROOM, BrokerSuite, by_key, ids, requires, watermarks
@@ -259,6 +259,17 @@ class ReplayConformance(BrokerSuite):
         assert by_key(seen) == by_key(sent)
         assert list(await broker.browse(topic, SeekTo.END, 10)) == []
 
+    @requires("replay", browse_all)
+    async def test_browsing_can_begin_at_the_end(self, broker: Broker) -> None:
+        assert isinstance(broker, Browsing)
+        topic = self.fresh("topic")
+        await self.publish(broker, topic, 30)
+        ends = await broker.ends(topic)
+        assert set(ends) == set(range(TopicSpec(topic).partitions))
+        assert list(await broker.browse(topic, ends, 10)) == []
+        sent = await self.publish(broker, topic, 7)
+        assert by_key(await broker.browse(topic, ends, 10)) == by_key(sent)
+
 
 class LogFetchingConformance(FetchingConformance):
     """Fetching from a log, beside what holds for every fetch."""
@@ -269,8 +280,9 @@ class LogFetchingConformance(FetchingConformance):
         await self.publish(broker, busy, 2_000, keys=1)
         sent = await self.publish(broker, topic, 8)
         seen: list[Delivery] = []
-        for _ in range(20):
-            seen += await subscription.fetch(50, ROOM, self.timeout)
+        async with self.in_time():
+            for _ in range(20):
+                seen += await subscription.fetch(50, ROOM, self.timeout)
         assert set(ids(sent)) <= set(ids(seen))
 
 

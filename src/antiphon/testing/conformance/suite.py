@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, wraps
-from typing import ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar
 
 import pytest
 
@@ -67,6 +67,10 @@ class BrokerSuite:
     async def retain(self, broker: Broker) -> None:
         """Let retention do its work now, where it does not work at each publish."""
 
+    def in_time(self) -> asyncio.Timeout:
+        """`async with`: what is in it must end before `timeout`."""
+        return asyncio.timeout(self.timeout.total_seconds())
+
     def fresh(self, word: str) -> str:
         """A name that nobody uses."""
         return f"{word}-{new_id()[-12:]}"
@@ -85,18 +89,20 @@ class BrokerSuite:
     async def join_log(
         self, broker: Broker, group: str, *topics: str, options: SubscribeOptions = DEFAULTS
     ) -> LogSubscription:
-        assert broker.capabilities.model == "log"
-        return as_log(await broker.subscribe(group, topics, options))
+        subscription = await broker.subscribe(group, topics, options)
+        assert isinstance(subscription, LogSubscription)
+        return subscription
 
     async def join_queue(self, broker: Broker, group: str, *topics: str) -> QueueSubscription:
-        assert broker.capabilities.model == "queue"
-        return as_queue(await broker.subscribe(group, topics))
+        subscription = await broker.subscribe(group, topics)
+        assert not isinstance(subscription, LogSubscription)
+        return subscription
 
     async def receive(self, subscription: Subscription, count: int) -> list[Delivery]:
         """The next `count` deliveries; fails when they do not come."""
         received: list[Delivery] = []
         try:
-            async with asyncio.timeout(self.timeout.total_seconds()):
+            async with self.in_time():
                 while len(received) < count:
                     self.hear(subscription)
                     received += await subscription.fetch(count - len(received), ROOM, self.timeout)
@@ -110,7 +116,7 @@ class BrokerSuite:
         self.hear(subscription)
         fetching = asyncio.create_task(subscription.fetch(limit, ROOM, self.patience))
         await self.elapse(self.patience)
-        async with asyncio.timeout(self.timeout.total_seconds()):
+        async with self.in_time():
             return await fetching
 
     async def assert_silent(self, subscription: Subscription) -> None:
@@ -120,16 +126,16 @@ class BrokerSuite:
 
     async def finish(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
         """Settle these as done, whichever way the broker settles."""
-        if hasattr(subscription, "settle"):
-            await as_queue(subscription).settle([Settlement(d, DONE) for d in deliveries])
+        if isinstance(subscription, LogSubscription):
+            await subscription.commit(watermarks(deliveries))
         else:
-            await as_log(subscription).commit(watermarks(deliveries))
+            await subscription.settle([Settlement(delivery, DONE) for delivery in deliveries])
 
     def hear(self, subscription: Subscription) -> Sequence[Notice]:
         """Read the notices, if there are any, and keep account of what the subscription owns."""
-        if not hasattr(subscription, "notices"):
+        if not isinstance(subscription, LogSubscription):
             return ()
-        notices = as_log(subscription).notices()
+        notices = subscription.notices()
         owned = self.owned.setdefault(id(subscription), set())
         for kind, partitions in notices:
             if kind is NoticeKind.ASSIGNED:
@@ -145,7 +151,7 @@ class BrokerSuite:
 
     async def until_shared(self, members: Collection[Subscription], partitions: int) -> None:
         """Wait until each of these members of a log's group has some of the partitions, and all are given out."""
-        async with asyncio.timeout(self.timeout.total_seconds()):
+        async with self.in_time():
             while True:
                 for member in members:
                     await self.assert_silent(member)
@@ -170,14 +176,6 @@ def requires(capability: str, refused: Promise[_Suite]) -> Callable[[Promise[_Su
         return kept
 
     return decorate
-
-
-def as_log(subscription: Subscription) -> LogSubscription:
-    return cast(LogSubscription, subscription)
-
-
-def as_queue(subscription: Subscription) -> QueueSubscription:
-    return cast(QueueSubscription, subscription)
 
 
 def a_message(key: str | None = None, data: bytes | None = b"{}") -> Message:

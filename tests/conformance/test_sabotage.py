@@ -1,0 +1,102 @@
+"""The suite can fail: every saboteur turns it red, by the promise that it breaks, and the honest broker does not."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
+
+from antiphon.brokers.memory import MemoryBroker, MemoryLogSubscription, MemoryQueueSubscription
+from antiphon.brokers.ports import Broker, Subscription
+from antiphon.testing import sabotage
+from antiphon.testing.clock import VirtualClock
+from antiphon.testing.conformance import BrokerConformance, LogConformance, QueueConformance
+from antiphon.testing.conformance.verdicts import broken_promises, promises
+from antiphon.testing.sabotage import SABOTEURS, SabotagedLog, SabotagedQueue, Saboteur
+
+LIMIT = 2 << 20
+ALIKE_ON_A_QUEUE = {sabotage.Reordering, sabotage.ForgettingLeases, sabotage.IgnoringPause, sabotage.ConcealingLosses}
+"""Their promises are a log's alone, or a queue keeps them some other way."""
+TELLING = {
+    sabotage.Dropping: "test_each_message_arrives_once",
+    sabotage.Duplicating: "test_each_message_arrives_once",
+    sabotage.Reordering: "test_keys_keep_their_order_across_batches",
+    sabotage.ForgettingLeases: "test_members_of_a_group_share_its_messages",
+    sabotage.ForgettingFences: "test_who_lost_its_hold_cannot_settle_in_a_transaction",
+    sabotage.ConfirmingEarly: "test_what_publish_confirmed_counts_at_once",
+    sabotage.SwallowingRefusals: "test_refusals_name_each_message_and_hold_back_what_follows_of_its_key",
+    sabotage.IgnoringSettlement: "test_what_was_settled_never_comes_again",
+    sabotage.SettlingEarly: "test_what_a_member_did_not_settle_goes_to_another",
+    sabotage.LosingExtensions: "test_extensions_that_nobody_knows_survive",
+    sabotage.LosingWhatIsCanceled: "test_a_canceled_fetch_loses_nothing",
+    sabotage.IgnoringPause: "test_pausing_holds_back_one_partition_and_keeps_it",
+    sabotage.ConcealingLosses: "test_who_lost_a_partition_can_no_longer_settle_in_it",
+    sabotage.LeakingTransactions: "test_what_is_published_in_a_transaction_goes_with_its_rollback",
+}
+
+
+class Judge(BrokerConformance):
+    clock: VirtualClock
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    async def elapse(self, duration: timedelta) -> None:
+        await self.clock.advance(duration)
+
+    async def evict(self, broker: Broker, subscription: Subscription) -> None:
+        inner = subscription.inner if isinstance(subscription, SabotagedLog | SabotagedQueue) else subscription
+        assert isinstance(inner, MemoryLogSubscription | MemoryQueueSubscription)
+        inner.evict()
+
+
+class LogJudge(Judge, LogConformance):
+    pass
+
+
+class QueueJudge(Judge, QueueConformance):
+    pass
+
+
+class HastyLogJudge(LogJudge):
+    timeout = timedelta(milliseconds=50)
+
+
+class HastyQueueJudge(QueueJudge):
+    timeout = timedelta(milliseconds=50)
+
+
+@asynccontextmanager
+async def opened(judge: LogJudge | QueueJudge, spoil: Callable[[Broker], Broker]) -> AsyncIterator[Broker]:
+    judge.clock = VirtualClock()
+    model = "log" if isinstance(judge, LogJudge) else "queue"
+    broker = spoil(MemoryBroker(model, clock=judge.clock, max_message_bytes=LIMIT))
+    await broker.open()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+@pytest.mark.parametrize("judge", [LogJudge, QueueJudge])
+@pytest.mark.parametrize("spoil", [lambda broker: broker, Saboteur], ids=["bare", "wrapped"])
+async def test_an_honest_broker_breaks_no_promise(judge: type[Judge], spoil: Callable[[Broker], Broker]) -> None:
+    assert await broken_promises(judge, partial(opened, spoil=spoil)) == {}
+
+
+@pytest.mark.parametrize("saboteur", SABOTEURS)
+async def test_a_sabotaged_log_turns_the_suite_red(saboteur: type[Saboteur]) -> None:
+    telling = TELLING[saboteur]
+    assert telling in await broken_promises(HastyLogJudge, partial(opened, spoil=saboteur), only=[telling])
+
+
+@pytest.mark.parametrize("saboteur", [each for each in SABOTEURS if each not in ALIKE_ON_A_QUEUE])
+async def test_a_sabotaged_queue_turns_the_suite_red(saboteur: type[Saboteur]) -> None:
+    telling = TELLING[saboteur]
+    assert telling in await broken_promises(HastyQueueJudge, partial(opened, spoil=saboteur), only=[telling])
+
+
+def test_the_suite_has_a_name_for_every_promise() -> None:
+    assert len(promises(LogConformance)) > len(promises(BrokerConformance)) >= 25
+    assert set(TELLING) == set(SABOTEURS)
