@@ -25,7 +25,7 @@ class Reason(StrEnum):
     NOTHING = "nothing to sell"
     BAD_DATE = "bad date"
     BAD_TEXT = "unusable text"
-    RETURN = "a return, not an order"
+    RETURN = "return"
     NO_CUSTOMER = "no customer"
     DUPLICATE = "duplicate invoice"
 

@@ -1,0 +1,58 @@
+"""How far are the orders, while they flow? Reads only what was added since it looked last, so looking is cheap."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from antiphon.brokers.ports import Broker
+from antiphon.storage.database import Database
+from examples.shop.processes import SERVICES
+
+ENDS = ("shipped", "declined", "out of stock", "cancelled")
+
+_NEWS = {
+    "orders": "select rowid, state from orders_states where rowid > ? order by rowid",
+    "payments": "select rowid, entry from payments_ledger where rowid > ? order by rowid",
+}
+
+
+class Watch:
+    """Counts the states that orders have entered and the payments booked, by looking now and then."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen = dict.fromkeys(_NEWS, 0)
+        self.states: Counter[str] = Counter()
+        self.payments: Counter[str] = Counter()
+
+    @property
+    def ended(self) -> int:
+        """Orders that reached a final state."""
+        return sum(self.states[state] for state in ENDS)
+
+    async def look(self) -> None:
+        """Take what is new. Raises StoreError."""
+        for name, counts in (("orders", self.states), ("payments", self.payments)):
+            news = await self._database.fetch(_NEWS[name], self._seen[name], row=tuple[int, str])
+            if news:
+                self._seen[name] = news[-1][0]
+                counts.update(state for _, state in news)
+
+
+class Lags:
+    """How many messages each service has not handled yet, and whether all of them have come to rest."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._last: Sequence[object] = ()
+        self.behind: Mapping[str, int] = {}
+
+    async def look(self) -> bool:
+        """Whether nothing is left to do anywhere: seen twice in a row, with nothing published in between."""
+        found = {service: list(await self._broker.lag(service)) for service in SERVICES}
+        self.behind = {service: sum(lag.messages for lag in lags) for service, lags in found.items()}
+        ends = [(service, lag.partition, lag.end) for service, lags in found.items() for lag in lags]
+        at_rest = bool(ends) and not any(self.behind.values()) and ends == self._last
+        self._last = ends
+        return at_rest
