@@ -16,7 +16,7 @@ from antiphon.runtime.settings import Settings
 from antiphon.storage.database import Database
 from antiphon.storage.dead_letters import DeadLetter, count, list_parked
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.callback()

@@ -14,7 +14,7 @@ from antiphon.runtime.description import ServiceDescription
 from antiphon.runtime.flow import Flow, boxes, flow_of, mermaid
 from antiphon.runtime.summary import summarize
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -9,12 +9,9 @@ from enum import IntEnum
 from antiphon.errors import (
     AntiphonError,
     ConnectionLostError,
-    StoreCorruptError,
     StoreError,
-    StoreFullError,
     StoreReadOnlyError,
     StoreUnavailableError,
-    StoreVersionError,
     UnknownTopicError,
     UsageError,
 )
@@ -42,12 +39,10 @@ _HINTS: tuple[tuple[type[AntiphonError], str], ...] = (
         ConnectionLostError,
         "is the broker running? Its address is the first of --broker, ANTIPHON_BROKER, antiphon.toml",
     ),
-    (StoreCorruptError, "is this the right file? Restore it from a copy, or move it away to begin with an empty one"),
-    (StoreFullError, "make room on the disk; nothing that was confirmed is lost"),
-    (StoreReadOnlyError, "check who owns the file and its folder, or name another with --broker"),
-    (StoreUnavailableError, "another process may hold the file; try again"),
-    (StoreVersionError, "pip install --upgrade antiphon"),
+    (StoreReadOnlyError, "another place can be named with --broker embedded:///PATH"),
+    (StoreUnavailableError, "another process may hold it; try again"),
 )
+"""What only the command line knows; how to mend it otherwise is in the error's own text."""
 
 
 def exit_code(error: AntiphonError) -> ExitCode:

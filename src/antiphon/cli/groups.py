@@ -17,7 +17,7 @@ from antiphon.runtime.amounts import show_duration
 from antiphon.runtime.settings import Settings
 from antiphon.storage.inbox import Inbox
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(add_completion=False, invoke_without_command=True)
 
 
 @app.callback()
@@ -125,12 +125,20 @@ def _decided(rerun: bool | None, group: str, where: Seek) -> bool:
 
 async def _seek(settings: Settings, group: str, topic: str, to: Seek, rerun: bool) -> None:
     async with opened(settings) as broker:
-        known = await broker.groups()
-        if group not in known:
-            raise UsageError(f"there is no group {group!r}; there are {', '.join(sorted(known)) or 'none yet'}")
+        await _check(broker, group, topic)
         if rerun:
             await _forget_marks(broker, group)
         await broker.seek(group, topic, to)
+
+
+async def _check(broker: Broker, group: str, topic: str) -> None:
+    """Raise UsageError unless the group reads the topic; nothing is changed for a mistyped name."""
+    known = await broker.groups()
+    if group not in known:
+        raise UsageError(f"there is no group {group!r}; there are {', '.join(sorted(known)) or 'none yet'}")
+    read = {lag.partition.topic for lag in await broker.lag(group)}
+    if topic not in read:
+        raise UsageError(f"group {group!r} does not read {topic!r}; it reads {', '.join(sorted(read)) or 'nothing'}")
 
 
 async def _forget_marks(broker: Broker, group: str) -> None:

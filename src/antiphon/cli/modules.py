@@ -43,11 +43,11 @@ def _services_of(target: str) -> list[Service]:
     path, _, attribute = target.partition(":")
     name = _module_of_path(Path(path)) if path.endswith(".py") or "/" in path else path
     module = import_module(name)
+    if not _services_in(module) and _has_submodule(module, "service"):
+        module = import_module(f"{name}.service")
     if attribute:
         return [_named(module, attribute)]
     found = _services_in(module)
-    if not found and _has_submodule(module, "service"):
-        found = _services_in(import_module(f"{name}.service"))
     if not found:
         made = "a service is made as in payments = Service('payments')"
         raise UsageError(f"{name} has no Service: {_what_it_has(module)}; {made}")
@@ -73,7 +73,7 @@ def import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except AntiphonError as error:
-        raise UsageError(f"{_place(error)}: {error}") from error
+        raise UsageError(_with_place(error)) from error
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise UsageError(f"there is no module {error.name!r}{_nearest(error.name)}") from error
@@ -86,6 +86,11 @@ def _import_failure(name: str, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{name} cannot be imported: {error.filename}:{error.lineno}: {error.msg}"
     return f"{name} cannot be imported: {_place(error)}: {type(error).__name__}: {error}"
+
+
+def _with_place(error: AntiphonError) -> str:
+    place, text = _place(error), str(error)
+    return text if place.rpartition(":")[0] in text else f"{place}: {text}"
 
 
 def _place(error: BaseException) -> str:

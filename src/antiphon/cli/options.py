@@ -18,7 +18,7 @@ ModulesOption = Annotated[
 ModulesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODULE]...",
+        metavar="MODULE",
         help="payments, payments.service, payments.service:payments or payments/service.py; "
         "from antiphon.toml when not given.",
         show_default=False,

@@ -18,7 +18,7 @@ from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.settings import Settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _SOURCE = "antiphon-cli"
 
@@ -31,7 +31,7 @@ def publish(
     fields: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FIELD=VALUE]...",
+            metavar="FIELD=VALUE",
             help="order_id=7, address.city=Berlin, or as JSON: items:='[1, 2]'.",
             show_default=False,
         ),
@@ -41,7 +41,10 @@ def publish(
     broker: BrokerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish one event. Its fields are converted to their declared types and checked."""
+    """Publish one event.
+
+    Its fields are converted to their declared types and checked, before anything is sent.
+    """
     settings = settings_for(broker)
     load_services(modules, settings)
     cls = find_event_type(event_type, event_types())

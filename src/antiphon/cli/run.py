@@ -19,7 +19,7 @@ from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.summary import summarize
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 HealthOption = Annotated[
     int | None,

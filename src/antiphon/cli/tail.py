@@ -19,7 +19,7 @@ from antiphon.cli.session import browsing, opened, run_async, settings_for
 from antiphon.errors import UnknownTopicError
 from antiphon.runtime.settings import Settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _AT_ONCE = 500
 _PAUSE = timedelta(milliseconds=200)
@@ -41,7 +41,10 @@ def tail(
     broker: BrokerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the messages of a topic as they come; one JSON object a line when it is piped. No group is moved by it."""
+    """Show the messages of a topic as they come.
+
+    One JSON object a line when it is piped. No group is moved by it.
+    """
     as_lines = as_json or not sys.stdout.isatty()
     start = begin or (From.END if follow else From.START)
     try:

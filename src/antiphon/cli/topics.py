@@ -11,7 +11,7 @@ from antiphon.cli.session import opened, run_async, settings_for
 from antiphon.runtime.amounts import show_duration, show_size
 from antiphon.runtime.settings import Settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

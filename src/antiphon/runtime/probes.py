@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,6 +17,8 @@ from antiphon.errors import SettingsError
 from antiphon.observability.metrics import Metrics
 from antiphon.observability.prometheus import CONTENT_TYPE, render_prometheus
 from antiphon.runtime.health import HealthReport, ServiceHealth, liveness, readiness
+
+log = logging.getLogger("antiphon.runtime")
 
 MOST_CONNECTIONS = 32
 MOST_BYTES = 8192
@@ -57,6 +60,7 @@ class Probes:
         )
         self._thread.start()
         self.port = await asyncio.wrap_future(listening)
+        log.info("probes on port %d", self.port)
         self._beating = asyncio.create_task(self._beat(), name="antiphon heartbeat")
 
     async def stop(self) -> None:

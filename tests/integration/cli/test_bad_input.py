@@ -1,0 +1,135 @@
+"""Wrong input is answered in one line that names it and says how to mend it, never with a traceback."""
+
+import os
+
+import pytest
+
+
+def refused(done, code, *told):
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+    for text in told:
+        assert text in done.stderr
+    return True
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        (
+            "empty.py",
+            "x = 1\n",
+            "empty has no Service: it has x; a service is made as in payments = Service('payments')",
+        ),
+        ("boom.py", "def f():\n    {}['nope']\nf()\n", "boom.py:2: KeyError: 'nope'"),
+        ("needs.py", "import no_such_package\n", "needs.py:1: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("syntax.py", "x = 1\ndef f(:\n", "syntax.py:2: invalid syntax"),
+        ("leaves.py", "raise SystemExit(3)\n", "leaves.py:1: SystemExit: 3"),
+        ("declares.py", "from antiphon import event\n@event\nclass A: ...\n", "declares.py:2: "),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_told_with_file_and_line(antiphon, file, text, told):
+    (antiphon.folder / file).write_text(text)
+    assert refused(antiphon("describe", file), 2, told)
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("payment", "there is no module 'payment'; did you mean 'payments'?"),
+        ("payments.service:nope", "payments.service has no 'nope': it has the services payments"),
+        ("payments.service:Service", "payments.service:Service is no Service but of type type"),
+        ("payments/nope.py", "there is no file payments/nope.py"),
+    ],
+)
+def test_a_module_that_is_not_there_is_answered_with_what_there_is(antiphon, module, told):
+    assert refused(antiphon("describe", module), 2, told)
+
+
+@pytest.mark.parametrize("module", ["payments", "payments.service", "payments.service:payments", "payments/service.py"])
+def test_every_form_of_a_module_finds_the_service(antiphon, module):
+    found = antiphon("describe", module)
+    assert found.stdout.startswith("payments  (group payments)\n")
+    assert antiphon("describe", module, "payments").stdout.count("(group payments)") == 1
+
+
+def test_no_module_at_all_says_how_to_give_one(antiphon):
+    (antiphon.folder / "antiphon.toml").write_text("")
+    assert refused(antiphon("run"), 2, "no module was given", 'modules = ["payments"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [('brokr = "x"', "antiphon.toml: unknown setting 'brokr': did you mean 'broker'"), ("broker = ", "not TOML")],
+)
+def test_a_wrong_settings_file_is_named(antiphon, text, told):
+    (antiphon.folder / "antiphon.toml").write_text(text)
+    assert refused(antiphon("topics"), 2, told)
+
+
+def test_a_wrong_variable_is_named(antiphon):
+    assert refused(antiphon("topics", ANTIPHON_BROKR="x"), 2, "ANTIPHON_BROKR", "did you mean 'ANTIPHON_BROKER'")
+
+
+def test_an_unknown_scheme_is_answered_with_those_there_are(antiphon):
+    assert refused(antiphon("topics", "--broker", "kafk://host"), 2, "embedded://", "memory://")
+
+
+def test_looking_into_a_log_that_is_not_there_does_not_make_one(antiphon):
+    for command in (["topics"], ["groups"], ["dead-letters", "list"], ["tail", "orders"]):
+        assert refused(antiphon(*command), 3, "there is no log at")
+    assert not (antiphon.folder / ".antiphon").exists()
+
+
+@pytest.mark.parametrize("command", [["topics"], ["run"], ["publish", "OrderPlaced", "order_id=1", "total=1"]])
+def test_a_file_that_is_no_log_is_refused_and_left_as_it_is(antiphon, command):
+    foreign = antiphon.folder / "foreign.db"
+    foreign.write_bytes(b"this is a letter, not a database. " * 100)
+    before = foreign.read_bytes()
+    refused_ = antiphon(*command, "--broker", "embedded:///foreign.db")
+    assert refused(refused_, 3, "foreign.db", "not a SQLite database")
+    assert foreign.read_bytes() == before
+
+
+def test_a_truncated_log_is_told_apart(antiphon):
+    antiphon("publish", "OrderPlaced", "order_id=1", "total=1")
+    log = antiphon.folder / ".antiphon" / "log.db"
+    os.truncate(log, 3000)
+    assert refused(antiphon("topics"), 3, str(log), "damaged")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["OrderPlacd", "order_id=1"], "no event is called 'OrderPlacd': did you mean 'OrderPlaced'"),
+        (["OrderPlaced", "order_id=1", "total=much"], "in `total`"),
+        (["OrderPlaced", "order_id=1", "totl=1"], "has no field 'totl'"),
+        (["OrderPlaced", "order_id"], "write field=value"),
+    ],
+)
+def test_an_event_that_cannot_be_made_is_not_published(antiphon, arguments, told):
+    assert refused(antiphon("publish", *arguments), 2, told)
+    assert not (antiphon.folder / ".antiphon").exists()
+
+
+def test_a_port_that_is_taken_is_named(antiphon):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert refused(antiphon("run", "--health", str(port)), 2, f"port {port} cannot be opened")
+
+
+def test_a_worker_that_cannot_start_stops_them_all(antiphon):
+    (antiphon.folder / "payments" / "service.py").write_text("1 / 0\n")
+    done = antiphon("run", "--workers", "2")
+    assert done.returncode == 2
+    assert "service.py:1: ZeroDivisionError" in done.stderr
+
+
+def test_a_topic_that_is_not_there_is_answered_with_those_there_are(antiphon):
+    antiphon("publish", "OrderPlaced", "order_id=1", "total=1")
+    assert refused(antiphon("tail", "order", "--no-follow"), 2, "it has orders")

@@ -1,0 +1,41 @@
+"""The command line lists its commands without importing them, and every listing tells the truth."""
+
+from importlib import import_module
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from antiphon.cli.main import Commands, app
+
+runner = CliRunner()
+
+
+def test_help_lists_every_command_with_its_help():
+    shown = runner.invoke(app, ["--help"]).output
+    assert all(name in shown and entry.help in shown for name, entry in Commands.table.items())
+
+
+@pytest.mark.parametrize("name", Commands.table)
+def test_the_table_says_what_the_command_itself_says(name):
+    command = get_command(import_module(Commands.table[name].module).app)
+    assert (command.help or "").splitlines()[0] == Commands.table[name].help
+
+
+@pytest.mark.parametrize("name", Commands.table)
+def test_every_command_explains_itself(name):
+    result = runner.invoke(app, [name, "--help"])
+    assert result.exit_code == 0
+    assert Commands.table[name].help.split(",")[0] in " ".join(result.output.split())
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest_one():
+    result = runner.invoke(app, ["topcs"])
+    assert result.exit_code == 2
+    assert "Did you mean 'topics'?" in result.output
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    assert runner.invoke(app, ["--version"]).output == f"antiphon {version('antiphon')}\n"

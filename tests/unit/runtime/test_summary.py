@@ -1,0 +1,35 @@
+"""The summary says what runs, what is guaranteed and why, and what happens on failure."""
+
+from pathlib import Path
+
+from antiphon import Key, Service, Struct, Transaction, event
+from antiphon.runtime.settings import combine
+from antiphon.runtime.summary import summarize
+
+
+@event(topic="orders", version=2)
+class OrderPlaced(Struct, frozen=True):
+    order_id: Key[str]
+
+
+@event(topic="payments")
+class PaymentAuthorised(Struct, frozen=True):
+    order_id: Key[str]
+
+
+def test_it_names_handlers_topics_guarantee_policy_and_place():
+    service = Service("payments")
+
+    @service.on(OrderPlaced)
+    async def authorise(order: OrderPlaced, tx: Transaction) -> PaymentAuthorised:
+        return PaymentAuthorised(order.order_id)
+
+    settings = combine({"broker": "memory:///"}, {}, {}, None, Path("/shop"))
+    lines = [line.strip() for line in summarize([service.describe(settings=settings)]).splitlines()]
+    assert lines[:2] == ["payments  (group payments)", "broker  memory:///"]
+    assert "topic   orders: read, 8 partitions" in lines
+    assert "topic   payments: written, 8 partitions" in lines
+    assert "authorise: OrderPlaced v2 from orders ─▶ PaymentAuthorised" in lines
+    assert any(line.startswith("guarantee  effectively_once: ") for line in lines)
+    assert any(line.startswith("on failure 3 immediate retries, then park") for line in lines)
+    assert any("test_summary.py:" in line for line in lines)
