@@ -155,7 +155,11 @@ class LogSubscription(Protocol):
         ...
 
     def notices(self) -> Sequence[Notice]:
-        """What changed since the last call; never waits."""
+        """What changed since the last call; never waits.
+
+        A partition reported LOST is not read again, nor committed, before its notice was taken here: until then
+        its reader may hold deliveries from before.
+        """
         ...
 
     async def close(self) -> None:

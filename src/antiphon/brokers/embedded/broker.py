@@ -167,7 +167,7 @@ class EmbeddedBroker:
             self._bell,
             options,
             self._grace,
-            self._subscriptions.remove,
+            self._forget,
         )
         self._subscriptions.append(subscription)
         await subscription.keep_up()
@@ -222,6 +222,10 @@ class EmbeddedBroker:
                     await subscription.keep_up()
                 except AntiphonError as error:
                     logger.warning("the leases of %s were not renewed: %s", self.url, error)
+
+    def _forget(self, subscription: EmbeddedSubscription) -> None:
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
 
     def _require_open(self, tried: str) -> None:
         if not self._is_open:

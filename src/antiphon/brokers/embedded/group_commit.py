@@ -10,6 +10,9 @@ from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
 T = TypeVar("T")
 
+_LONGEST_WAIT = 5.0
+"""Seconds that closing waits while somebody else keeps a transaction open."""
+
 
 class _Work(Generic[T]):
     __slots__ = ("future", "result", "write")
@@ -52,9 +55,12 @@ class GroupCommit:
         return await future
 
     async def close(self) -> None:
-        """Return when everything asked for has its verdict."""
-        while self._writer is not None and not self._writer.done():
-            await asyncio.wait({self._writer})
+        """Return when everything asked for has its verdict; what has not got its turn by then is given up."""
+        writer = self._writer
+        if writer is not None and not writer.done():
+            await asyncio.wait({writer}, timeout=_LONGEST_WAIT)
+            writer.cancel()
+            await asyncio.wait({writer})
 
     async def _write_all(self) -> None:
         while self._pending:

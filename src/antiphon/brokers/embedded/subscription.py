@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 
@@ -15,6 +16,11 @@ from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Star
 from antiphon.errors import ClosedError, LeaseLostError, PositionLostError, StoreCorruptError, UsageError
 from antiphon.storage.database import Transaction
 from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
+
+logger = logging.getLogger("antiphon.brokers.embedded")
+
+_LONGEST_GOODBYE = 5.0
+"""Seconds that closing waits for its turn to write."""
 
 _Watermark = tuple[OwnedPartition, int]
 
@@ -47,6 +53,11 @@ class EmbeddedSubscription:
         self._acting = asyncio.Lock()
         self._has_alarm = self._is_closed = False
 
+    @property
+    def id(self) -> int:
+        """Which member of all groups it is."""
+        return self._membership.id
+
     async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
         """As `LogSubscription.fetch`; returns early, empty, when a partition was revoked or lost."""
         self._require_open("fetch")
@@ -74,7 +85,8 @@ class EmbeddedSubscription:
         if moves:
             held = await self._writes.write(lambda tx: self._move(tx, moves))
             self._note_done(held)
-            lost += [owned.partition for owned, offset in moves if (owned, offset) not in held]
+            if len(held) < len(moves):
+                self._adopt(self._membership.look().cursors)
         if lost:
             self._tell(NoticeKind.LOST, lost)
 
@@ -86,6 +98,7 @@ class EmbeddedSubscription:
         held = self._move(own, moves)
         lost += [owned.partition for owned, offset in moves if (owned, offset) not in held]
         if lost:
+            self._adopt(self._membership.look().cursors)
             raise LeaseLostError(
                 f"group {self._membership.group!r}: {_names(lost)} moved to another reader or was sought: "
                 "roll back, the work is repeated there"
@@ -118,9 +131,12 @@ class EmbeddedSubscription:
         self._bell.ring()
         self._on_close(self)
         try:
-            async with self._acting:
+            async with asyncio.timeout(_LONGEST_GOODBYE), self._acting:
                 await self._writes.write(self._membership.leave)
             self._bell.announce()
+        except TimeoutError:
+            # Somebody keeps a transaction open. The others see by our lifeline that we are gone.
+            logger.warning("group %s was left without a word: the file is locked", self._membership.group)
         finally:
             self._owned.clear()
             self._membership.let_go()
