@@ -1,0 +1,38 @@
+"""Handlers that both type checkers refuse."""
+
+from __future__ import annotations
+
+from antiphon import Key, Service, Struct, event
+
+
+@event(topic="orders")
+class OrderPlaced(Struct, frozen=True):
+    order_id: Key[str]
+
+
+@event(topic="orders")
+class OrderCancelled(Struct, frozen=True):
+    order_id: Key[str]
+
+
+service = Service("service")
+
+
+@service.on(OrderPlaced)  # refused: mypy[arg-type] pyright[reportArgumentType]
+async def another_event(order: OrderCancelled) -> None: ...
+
+
+@service.on(OrderPlaced, OrderCancelled)  # refused: mypy[arg-type] pyright[reportArgumentType]
+async def one_of_two(order: OrderPlaced) -> None: ...
+
+
+@service.on_batch(OrderPlaced)  # refused: mypy[arg-type] pyright[reportArgumentType]
+async def one_for_many(order: OrderPlaced) -> None: ...
+
+
+@service.on(OrderPlaced)  # refused: mypy[arg-type] pyright[reportArgumentType]
+async def nothing() -> None: ...
+
+
+service.on(OrderPlaced, retries=3)  # refused: mypy[call-overload] pyright[reportCallIssue]
+service.on(OrderPlaced, newer="ignore")  # refused: mypy[call-overload] pyright[reportArgumentType]
