@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.brokers.memory import MemoryBroker, MemoryLogSubscription, MemoryQueueSubscription
 from antiphon.brokers.ports import Broker, Subscription
 from antiphon.testing import sabotage
@@ -14,6 +16,7 @@ from antiphon.testing.clock import VirtualClock
 from antiphon.testing.conformance import BrokerConformance, LogConformance, QueueConformance
 from antiphon.testing.conformance.verdicts import broken_promises, promises
 from antiphon.testing.sabotage import SABOTEURS, SabotagedLog, SabotagedQueue, Saboteur
+from tests.integration.embedded.silence import silence
 
 LIMIT = 2 << 20
 ALIKE_ON_A_QUEUE = {sabotage.Reordering, sabotage.ForgettingLeases, sabotage.IgnoringPause, sabotage.ConcealingLosses}
@@ -67,6 +70,35 @@ class HastyQueueJudge(QueueJudge):
     timeout = timedelta(milliseconds=50)
 
 
+class HastyFileJudge(LogConformance):
+    timeout = timedelta(milliseconds=500)
+    files: list[EmbeddedBroker]
+
+    async def reopen(self, broker: Broker) -> Broker:
+        await broker.close()
+        self.files.append(EmbeddedBroker(self.files[0].database.path))
+        await self.files[-1].open()
+        return self.files[-1]
+
+    async def evict(self, broker: Broker, subscription: Subscription) -> None:
+        assert isinstance(subscription, SabotagedLog)
+        await silence(self.files[-1], subscription.inner)
+
+
+@asynccontextmanager
+async def opened_in_a_file(
+    judge: HastyFileJudge, spoil: Callable[[Broker], Broker], folder: Path
+) -> AsyncIterator[Broker]:
+    judge.files = [EmbeddedBroker(folder / "log.db", max_message_bytes=LIMIT)]
+    broker = spoil(judge.files[0])
+    await broker.open()
+    try:
+        yield broker
+    finally:
+        for each in judge.files:
+            await each.close()
+
+
 @asynccontextmanager
 async def opened(judge: LogJudge | QueueJudge, spoil: Callable[[Broker], Broker]) -> AsyncIterator[Broker]:
     judge.clock = VirtualClock()
@@ -95,6 +127,21 @@ async def test_a_sabotaged_log_turns_the_suite_red(saboteur: type[Saboteur]) -> 
 async def test_a_sabotaged_queue_turns_the_suite_red(saboteur: type[Saboteur]) -> None:
     telling = TELLING[saboteur]
     assert telling in await broken_promises(HastyQueueJudge, partial(opened, spoil=saboteur), only=[telling])
+
+
+@pytest.mark.parametrize("saboteur", [each for each in SABOTEURS if each is not sabotage.LeakingTransactions])
+async def test_a_sabotaged_file_turns_the_suite_red(saboteur: type[Saboteur], tmp_path: Path) -> None:
+    """A leak would wait for its own transaction here: a file has one writer at a time."""
+    telling = TELLING[saboteur]
+    in_a_file = partial(opened_in_a_file, spoil=saboteur, folder=tmp_path)
+    assert telling in await broken_promises(HastyFileJudge, in_a_file, only=[telling])
+
+
+async def test_what_is_confirmed_before_it_is_written_is_missing_after_a_restart(tmp_path: Path) -> None:
+    telling = "test_a_restart_keeps_every_message"
+    for spoil, broken in ((Saboteur, set[str]()), (sabotage.ConfirmingEarly, {telling})):
+        in_a_file = partial(opened_in_a_file, spoil=spoil, folder=tmp_path / spoil.__name__)
+        assert set(await broken_promises(HastyFileJudge, in_a_file, only=[telling])) == broken
 
 
 def test_the_suite_has_a_name_for_every_promise() -> None:

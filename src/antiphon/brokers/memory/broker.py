@@ -11,6 +11,7 @@ from msgspec import structs
 
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.connect import Address
+from antiphon.brokers.memory.joining import require_own
 from antiphon.brokers.memory.log import LOG_CAPABILITIES, LogForm
 from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
 from antiphon.brokers.memory.queue import QUEUE_CAPABILITIES, QueueForm
@@ -52,13 +53,15 @@ class MemoryBroker:
             raise SettingsError(f"a memory broker cannot hold deliveries for {hold}: give a time above zero")
         able = LOG_CAPABILITIES if model == "log" else QUEUE_CAPABILITIES
         self._capabilities = structs.replace(able, max_message_bytes=max_message_bytes, **dict.fromkeys(without, False))
+        self._database = SqliteDatabase(":memory:")
         self._form: LogForm | QueueForm = (
-            LogForm(self._clock, hold) if model == "log" else QueueForm(self._clock, hold, self._capabilities)
+            LogForm(self._clock, hold, self._database)
+            if model == "log"
+            else QueueForm(self._clock, hold, self._database, self._capabilities)
         )
         self._refuse = refuse
         self._is_open = False
         self._subscriptions: list[MemoryLogSubscription | MemoryQueueSubscription] = []
-        self._database = SqliteDatabase(":memory:")
 
     @property
     def url(self) -> str:
@@ -98,6 +101,7 @@ class MemoryBroker:
     async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
         self._require_open("publish")
         self._require("store_transactions", "it was taken away")
+        require_own(tx, self._database)
         accepted, refusals = self._screen(outgoing)
         if refusals:
             raise PublishError(refusals)

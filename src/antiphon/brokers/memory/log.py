@@ -15,6 +15,7 @@ from antiphon.brokers.memory.topic import PartitionLog, offset_of
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, Start, SubscribeOptions, TopicSpec, TopicState
 from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
+from antiphon.storage.database import Database
 
 LOG_CAPABILITIES = Capabilities(
     model="log",
@@ -31,11 +32,12 @@ LOG_CAPABILITIES = Capabilities(
 class LogForm:
     """Topics kept whole, and the groups that stand somewhere in them."""
 
-    def __init__(self, clock: Clock, hold: timedelta) -> None:
+    def __init__(self, clock: Clock, hold: timedelta, database: Database) -> None:
         self.shelf = Shelf(clock)
         self.groups: dict[str, LogGroup] = {}
         self._clock = clock
         self._hold = hold
+        self._database = database
 
     def accept(self, outgoing: Sequence[Outgoing]) -> None:
         self.shelf.append(outgoing)
@@ -45,7 +47,9 @@ class LogForm:
         held = [self.shelf.topic(name) for name in topics]
         for topic in held:
             joined.begin(topic, options.start)
-        member = MemoryLogSubscription(joined.next_member_id(options.member), joined, held, options, self._clock)
+        member = MemoryLogSubscription(
+            joined.next_member_id(options.member), joined, held, options, self._clock, self._database
+        )
         joined.join(member)
         return member
 

@@ -7,25 +7,33 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from antiphon.brokers.memory.bell import Bell, left
+from antiphon.brokers.memory.joining import require_own
 from antiphon.brokers.memory.log_group import LogGroup, Watermark
 from antiphon.brokers.memory.topic import MemoryTopic, offset_of
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
 from antiphon.errors import ClosedError, LeaseLostError, PositionLostError
 from antiphon.events.clock import Clock
-from antiphon.storage.database import Transaction
+from antiphon.storage.database import Database, Transaction
 
 
 class MemoryLogSubscription:
     """One member's reading of a log in memory. Offers `commit_in`, too."""
 
     def __init__(
-        self, id: str, group: LogGroup, topics: Sequence[MemoryTopic], options: SubscribeOptions, clock: Clock
+        self,
+        id: str,
+        group: LogGroup,
+        topics: Sequence[MemoryTopic],
+        options: SubscribeOptions,
+        clock: Clock,
+        database: Database,
     ) -> None:
         self.id = id
         self.topics = {topic.name: topic for topic in topics}
         self.bell = Bell(clock)
         self._group = group
         self._clock = clock
+        self._database = database
         self._lost = options.lost
         self._cursors: dict[Partition, int] = {}
         """Offset that each owned partition is read from next."""
@@ -63,6 +71,7 @@ class MemoryLogSubscription:
 
     async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
         self._require_open("commit")
+        require_own(tx, self._database)
         lost = [partition for partition in watermarks if not self._owns(partition)]
         if lost:
             names = ", ".join(f"{topic}/{number}" for topic, number in lost)

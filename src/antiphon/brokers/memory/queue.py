@@ -14,6 +14,7 @@ from antiphon.brokers.ports import Delivery, Lag, Partition, Start, SubscribeOpt
 from antiphon.errors import UnsupportedCapabilityError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
+from antiphon.storage.database import Database
 
 QUEUE_CAPABILITIES = Capabilities(
     model="queue",
@@ -76,11 +77,12 @@ class _QueueTopic:
 class QueueForm:
     """Topics that hold a message until every group has settled it."""
 
-    def __init__(self, clock: Clock, hold: timedelta, capabilities: Capabilities) -> None:
+    def __init__(self, clock: Clock, hold: timedelta, database: Database, capabilities: Capabilities) -> None:
         self.groups: dict[str, QueueGroup] = {}
         self._topics: dict[str, _QueueTopic] = {}
         self._clock = clock
         self._hold = hold
+        self._database = database
         self._capabilities = capabilities
 
     def accept(self, outgoing: Sequence[Outgoing]) -> None:
@@ -99,7 +101,7 @@ class QueueForm:
         if joined is None:
             joined = self.groups[group] = QueueGroup(group, self._clock, self._hold)
         member = MemoryQueueSubscription(
-            joined.next_member_id(options.member), joined, topics, self._capabilities, self._clock
+            joined.next_member_id(options.member), joined, topics, self._capabilities, self._clock, self._database
         )
         joined.join(member)
         for name in topics:

@@ -10,18 +10,25 @@ from functools import partial
 
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.memory.bell import Bell, left
+from antiphon.brokers.memory.joining import require_own
 from antiphon.brokers.memory.queue_group import QueueGroup
 from antiphon.brokers.ports import Delivery, Settlement
 from antiphon.errors import ClosedError, LeaseLostError, UnsupportedCapabilityError
 from antiphon.events.clock import Clock
-from antiphon.storage.database import Transaction
+from antiphon.storage.database import Database, Transaction
 
 
 class MemoryQueueSubscription:
     """Takes messages that nobody else holds. Offers `settle_in`, too."""
 
     def __init__(
-        self, id: str, group: QueueGroup, topics: Sequence[str], capabilities: Capabilities, clock: Clock
+        self,
+        id: str,
+        group: QueueGroup,
+        topics: Sequence[str],
+        capabilities: Capabilities,
+        clock: Clock,
+        database: Database,
     ) -> None:
         self.id = id
         self.bell = Bell(clock)
@@ -29,6 +36,7 @@ class MemoryQueueSubscription:
         self._group = group
         self._capabilities = capabilities
         self._clock = clock
+        self._database = database
         self._closed = False
 
     @property
@@ -61,6 +69,7 @@ class MemoryQueueSubscription:
         """As the port says. Each hold is extended, so that it does not expire while `tx` commits."""
         self._require_open("settle")
         self._require_capable(settlements)
+        require_own(tx, self._database)
         lost = [delivery for delivery, _ in settlements if not self._group.holds(delivery)]
         if lost:
             names = ", ".join(delivery.message.id for delivery in lost)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
@@ -32,9 +34,15 @@ class TransactionConformance(BrokerSuite):
         async with broker.database.transaction() as tx:
             await broker.publish_in(tx, [Outgoing(self.fresh("topic"), a_message())])
 
-    async def begin(self, broker: Broker) -> tuple[StoreBroker, OpenTransaction]:
+    @asynccontextmanager
+    async def begun(self, broker: Broker) -> AsyncGenerator[tuple[StoreBroker, OpenTransaction], None]:
+        """A transaction, rolled back at the end if nothing else became of it."""
         assert isinstance(broker, StoreBroker), "it claims store_transactions but is no StoreBroker"
-        return broker, await broker.database.begin()
+        tx = await broker.database.begin()
+        try:
+            yield broker, tx
+        finally:
+            await tx.rollback()
 
     async def finish_in(self, tx: Transaction, subscription: Subscription, deliveries: list[Delivery]) -> None:
         if hasattr(subscription, "settle_in"):
@@ -47,11 +55,11 @@ class TransactionConformance(BrokerSuite):
     async def test_what_is_published_in_a_transaction_comes_with_its_commit(self, broker: Broker) -> None:
         topic = self.fresh("topic")
         subscription = await self.join(broker, self.fresh("group"), topic)
-        store, tx = await self.begin(broker)
-        sent = [a_message("a"), a_message("b"), a_message("a")]
-        await store.publish_in(tx, [Outgoing(topic, message) for message in sent])
-        await self.assert_silent(subscription)
-        await tx.commit()
+        async with self.begun(broker) as (store, tx):
+            sent = [a_message("a"), a_message("b"), a_message("a")]
+            await store.publish_in(tx, [Outgoing(topic, message) for message in sent])
+            await self.assert_silent(subscription)
+            await tx.commit()
         assert sorted(ids(await self.receive(subscription, 3))) == sorted(ids(sent))
         await self.assert_silent(subscription)
 
@@ -59,24 +67,24 @@ class TransactionConformance(BrokerSuite):
     async def test_what_is_published_in_a_transaction_goes_with_its_rollback(self, broker: Broker) -> None:
         topic = self.fresh("topic")
         subscription = await self.join(broker, self.fresh("group"), topic)
-        store, tx = await self.begin(broker)
-        await store.publish_in(tx, [Outgoing(topic, a_message("a"))])
-        await tx.rollback()
+        async with self.begun(broker) as (store, tx):
+            await store.publish_in(tx, [Outgoing(topic, a_message("a"))])
+            await tx.rollback()
         await self.assert_silent(subscription)
 
     @requires("store_transactions", publish_in_a_transaction)
     async def test_an_undone_part_takes_its_messages_with_it(self, broker: Broker) -> None:
         topic = self.fresh("topic")
         subscription = await self.join(broker, self.fresh("group"), topic)
-        store, tx = await self.begin(broker)
-        kept, undone = a_message("a"), a_message("a")
-        await tx.savepoint()
-        await store.publish_in(tx, [Outgoing(topic, kept)])
-        await tx.release()
-        await tx.savepoint()
-        await store.publish_in(tx, [Outgoing(topic, undone)])
-        await tx.undo()
-        await tx.commit()
+        async with self.begun(broker) as (store, tx):
+            kept, undone = a_message("a"), a_message("a")
+            await tx.savepoint()
+            await store.publish_in(tx, [Outgoing(topic, kept)])
+            await tx.release()
+            await tx.savepoint()
+            await store.publish_in(tx, [Outgoing(topic, undone)])
+            await tx.undo()
+            await tx.commit()
         assert ids(await self.receive(subscription, 1)) == [kept.id]
         await self.assert_silent(subscription)
 
@@ -85,14 +93,17 @@ class TransactionConformance(BrokerSuite):
         limit = broker.capabilities.max_message_bytes
         topic = self.fresh("topic")
         subscription = await self.join(broker, self.fresh("group"), topic)
-        store, tx = await self.begin(broker)
-        outgoing = [Outgoing(topic, a_message("a")), Outgoing(topic, a_message("b", b"x" * ((limit or 1 << 20) + 1)))]
-        if limit is None:
-            await store.publish_in(tx, outgoing)
-        else:
-            with pytest.raises(PublishError):
+        async with self.begun(broker) as (store, tx):
+            outgoing = [
+                Outgoing(topic, a_message("a")),
+                Outgoing(topic, a_message("b", b"x" * ((limit or 1 << 20) + 1))),
+            ]
+            if limit is None:
                 await store.publish_in(tx, outgoing)
-        await tx.commit()
+            else:
+                with pytest.raises(PublishError):
+                    await store.publish_in(tx, outgoing)
+            await tx.commit()
         arrived = 2 if limit is None else 0
         assert sum(state.messages for state in await broker.topics() if state.name == topic) == arrived
         await subscription.close()
@@ -103,12 +114,12 @@ class TransactionConformance(BrokerSuite):
         subscription = await self.join(broker, group, topic)
         await self.publish(broker, topic, 10)
         deliveries = await self.receive(subscription, 10)
-        store, tx = await self.begin(broker)
-        await tx.execute("create table effects (id text)")
-        await tx.execute_many("insert into effects values (?)", [(each,) for each in ids(deliveries)])
-        await self.finish_in(tx, subscription, deliveries)
-        assert sum(lag.messages for lag in await broker.lag(group)) == 10
-        await tx.commit()
+        async with self.begun(broker) as (store, tx):
+            await tx.execute("create table effects (id text)")
+            await tx.execute_many("insert into effects values (?)", [(each,) for each in ids(deliveries)])
+            await self.finish_in(tx, subscription, deliveries)
+            assert sum(lag.messages for lag in await broker.lag(group)) == 10
+            await tx.commit()
         assert sum(lag.messages for lag in await broker.lag(group)) == 0
         assert sorted(await store.database.fetch("select id from effects", row=str)) == sorted(ids(deliveries))
 
@@ -118,9 +129,9 @@ class TransactionConformance(BrokerSuite):
         subscription = await self.join(broker, group, topic)
         sent = await self.publish(broker, topic, 10)
         deliveries = await self.receive(subscription, 10)
-        _, tx = await self.begin(broker)
-        await self.finish_in(tx, subscription, deliveries)
-        await tx.rollback()
+        async with self.begun(broker) as (_, tx):
+            await self.finish_in(tx, subscription, deliveries)
+            await tx.rollback()
         await subscription.close()
         again = await self.join(broker, group, topic)
         assert sorted(ids(await self.receive(again, 10))) == sorted(ids(sent))
@@ -133,15 +144,15 @@ class TransactionConformance(BrokerSuite):
         held = await self.receive(stalled, 10)
         other = await self.join(broker, group, topic)
         await self.evict(broker, stalled)
-        _, tx = await self.begin(broker)
-        with pytest.raises(LeaseLostError):
-            await self.finish_in(tx, stalled, held)
-        await tx.rollback()
+        async with self.begun(broker) as (_, tx):
+            with pytest.raises(LeaseLostError):
+                await self.finish_in(tx, stalled, held)
+            await tx.rollback()
         repeated = await self.receive(other, 10)
         assert sorted(ids(repeated)) == sorted(ids(sent))
-        _, tx = await self.begin(broker)
-        await self.finish_in(tx, other, repeated)
-        await tx.commit()
+        async with self.begun(broker) as (_, tx):
+            await self.finish_in(tx, other, repeated)
+            await tx.commit()
         assert sum(lag.messages for lag in await broker.lag(group)) == 0
 
     @requires("store_transactions", publish_in_a_transaction)
@@ -153,10 +164,9 @@ class TransactionConformance(BrokerSuite):
         await self.publish(broker, topic, 10)
         held = await self.receive(subscription, 10)
         await broker.seek(group, topic, SeekTo.START)
-        _, tx = await self.begin(broker)
-        with pytest.raises(LeaseLostError):
-            await self.finish_in(tx, subscription, held)
-        await tx.rollback()
+        async with self.begun(broker) as (_, tx):
+            with pytest.raises(LeaseLostError):
+                await self.finish_in(tx, subscription, held)
         assert sum(lag.messages for lag in await broker.lag(group)) == 10
         return None
 
