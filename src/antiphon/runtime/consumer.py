@@ -22,7 +22,7 @@ from antiphon.runtime.lanes import Executor, Lanes
 from antiphon.runtime.owning import OwnTransaction
 from antiphon.runtime.route import Mode, Route
 from antiphon.runtime.settlement import QueueSettling
-from antiphon.runtime.shared import SharedTransaction
+from antiphon.runtime.shared import SharedTransaction, TransactionBounds
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.unread import Unread
 from antiphon.runtime.work import Work
@@ -46,6 +46,7 @@ class Bounds(Struct, frozen=True):
     wait: timedelta = timedelta(seconds=1)
     drain: timedelta = timedelta(seconds=15)
     concurrency: int = 32
+    transaction: TransactionBounds = TransactionBounds()
 
 
 class Consumer:
@@ -66,7 +67,7 @@ class Consumer:
         self._settled = asyncio.Event()
         self._egress = Egress(surroundings)
         self._flusher = Flusher(surroundings, self._settled, health.settling)
-        self._shared = SharedTransaction(surroundings)
+        self._shared = SharedTransaction(surroundings, bounds.transaction)
         awaiting = AwaitExecutor(surroundings, self._egress)
         executors: dict[Mode, Executor] = {
             Mode.AWAIT: awaiting,

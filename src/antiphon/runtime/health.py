@@ -81,6 +81,11 @@ class ServiceHealth:
         self.settling = Pulse("settling", stall_after, monotonic)
         self.loop = Pulse("event loop", stall_after, monotonic)
 
+    def allow(self, stall_after: timedelta) -> None:
+        """Let every part stand still for so long."""
+        for pulse in self.pulses:
+            pulse.limit = stall_after
+
     @property
     def pulses(self) -> tuple[Pulse, ...]:
         return (self.loop, self.fetching, self.settling)

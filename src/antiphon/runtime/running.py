@@ -23,6 +23,7 @@ from antiphon.runtime.housekeeping import Housekeeping
 from antiphon.runtime.route import Handler
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.settlement import LogSettling, QueueSettling
+from antiphon.runtime.shared import TransactionBounds
 from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.surroundings import Surroundings
@@ -110,6 +111,7 @@ class RunningService:
         plan.declared.check()
         check_guarantees(plan, self._broker)
         plan.health.state = "starting"
+        plan.health.allow(self._settings.stall_after)
         try:
             await self._open()
         except BaseException:
@@ -146,6 +148,7 @@ class RunningService:
             bytes=self._settings.inflight_bytes,
             fetch=self._settings.fetch_messages,
             drain=self._settings.drain_timeout,
+            transaction=TransactionBounds(self._settings.transaction_messages, self._settings.transaction_time),
         )
         self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)
         surroundings.stalls.again = self.consumer.again

@@ -79,7 +79,7 @@ _EVERY_SERVICE: Readers = {
     "inflight_bytes": _size,
     "fetch_messages": _count,
     "transaction_messages": _count,
-    "transaction_wait": _duration,
+    "transaction_time": _duration,
     "drain_timeout": _duration,
     "stall_after": _duration,
 }

@@ -51,8 +51,8 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
     fetch_messages: int = 1_000
     transaction_messages: int = 500
     """The most messages that share a transaction."""
-    transaction_wait: timedelta = timedelta(milliseconds=20)
-    """How long a transaction stays open for more of them."""
+    transaction_time: timedelta = timedelta(milliseconds=20)
+    """How long a transaction may take before it commits what it has."""
     drain_timeout: timedelta = timedelta(seconds=30)
     """How long a drain lets handlers finish before it releases what they hold."""
     stall_after: timedelta = timedelta(seconds=60)

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from antiphon.errors import LeaseLostError, PublishError, StatementError, StoreError
 from antiphon.runtime.route import Route
@@ -17,7 +19,12 @@ from antiphon.runtime.work import Work, attempt_of, live
 
 log = logging.getLogger("antiphon.runtime")
 
-MOST_MESSAGES = 500
+
+class TransactionBounds(Struct, frozen=True):
+    """When a transaction commits: every other writer of the file waits for it until then."""
+
+    messages: int = 500
+    time: timedelta = timedelta(milliseconds=20)
 
 
 class SharedTransaction:
@@ -27,8 +34,8 @@ class SharedTransaction:
     again after a pause, anything else is narrowed down to the one message that cannot commit.
     """
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
+    def __init__(self, surroundings: Surroundings, bounds: TransactionBounds) -> None:
+        self._surroundings, self._bounds = surroundings, bounds
         self._waiting: list[tuple[Sequence[Work], asyncio.Future[None]]] = []
         self._news = asyncio.Event()
         self._failures: Failures = {}
@@ -56,7 +63,7 @@ class SharedTransaction:
         todo = deque(works)
         pause = FIRST_PAUSE
         while todo and not self._surroundings.draining:
-            limit = 1 if self._alone > 0 else MOST_MESSAGES
+            limit = 1 if self._alone > 0 else self._bounds.messages
             batch = self._surroundings.stalls.without([todo.popleft() for _ in range(min(limit, len(todo)))])
             self._alone -= 1
             try:
@@ -75,7 +82,7 @@ class SharedTransaction:
         if not units:
             return ()
         await self._fetch_details(units)
-        rest = await BatchTransaction(self._surroundings, self._failures).run(units)
+        rest = await BatchTransaction(self._surroundings, self._failures, self._bounds.time).run(units)
         self._failures.clear()
         return [work for unit in rest for work in unit.works]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from datetime import timedelta
 from time import perf_counter
 from typing import cast
 
@@ -21,9 +22,6 @@ from antiphon.runtime.work import Work
 from antiphon.storage.database import OpenTransaction
 from antiphon.storage.dead_letters import Attempt, park
 
-LONGEST_SECONDS = 0.02
-"""A transaction commits when it has taken this long: every other writer of the file waits for it."""
-
 Failures = dict[str, Exception]
 """Messages, by id, whose handling succeeded but whose events the broker refused for good."""
 
@@ -34,8 +32,9 @@ class BatchTransaction:
     A failed handler's writes are undone alone, and its retry or dead letter is part of the same transaction.
     """
 
-    def __init__(self, surroundings: Surroundings, failures: Failures) -> None:
+    def __init__(self, surroundings: Surroundings, failures: Failures, longest: timedelta) -> None:
         self._surroundings = surroundings
+        self._longest = longest.total_seconds()
         self._failures = failures
         self._outgoing: list[Outgoing] = []
         self._senders: dict[str, str] = {}
@@ -64,7 +63,7 @@ class BatchTransaction:
         fresh = await self._mark(tx, units)
         for index, unit in enumerate(fresh):
             await self._handle(tx, unit)
-            if perf_counter() - began > LONGEST_SECONDS:
+            if perf_counter() - began > self._longest:
                 rest = fresh[index + 1 :]
                 await self._forget(tx, [work for unit in rest for work in unit.works])
                 return rest

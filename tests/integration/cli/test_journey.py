@@ -145,11 +145,14 @@ def test_a_changed_file_starts_the_services_again_even_after_a_mistake(antiphon)
     antiphon.wait_for("second version", file="out")
 
 
-def test_liveness_readiness_and_metrics_are_answered(antiphon):
+def test_liveness_readiness_and_metrics_are_answered_within_the_limits_that_were_set(antiphon):
+    settings = antiphon.folder / "antiphon.toml"
+    settings.write_text(settings.read_text() + '[services.payments]\nstall_after = "7s"\n')
     antiphon.start("run", "--health", "0")
     port = int(antiphon.wait_for("probes on port ").partition("probes on port ")[2].split('"')[0])
     antiphon.wait_for("running payments")
-    assert json.loads(read(port, "ready"))["ok"]
+    ready = json.loads(read(port, "ready"))
+    assert (ready["ok"], {part["limit_seconds"] for part in ready["parts"]}) == (True, {7.0})
     assert json.loads(read(port, "live"))["status"] == "alive"
     assert b"antiphon_transaction_commits_total" in read(port, "metrics")
 

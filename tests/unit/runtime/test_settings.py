@@ -65,8 +65,8 @@ def test_topics_are_made_as_declared_and_with_defaults_otherwise():
 
 
 def test_durations_and_sizes_carry_their_units():
-    found = settings(document={"transaction_wait": "5ms", "inflight_bytes": "2MiB", "drain_timeout": "1m30s"}).common
-    assert (found.transaction_wait, found.inflight_bytes) == (timedelta(milliseconds=5), 2 * 2**20)
+    found = settings(document={"transaction_time": "5ms", "inflight_bytes": "2MiB", "drain_timeout": "1m30s"}).common
+    assert (found.transaction_time, found.inflight_bytes) == (timedelta(milliseconds=5), 2 * 2**20)
     assert found.drain_timeout == timedelta(seconds=90)
 
 
