@@ -157,8 +157,8 @@ class LogSubscription(Protocol):
     def notices(self) -> Sequence[Notice]:
         """What changed since the last call; never waits.
 
-        A partition reported LOST is not read again, nor committed, before its notice was taken here: until then
-        its reader may hold deliveries from before.
+        LOST concerns everything that `fetch` has returned so far. Such a partition is neither read again nor
+        committed before its notice was taken here: until then its reader may hold deliveries from before.
         """
         ...
 

@@ -14,6 +14,7 @@ from itertools import count
 
 from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.brokers.embedded.subscription import EmbeddedSubscription
+from antiphon.brokers.ports import Start, SubscribeOptions
 from antiphon.errors import LeaseLostError
 from tests.integration.embedded.messages import a_batch
 
@@ -35,7 +36,7 @@ async def publish(broker: EmbeddedBroker) -> None:
 
 async def consume(broker: EmbeddedBroker) -> None:
     """Read and commit for ever; tell of what was read before it is committed, and of what is owned."""
-    subscription = await broker.subscribe(GROUP, [TOPIC])
+    subscription = await broker.subscribe(GROUP, [TOPIC], SubscribeOptions(lost=Start.START))
     tell(joined=time.time())
     while True:
         deliveries = await subscription.fetch(100, ROOM, timedelta(milliseconds=100))

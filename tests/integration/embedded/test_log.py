@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,16 @@ async def test_a_write_that_fails_does_not_take_its_neighbors_with_it(broker: Em
     )
     assert [verdict is None for verdict in verdicts] == [True, False, True]
     assert [state.messages for state in await broker.topics()] == [3]
+
+
+async def test_a_log_in_memory_works_and_says_that_it_is_not_durable() -> None:
+    broker = EmbeddedBroker(":memory:")
+    await broker.open()
+    assert not broker.capabilities.durable
+    first, second = await broker.subscribe("g", ["t"]), await broker.subscribe("h", ["t"])
+    await broker.publish(a_batch("t", 10))
+    assert len(await first.fetch(100, ROOM, LONG)) == len(await second.fetch(100, ROOM, LONG)) == 10
+    await broker.close()
 
 
 async def test_a_moment_without_a_time_zone_is_refused_by_name(broker: EmbeddedBroker) -> None:
@@ -362,10 +372,3 @@ async def test_nothing_is_left_behind_beside_the_file(path: Path) -> None:
     await broker.close()
     left = os.listdir(f"{path}.members")  # noqa: PTH208
     assert set(left) <= {"retention"}
-
-
-def test_moments_are_kept_to_the_microsecond() -> None:
-    from antiphon.brokers.embedded.envelope import microseconds, moment
-
-    for at in (datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), datetime(2261, 1, 1, 1, 1, 1, 123457, UTC)):
-        assert moment(microseconds(at)) == at

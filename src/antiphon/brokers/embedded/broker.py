@@ -25,7 +25,7 @@ from antiphon.brokers.embedded.standing import group_names, lag_of, member_token
 from antiphon.brokers.embedded.subscription import EmbeddedSubscription, joined
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
-from antiphon.errors import AntiphonError, ClosedError, PublishError
+from antiphon.errors import ClosedError, PublishError
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.storage.database import Transaction
@@ -73,6 +73,7 @@ class EmbeddedBroker:
         self._subscriptions: list[EmbeddedSubscription] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._opening = asyncio.Lock()
+        self._trouble = ""
         self._is_open = False
 
     @property
@@ -217,11 +218,15 @@ class EmbeddedBroker:
         """Keep every subscription's leases, whether or not it is fetched from."""
         while True:
             await asyncio.sleep(self._beat)
+            trouble = ""
             for subscription in tuple(self._subscriptions):
                 try:
                     await subscription.keep_up()
-                except AntiphonError as error:
-                    logger.warning("the leases of %s were not renewed: %s", self.url, error)
+                except Exception as error:  # noqa: BLE001 - the next beat may succeed, and the others must be kept
+                    trouble = repr(error)
+            if trouble and trouble != self._trouble:
+                logger.warning("leases of %s are not renewed until this is over: %s", self.url, trouble)
+            self._trouble = trouble
 
     def _forget(self, subscription: EmbeddedSubscription) -> None:
         if subscription in self._subscriptions:

@@ -28,19 +28,17 @@ class Doorbell:
         self._pause = _SHORTEST
         self._last_change = 0.0
         self._seen: int = -1
+        self._is_announcing = False
 
     def listen(self) -> None:
         """Be rung by other processes from now on. Twice is safe."""
         self._calls.listen(self._look)
 
     def announce(self) -> None:
-        """Wake every reader of this process and of the others."""
-        self.ring()
-        self._calls.call()
-
-    def version(self) -> int:
-        """What `wait` compares: take it before reading, so that nothing committed in between is missed."""
-        return self._database.data_version()
+        """Wake every reader of this process and of the others, once for all that is announced in one turn."""
+        if not self._is_announcing:
+            self._is_announcing = True
+            asyncio.get_running_loop().call_soon(self._wake_all)
 
     def ring(self) -> None:
         """Wake every reader of this process."""
@@ -72,6 +70,15 @@ class Doorbell:
             self._timer.cancel()
             self._timer = None
         self.ring()
+
+    def _wake_all(self) -> None:
+        self._is_announcing = False
+        self.ring()
+        self._calls.call()
+
+    def version(self) -> int:
+        """What `wait` compares: take it before reading, so that nothing committed in between is missed."""
+        return self._database.data_version()
 
     def _poll(self) -> None:
         self._timer = None

@@ -21,6 +21,9 @@ from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
 _SQL = load_queries("antiphon.brokers.embedded", "sql/groups.sql")
 
+_SILENCES = 100
+"""A member not heard of for so many leases is forgotten; should it live, it enters again with its next heartbeat."""
+
 
 class CursorRow(NamedTuple):
     """A group's place in one partition, and who may move it."""
@@ -128,6 +131,7 @@ class Membership:
         ]
         tx.send_many(_SQL["claim"], claims)
         tx.send_many(_SQL["remove_member"], [(member_id,) for member_id, _ in todo.dead])
+        tx.send(_SQL["forget_silent"], (group, microseconds(now - _SILENCES * self._ttl)))
         if given_up or claims or todo.dead:
             tx.send(_SQL["change_generation"], (group,))
         return todo.dead

@@ -18,7 +18,7 @@ from antiphon.storage.queries import load_queries
 from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
 _SQL = load_queries("antiphon.brokers.embedded", "sql/messages.sql")
-_MOST_BY_AGE = 2000
+_MOST_BY_AGE = 1000
 _MOST_BY_SIZE, _RUNS_BY_SIZE = 100, 16
 
 logger = logging.getLogger("antiphon.brokers.embedded")

@@ -69,6 +69,8 @@ class EmbeddedSubscription:
             if seen != self._seen:
                 await self._look_for_news(seen)
             await self._pass_over_lost()
+            if self._ready_to_leave():
+                await self.keep_up()
             deliveries = self._take(limit, max_bytes)
             left = deadline - loop.time()
             if deliveries or self._has_alarm or left <= 0:
@@ -170,7 +172,9 @@ class EmbeddedSubscription:
         latest = asyncio.get_running_loop().time() + self._grace
         for owned in self._owned.values():
             if owned.id not in wanted:
-                owned.leave_by = None
+                if owned.leave_by is not None:
+                    owned.leave_by = None
+                    self._bell.ring()
             elif owned.leave_by is None:
                 owned.leave_by = latest
 
@@ -270,6 +274,8 @@ class EmbeddedSubscription:
     def _note_done(self, moved: Sequence[_Watermark]) -> None:
         for owned, offset in moved:
             owned.done = max(owned.done, offset)
+            if owned.is_drained and (owned.is_lost or owned.leave_by is not None):
+                self._bell.ring()  # a waiting fetch has something to do now
 
     def _drop(self, kind: NoticeKind, gone: Sequence[OwnedPartition]) -> None:
         for owned in gone:

@@ -35,6 +35,9 @@ select token from antiphon_log_members;
 -- name: remove_member
 delete from antiphon_log_members where id = ?;
 
+-- name: forget_silent
+delete from antiphon_log_members where group_id = ? and heard < ?;
+
 -- name: leave
 update antiphon_log_cursors set owner = null where group_id = ? and owner = ?;
 
