@@ -64,6 +64,28 @@ async def test_a_writer_that_waited_too_long_is_told_and_may_try_again(path, spa
     await (await database.begin()).rollback()
 
 
+async def test_a_task_that_waits_for_its_own_transaction_is_told_instead_of_waiting_for_ever(opened):
+    database = await opened(patience=timedelta(milliseconds=100))
+    tx = await database.begin()
+    with pytest.raises(StoreUnavailableError, match="a transaction of this process has been open for more than"):
+        await database.begin()
+    await tx.execute(INSERT, "goes on")
+    await tx.commit()
+    assert await database.fetch("select entry from ledger") == [("goes on",)]
+
+
+async def test_a_long_queue_is_no_reason_to_give_up(opened):
+    database = await opened(patience=timedelta(milliseconds=50))
+
+    async def write(number):
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, str(number))
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*map(write, range(30)))
+    assert await database.fetch("select count(*) from ledger") == [(30,)]
+
+
 async def test_a_writer_that_is_cancelled_while_another_process_writes_leaves_no_lock(path, opened):
     one, other = await opened(), await opened()
     tx = await one.begin()

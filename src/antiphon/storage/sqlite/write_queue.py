@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -23,6 +24,7 @@ class WriteQueue:
         self._thread: ThreadPoolExecutor | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._wanted = False
+        self._turns = 0
 
     def open(self) -> None:
         """Start the thread. Raises OSError when the lock files cannot be made."""
@@ -41,11 +43,11 @@ class WriteQueue:
                 self._lock.close()
 
     async def enter(self) -> None:
-        """Return when it is our turn. Raises StoreUnavailableError when another process keeps it for too long.
+        """Return when it is our turn. Raises StoreUnavailableError when somebody keeps it for too long.
 
         Cancelling is safe: the turn is not taken, or given back.
         """
-        await self._turn.acquire()
+        await self._enter_turn()
         try:
             await self._enter_file()
         except BaseException:
@@ -74,6 +76,20 @@ class WriteQueue:
         if interrupted is not None:
             raise interrupted from future.exception()
         future.result()
+
+    async def _enter_turn(self) -> None:
+        while True:
+            turns = self._turns
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience.total_seconds()):
+                    await self._turn.acquire()
+                self._turns += 1
+                return
+            if self._turns == turns:
+                raise StoreUnavailableError(
+                    f"{self._path}: a transaction of this process has been open for more than {self._patience}: "
+                    "if it waits for this write, do the write in that transaction; else end it sooner"
+                )
 
     async def _enter_file(self) -> None:
         if self._lock is None:
