@@ -105,12 +105,12 @@ def share_out(
 
 def _kept(owned: Sequence[Partition], quota: int) -> list[Partition]:
     """The `quota` partitions a member keeps: as even over its topics as they come."""
-    kept, per_topic = list(owned), Counter(p.topic for p in owned)
-    while len(kept) > quota:
-        surplus = max(kept, key=lambda p: (per_topic[p.topic], p))
-        kept.remove(surplus)
-        per_topic[surplus.topic] -= 1
-    return kept
+    ranks: Counter[str] = Counter()
+    ranked: list[tuple[int, Partition]] = []
+    for partition in sorted(owned):
+        ranked.append((ranks[partition.topic], partition))
+        ranks[partition.topic] += 1
+    return [partition for _, partition in sorted(ranked)[:quota]]
 
 
 def _place_rest(target: dict[Partition, str], partitions: Sequence[Partition], quota: Mapping[str, int]) -> None:
