@@ -10,26 +10,28 @@ from itertools import chain, takewhile
 from math import inf
 from typing import Protocol
 
+from msgspec import Struct
+
 from antiphon.brokers.memory.bell import Bell, left
 from antiphon.brokers.ports import Delivery, Lag, Outcome, Partition
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message
 
 
-class Entry:
+class Entry(Struct, eq=False):
     """One message as one group has it, from its publishing until it is settled."""
 
-    __slots__ = ("arrival", "attempts", "delivery", "holder", "is_done", "message", "offset", "partition", "until")
-
-    def __init__(self, message: Message, partition: Partition, offset: int, arrival: datetime) -> None:
-        self.message, self.partition, self.offset, self.arrival = message, partition, offset, arrival
-        self.attempts = 0
-        self.delivery: Delivery | None = None
-        """The delivery that may be settled; None while nobody holds it."""
-        self.holder: Holder | None = None
-        self.until = 0.0
-        self.is_done = False
-        """Settled for good. Where it still waits in a line, it is passed over there."""
+    message: Message
+    partition: Partition
+    offset: int
+    arrival: datetime
+    attempts: int = 0
+    delivery: Delivery | None = None
+    """The delivery that may be settled; None while nobody holds it."""
+    holder: Holder | None = None
+    until: float = 0.0
+    is_done: bool = False
+    """Settled for good. Where it still waits in a line, it is passed over there."""
 
     @property
     def size(self) -> int:
