@@ -13,6 +13,7 @@ NAMES = (
     "embedded-effects",
     "embedded-latency",
     "backlog-memory",
+    "shop",
     "import-time",
 )
 

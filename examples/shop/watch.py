@@ -49,10 +49,10 @@ class Lags:
         self.behind: Mapping[str, int] = {}
 
     async def look(self) -> bool:
-        """Whether nothing is left to do anywhere: seen twice in a row, with nothing published in between."""
+        """Whether every service is there and has nothing left to do, twice in a row with nothing new in between."""
         found = {service: list(await self._broker.lag(service)) for service in SERVICES}
         self.behind = {service: sum(lag.messages for lag in lags) for service, lags in found.items()}
         ends = [(service, lag.partition, lag.end) for service, lags in found.items() for lag in lags]
-        at_rest = bool(ends) and not any(self.behind.values()) and ends == self._last
+        at_rest = all(found.values()) and not any(self.behind.values()) and ends == self._last
         self._last = ends
         return at_rest

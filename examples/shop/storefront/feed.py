@@ -27,7 +27,7 @@ TABLES = (
 )
 
 TWICE_EVERY = 100
-"""One order in so many is sent twice: a customer's impatient second click, under the same message id."""
+"""One order in so many is sent twice: an impatient customer's second click, under the same message id."""
 
 
 class LogOnDatabase(Broker, StoreBroker, Protocol):
@@ -35,10 +35,13 @@ class LogOnDatabase(Broker, StoreBroker, Protocol):
 
 
 class Storefront:
-    """Takes orders: each is noted and published in one transaction, so what was taken is on its way."""
+    """Takes orders: each is noted and published in one transaction, so what was taken is on its way.
 
-    def __init__(self, broker: LogOnDatabase) -> None:
-        self._broker = broker
+    One order in `twice_every` is sent twice, half of those at once and half when they were handled; none for 0.
+    """
+
+    def __init__(self, broker: LogOnDatabase, *, twice_every: int = TWICE_EVERY) -> None:
+        self._broker, self._twice_every = broker, twice_every
         self._composer = Composer("storefront", SystemClock())
         self.placed = 0
         self._second_clicks: deque[tuple[str, Outgoing]] = deque()
@@ -64,7 +67,7 @@ class Storefront:
             sent = self._composer.first(_placed(order))
             outgoing.append(sent)
             self.placed += 1
-            if self.placed % TWICE_EVERY == 1:
+            if self._twice_every and self.placed % self._twice_every == 1:
                 self._repeat(order, sent, outgoing)
         async with self._broker.database.transaction() as tx:
             await tx.execute_many(
@@ -74,7 +77,7 @@ class Storefront:
             await self._broker.publish_in(tx, outgoing)
 
     def _repeat(self, order: Order, sent: Outgoing, outgoing: list[Outgoing]) -> None:
-        if self.placed % (2 * TWICE_EVERY) == 1:
+        if self.placed % (2 * self._twice_every) == 1:
             outgoing.append(sent)
             self.repeated += 1
         else:
