@@ -84,15 +84,12 @@ RETRIES = _counter("antiphon.retries", "Attempts after the first.", "handler")
 PARKED = _counter("antiphon.parked", "Messages parked as dead letters.", "handler", "reason")
 DUPLICATES = _counter("antiphon.duplicates", "Messages that were handled before and not handled again.", "handler")
 SKIPPED = _counter("antiphon.skipped", "Messages of types that no handler asked for.", "topic")
-RELEASED = _counter("antiphon.released", "Deliveries given back unhandled by a drain.", "topic")
-FETCHED_BYTES = _counter("antiphon.fetched.bytes", "Bytes of data fetched.", "topic", unit="By")
+RELEASED = _counter("antiphon.released", "Deliveries given back unhandled by a drain.")
 SETTLE_FAILURES = _counter(
     "antiphon.settle.failures", "Settlements that the broker or store refused.", "error", unit="{settlement}"
 )
 FETCH_FAILURES = _counter("antiphon.fetch.failures", "Fetches that failed.", "error", unit="{fetch}")
-FETCH_STALLS = _counter(
-    "antiphon.fetch.stalls", "Times that fetching waited for room in memory.", "reason", unit="{stall}"
-)
+FETCH_STALLS = _counter("antiphon.fetch.stalls", "Times that fetching waited for room in memory.", unit="{stall}")
 PAUSES = _counter("antiphon.partition.pauses", "Times that a partition was paused.", "topic", "reason", unit="{pause}")
 REBALANCES = _counter("antiphon.rebalances", "Changes of who owns which partitions.", "reason", unit="{change}")
 HOOK_FAILURES = _counter("antiphon.hook.failures", "Exceptions raised by hooks.", "hook", unit="{exception}")
@@ -101,13 +98,11 @@ ROLLBACKS = _counter("antiphon.transaction.rollbacks", "Transactions rolled back
 
 INFLIGHT = _gauge("antiphon.inflight", "Deliveries fetched and not yet settled.")
 INFLIGHT_BYTES = _gauge("antiphon.inflight.bytes", "Bytes of data fetched and not yet settled.", unit="By")
-PARTITIONS = _gauge("antiphon.partitions", "Partitions that this process owns.", "topic", unit="{partition}")
 PAUSED_PARTITIONS = _gauge("antiphon.partitions.paused", "Partitions paused now.", unit="{partition}")
-LAG = _gauge("antiphon.lag", "Messages between the group and the end of the topic.", "topic", "partition")
-LAG_SECONDS = _gauge("antiphon.lag.age", "Age of the oldest unread message.", "topic", "partition", unit="s")
-DEAD_LETTERS = _gauge("antiphon.dead_letters", "Dead letters held.")
+LAG = _gauge("antiphon.lag", "Messages between the whole group and the end of the topic.", "topic", "group")
+LAG_SECONDS = _gauge("antiphon.lag.age", "Age of the oldest message unread by the group.", "topic", "group", unit="s")
+DEAD_LETTERS = _gauge("antiphon.dead_letters", "Dead letters held for the whole group.", "group")
 
-EDGE_DURATION = _seconds("antiphon.edge.duration", "From the time of a message until it was handled.", "topic")
 TRANSACTION_WAIT = _seconds("antiphon.transaction.wait", "How long a batch waited for its turn to write.")
 TRANSACTION_DURATION = _seconds("antiphon.transaction.duration", "From the beginning of a transaction to its end.")
 BATCH_SIZE = HistogramDefinition(

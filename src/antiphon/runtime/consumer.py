@@ -137,6 +137,7 @@ class Consumer:
     async def _wait_for_room(self) -> None:
         """Fetching pauses; membership and leases are kept by the subscription itself."""
         self._settled.clear()
+        self._surroundings.instruments.stalls.inc()
         self._surroundings.dirty.set()
         self._health.fetching.rest()
         await self._settled.wait()
@@ -206,6 +207,7 @@ class Consumer:
         self._surroundings.draining = True
         released = await self._lanes.drain(self._bounds.drain.total_seconds())
         await _cancelled([self._collecting])
+        self._surroundings.instruments.released.inc(released)
         if released:
             log.info("drain gives back %d deliveries that were not finished", released)
         await self._try("publishing", self._egress.flushed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sized
+from datetime import timedelta
 from typing import Protocol
 
 from antiphon.observability import names
@@ -49,6 +50,8 @@ class ConsumerInstruments:
         self.wait = metrics.histogram(names.TRANSACTION_WAIT)
         self.duration = metrics.histogram(names.TRANSACTION_DURATION)
         self.settling = metrics.histogram(names.OPERATION_DURATION, system=system, operation="settle")
+        self.stalls = metrics.counter(names.FETCH_STALLS)
+        self.released = metrics.counter(names.RELEASED)
         self.sending = metrics.histogram(names.OPERATION_DURATION, system=system, operation="send")
 
     def watch(self, settling: Held, stalls: Sized) -> None:
@@ -56,6 +59,14 @@ class ConsumerInstruments:
         self._metrics.gauge(names.INFLIGHT).follow(lambda: settling.count)
         self._metrics.gauge(names.INFLIGHT_BYTES).follow(lambda: settling.bytes)
         self._metrics.gauge(names.PAUSED_PARTITIONS).follow(stalls.__len__)
+
+    def behind(self, topic: str, messages: int, age: timedelta) -> None:
+        """Say how far the group is behind on `topic`."""
+        self._metrics.gauge(names.LAG, topic=topic, group=self._group).set(messages)
+        self._metrics.gauge(names.LAG_SECONDS, topic=topic, group=self._group).set(age.total_seconds())
+
+    def dead_letters(self, count: int) -> None:
+        self._metrics.gauge(names.DEAD_LETTERS, group=self._group).set(count)
 
     def consumed(self, topic: str) -> Counter:
         return self._metrics.counter(names.CONSUMED, system=self._system, topic=topic, group=self._group)

@@ -26,6 +26,7 @@ from antiphon.runtime.settlement import LogSettling, QueueSettling
 from antiphon.runtime.shared import TransactionBounds
 from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.stand_ins import StandIns
+from antiphon.runtime.standing import Standing
 from antiphon.runtime.surroundings import Surroundings
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
@@ -102,6 +103,7 @@ class RunningService:
         stand_ins = plan.stand_ins
         self._dependencies = Dependencies(plan.declared.providers, {} if stand_ins is None else stand_ins.provided)
         self._housekeeping: Housekeeping | None = None
+        self._standing: Standing | None = None
         self.store = store_of(broker, plan.name)
         self.consumer: Consumer | None = None
 
@@ -153,8 +155,10 @@ class RunningService:
         self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)
         surroundings.stalls.again = self.consumer.again
         self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock)
+        self._standing = Standing(group, self._broker, self.store, plan.clock, surroundings.instruments)
         self.consumer.start()
         self._housekeeping.start()
+        self._standing.start()
 
     def _surroundings(self, subscription: Subscription, group: str) -> Surroundings:
         plan = self.plan
@@ -194,6 +198,8 @@ class RunningService:
             await runner.drain()
         if self._housekeeping is not None:
             await self._housekeeping.stop()
+        if self._standing is not None:
+            await self._standing.stop()
         if self.consumer is not None:
             await self.consumer.drain()
         await self._dependencies.close()
