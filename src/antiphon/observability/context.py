@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from msgspec import Struct
@@ -26,6 +28,16 @@ enter = _current.set
 
 Bound straight to the variable because it runs once for each message.
 """
+
+
+@contextmanager
+def about(scope: Scope, message: Message, attempt: int) -> Iterator[None]:
+    """Speak of another message for a while, such as one of a batch whose handlers have run."""
+    token = _current.set((scope, message, attempt))
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def leave() -> None:

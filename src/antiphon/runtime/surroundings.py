@@ -13,6 +13,7 @@ from antiphon.brokers.ports import Broker, Delivery, StoreBroker
 from antiphon.errors import AntiphonError, HandlingError, NewerVersionError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
+from antiphon.observability.context import about
 from antiphon.observability.hooks import Failed, Handled, Hooks, Parked, Published
 from antiphon.observability.metrics import Metrics
 from antiphon.resilience.policy import Decision
@@ -151,7 +152,8 @@ class Surroundings:
         work.route.instruments.parked(reason)
         if self.hooks.parked:
             self.hooks.parked(Parked(self.service, work.route.name, work.delivery.message, reason))
-        log.error("parked after %d attempts: %s", len(attempts), attempts[-1].error if attempts else reason)
+        with about(work.route.instruments.scope, work.delivery.message, len(attempts)):
+            log.error("parked after %d attempts: %s", len(attempts), attempts[-1].error if attempts else reason)
 
     def handled(self, work: Work, attempt: int, seconds: float) -> None:
         """Tell whoever watches that a work is done; in a transaction, once that has committed."""

@@ -59,12 +59,14 @@ def test_the_flow_is_drawn_as_boxes_as_mermaid_and_as_data(antiphon):
 
 
 def test_a_message_that_keeps_failing_is_listed_as_a_dead_letter_with_its_reason(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=bad", "total=1")
+    (bad,) = lines(antiphon("publish", "OrderPlaced", "order_id=bad", "total=1", "--json"))
     antiphon("publish", "OrderPlaced", "order_id=7", "total=1")
     antiphon.start("run")
     antiphon.wait_for("running payments")
     handled(antiphon, 1)
-    antiphon.wait_for("parked after 4 attempts")
+    written = antiphon.wait_for("parked after 4 attempts")
+    (parked,) = [json.loads(line) for line in written.splitlines() if "parked after" in line]
+    assert parked["message_id"] == bad["id"]
     listed = lines(antiphon("dead-letters", "list", "--json"))[0]
     (letter,) = listed["dead_letters"]
     assert (listed["total"], letter["handler"], len(letter["attempts"])) == (1, "authorise", 4)

@@ -186,3 +186,14 @@ def test_configuring_sends_json_lines_where_there_is_no_terminal(untouched_root,
     logging.getLogger("shop").info("once")
     (line,) = out.getvalue().splitlines()
     assert json.loads(line)["service"] == "payments"
+
+
+def test_a_line_about_another_message_names_that_one_and_the_next_line_does_not(lines, handling):
+    logger, written = lines
+    other = Message(id="m-2", type="OrderPlaced", time=MESSAGE.time, data=None)
+    with context.about(context.Scope("payments", "refund"), other, 4):
+        logger.error("parked")
+    logger.info("next")
+    parked, following = written()
+    assert (parked["message_id"], parked["handler"], parked["attempt"]) == ("m-2", "refund", 4)
+    assert (following["message_id"], following["handler"]) == ("m-1", "authorise")
