@@ -4,11 +4,19 @@ import json
 import os
 import sqlite3
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from antiphon.errors import StoreCorruptError, StoreError, StoreFullError, StoreReadOnlyError, StoreVersionError
+from antiphon.errors import (
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+    StoreVersionError,
+)
 from antiphon.storage.database import Migration
 from antiphon.storage.sqlite import SqliteDatabase
 
@@ -105,6 +113,33 @@ async def known(database):
     from antiphon.storage.migrations import own_migrations
 
     return [(migration.version, migration.name, migration.sql) for migration in own_migrations()]
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_a_file_that_was_moved_while_it_was_open_takes_no_more(path, opened, replaced):
+    database = await opened()
+    path.rename(path.with_name("moved.db"))
+    if replaced:
+        path.write_bytes(b"")
+    with pytest.raises(StoreError, match="was moved, deleted or replaced while it was open: put it back"):
+        await database.begin()
+    path.with_name("moved.db").rename(path)
+    async with database.transaction() as tx:
+        await tx.execute(INSERT, ENTRY)
+    assert await database.fetch("select count(*) from ledger") == [(1,)]
+
+
+async def test_every_name_of_a_file_takes_turns_at_one_lock(path, opened):
+    database = await opened()
+    other_name = path.with_name("link.db")
+    other_name.symlink_to(path)
+    other = SqliteDatabase(other_name, patience=timedelta(milliseconds=50))
+    await other.open()
+    tx = await database.begin()
+    with pytest.raises(StoreUnavailableError, match="another process has been writing"):
+        await other.begin()
+    await tx.commit()
+    await other.close()
 
 
 async def test_a_file_in_place_of_the_folder_is_told(path):

@@ -85,5 +85,5 @@ def test_a_short_log_or_none_costs_no_checkpoint(tmp_path, size):
     if size is not None:
         log.write_bytes(b"x" * size)
     called = []
-    WalBound(log, 100).apply(lambda: called.append(True) or True)
+    WalBound(100).apply(str(log), lambda: called.append(True) or True)
     assert called == []

@@ -52,7 +52,7 @@ class SqliteDatabase:
     ) -> None:
         self._place = Place(path)
         self._path = self._place.name
-        self._writer = Writer(self._path, patience, wal_limit, durable=not self._place.in_memory)
+        self._writer = Writer(self._place, patience, wal_limit)
         self._reader: Cursor | None = None
         self._opening = asyncio.Lock()
 
@@ -81,9 +81,8 @@ class SqliteDatabase:
                 return
             require_returning()
             try:
-                file = self._place.make()
-                await self._writer.open(file)
-                self._connect_reader(file)
+                await self._writer.open()
+                self._connect_reader()
                 await self.migrate("antiphon", own_migrations())
             except BaseException:
                 await self._close()
@@ -140,9 +139,9 @@ class SqliteDatabase:
             raise explain(error, self._path, "see whether it changed") from error
         return int(version)
 
-    def _connect_reader(self, file: str) -> None:
+    def _connect_reader(self) -> None:
         try:
-            self._reader = connect_reader(file)
+            self._reader = connect_reader(self._place.file)
         except DriverError as error:
             raise explain(error, self._path, "open it") from error
 
@@ -151,7 +150,6 @@ class SqliteDatabase:
             close(self._reader)
             self._reader = None
         await self._writer.close()
-        self._place.remove()
 
     def _require_reader(self) -> Cursor:
         if self._reader is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 if sys.platform != "win32":
     import fcntl
@@ -19,15 +18,14 @@ class FileLock:
     lock decides.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._paths = (Path(f"{path}.lock"), Path(f"{path}.next"))
+    def __init__(self) -> None:
         self._lock = self._head = -1
 
-    def open(self) -> None:
-        """Make the two files. Raises OSError."""
+    def open(self, file: str) -> None:
+        """Make the two files that lie beside `file`. Raises OSError."""
         if sys.platform == "win32":
             return
-        self._lock, self._head = (os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644) for path in self._paths)
+        self._lock, self._head = (_open(f"{file}.lock"), _open(f"{file}.next"))
 
     def close(self) -> None:
         """Give up everything. Twice is safe."""
@@ -68,3 +66,7 @@ class FileLock:
     def _unlock(self, descriptor: int) -> None:
         if sys.platform != "win32" and descriptor >= 0:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

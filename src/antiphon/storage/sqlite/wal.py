@@ -19,21 +19,21 @@ class WalBound:
     long is left alone, and the log may then grow by a quarter before the next attempt.
     """
 
-    def __init__(self, log: Path, limit: int) -> None:
-        self._log, self._limit = log, limit
-        self._next = limit
+    def __init__(self, limit: int) -> None:
+        self._limit = self._next = limit
 
-    def apply(self, truncate: Callable[[], bool]) -> None:
+    def apply(self, log: str, truncate: Callable[[], bool]) -> None:
         """Call it after a commit, in a thread, with writers kept away. `truncate` says whether it emptied the log."""
-        if self._size() < self._next:
+        if _size(log) < self._next:
             return
         deadline = time.monotonic() + _WAIT_FOR_READERS.total_seconds()
         while not truncate() and time.monotonic() < deadline:
             time.sleep(random.uniform(0.0001, 0.001))
-        self._next = max(self._limit, self._size() + self._limit // 4)
+        self._next = max(self._limit, _size(log) + self._limit // 4)
 
-    def _size(self) -> int:
-        try:
-            return self._log.stat().st_size
-        except OSError:
-            return 0
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0

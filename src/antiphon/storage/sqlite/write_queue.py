@@ -26,11 +26,11 @@ class WriteQueue:
         self._wanted = False
         self._turns = 0
 
-    def open(self) -> None:
-        """Start the thread. Raises OSError when the lock files cannot be made."""
+    def open(self, file: str) -> None:
+        """Start the thread, and lock beside `file`. Raises OSError when the lock files cannot be made."""
         self._turn = asyncio.Lock()  # the event loop may be another one than before
         if self._lock is not None:
-            self._lock.open()
+            self._lock.open(file)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="antiphon-store")
 
     async def close(self) -> None:

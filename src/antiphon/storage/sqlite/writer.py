@@ -6,13 +6,13 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 from antiphon.errors import ClosedError
 from antiphon.storage.database import Database, DatabaseCounters
 from antiphon.storage.sqlite.driver import Cursor, DriverError, close, connect_writer, empty_wal, undo_everything
 from antiphon.storage.sqlite.errors import explain, explain_os, is_busy
 from antiphon.storage.sqlite.file_lock import FileLock
+from antiphon.storage.sqlite.place import Place
 from antiphon.storage.sqlite.transaction import SqliteTransaction
 from antiphon.storage.sqlite.wal import WalBound
 from antiphon.storage.sqlite.write_queue import WriteQueue
@@ -22,28 +22,29 @@ from antiphon.storage.statements import KnownStatements
 class Writer:
     """The one connection of this process that writes to the file; one transaction at a time."""
 
-    def __init__(self, path: str, patience: timedelta, wal_limit: int, *, durable: bool) -> None:
-        self.path = path
+    def __init__(self, place: Place, patience: timedelta, wal_limit: int) -> None:
+        self.path = place.name
         self.known_statements = KnownStatements()
         self.counters = DatabaseCounters()
-        self._patience, self._durable = patience, durable
-        self._queue = WriteQueue(path, FileLock(Path(path)) if durable else None, patience)
-        self._wal = WalBound(Path(f"{path}-wal"), wal_limit)
+        self._place, self._patience, self._durable = place, patience, not place.in_memory
+        self._queue = WriteQueue(place.name, FileLock() if self._durable else None, patience)
+        self._wal = WalBound(wal_limit)
         self._cursor: Cursor | None = None
         self._current: SqliteTransaction | None = None
         self._commit: asyncio.Event | None = None
         self._closing = False
 
-    async def open(self, file: str) -> None:
-        """Connect to `file`. Raises StoreError."""
+    async def open(self) -> None:
+        """Make the file when it is missing, and connect to it. Raises StoreError."""
         self._closing = False
+        self._place.make()
         try:
-            self._queue.open()
+            self._queue.open(self._place.file)
         except OSError as error:
             raise explain_os(error, self.path, "open it") from error
         await self._queue.enter()
         try:
-            await self._patiently(lambda: self._connect(file), "open it")
+            await self._patiently(self._connect, "open it")
         finally:
             self._queue.leave()
 
@@ -56,6 +57,7 @@ class Writer:
         if self._cursor is not None:
             close(self._cursor)
             self._cursor = None
+        self._place.remove()
 
     async def begin(self, database: Database) -> SqliteTransaction:
         """Wait for the turn and begin. Raises ClosedError, StoreUnavailableError."""
@@ -63,6 +65,7 @@ class Writer:
         await self._queue.enter()
         try:
             cursor = self._require_open("begin a transaction")
+            self._place.require_same()
             await self._patiently(lambda: cursor.execute("begin immediate"), "begin a transaction")
         except BaseException:
             self._queue.leave()
@@ -82,7 +85,7 @@ class Writer:
                 cursor.execute("commit")
                 committed = True
                 if self._durable:
-                    self._wal.apply(lambda: empty_wal(cursor))
+                    self._wal.apply(f"{self._place.file}-wal", lambda: empty_wal(cursor))
             finally:
                 self._finish(cursor)
 
@@ -117,8 +120,9 @@ class Writer:
         undo_everything(cursor)
         self._queue.leave_file()
 
-    def _connect(self, file: str) -> None:
-        self._cursor = connect_writer(file, self.path, durable=self._durable)
+    def _connect(self) -> None:
+        self._cursor = connect_writer(self._place.file, self.path, durable=self._durable)
+        self._place.remember()
 
     async def _patiently(self, attempt: Callable[[], object], tried: str) -> None:
         """Try until no foreign program holds SQLite's own lock. Short random waits share it fairly."""
