@@ -55,7 +55,8 @@ class RepeatFilter(logging.Filter):
 def _fingerprint(record: logging.LogRecord) -> str:
     error = record.exc_info[1] if record.exc_info else None
     told = fingerprint(error) if error is not None else ""
-    return f"{record.name}:{record.levelno}:{record.msg}:{record_fields(record).get('handler', '')}:{told}"
+    fields = record_fields(record)
+    return f"{record.name}:{record.levelno}:{record.msg}:{fields.get('handler')}:{fields.get('reason')}:{told}"
 
 
 def service_logger(service: str, limit: RepeatLimit | None = None) -> logging.Logger:

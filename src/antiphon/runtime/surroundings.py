@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -15,7 +14,9 @@ from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
 from antiphon.observability.context import about
 from antiphon.observability.hooks import Failed, Handled, Hooks, Parked, Published
+from antiphon.observability.logging import service_logger
 from antiphon.observability.metrics import Metrics
+from antiphon.observability.repeats import RepeatLimit
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.instruments import ConsumerInstruments
@@ -28,8 +29,6 @@ from antiphon.runtime.work import Work, attempt_of
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.dead_letters import Attempt, DeadLetter
 from antiphon.storage.inbox import Inbox
-
-log = logging.getLogger("antiphon.runtime")
 
 FIRST_PAUSE = timedelta(milliseconds=50)
 LONGEST_PAUSE = timedelta(seconds=5)
@@ -70,6 +69,7 @@ class Surroundings:
         self.clock = plan.clock
         self.hooks = plan.hooks
         self.code_version = plan.code_version
+        self.log = service_logger(service, RepeatLimit(monotonic=plan.clock.monotonic))
         self.instruments = ConsumerInstruments(plan.metrics, broker.url.partition(":")[0], group)
         self.parking: list[tuple[DeadLetter, Delivery]] = []
         self.dirty = asyncio.Event()
@@ -127,7 +127,7 @@ class Surroundings:
         decision = route.policy.decide(len(attempts), error)
         if decision is Decision.AGAIN:
             route.instruments.retries.inc()
-            log.warning("attempt %d failed, trying again", len(attempts), exc_info=_shown(error))
+            self.log.warning("attempt %d failed, trying again", len(attempts), exc_info=_shown(error))
         return decision
 
     def letter(self, work: Work, attempts: Sequence[Attempt], reason: str) -> DeadLetter:
@@ -153,7 +153,8 @@ class Surroundings:
         if self.hooks.parked:
             self.hooks.parked(Parked(self.service, work.route.name, work.delivery.message, reason))
         with about(work.route.instruments.scope, work.delivery.message, len(attempts)):
-            log.error("parked after %d attempts: %s", len(attempts), attempts[-1].error if attempts else reason)
+            last = attempts[-1].error if attempts else reason
+            self.log.error("parked after %d attempts: %s", len(attempts), last, extra={"reason": reason})
 
     def handled(self, work: Work, attempt: int, seconds: float) -> None:
         """Tell whoever watches that a work is done; in a transaction, once that has committed."""

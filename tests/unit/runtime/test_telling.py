@@ -1,0 +1,28 @@
+"""A service says what goes wrong, and says it a bounded number of times, wherever it is embedded."""
+
+import logging
+
+from antiphon import Key, Retry, Service, Struct, event
+from antiphon.testing import Harness
+
+
+@event(topic="orders")
+class OrderPlaced(Struct, frozen=True):
+    order_id: Key[str]
+
+
+async def test_a_thousand_failures_of_one_kind_are_told_three_times_and_no_order_is_printed(caplog):
+    service = Service("payments", policy=Retry(immediate=0))
+
+    @service.on(OrderPlaced)
+    async def refuse(order: OrderPlaced) -> None:
+        raise ValueError("never")
+
+    with caplog.at_level(logging.WARNING):
+        async with Harness(service, raising=False) as harness:
+            await harness.give(*(OrderPlaced(f"secret-{number}") for number in range(1000)))
+            assert len(harness.dead_letters) == 1000
+    told = [record for record in caplog.records if "parked" in record.message]
+    assert len(told) == 3
+    assert {record.name for record in told} == {"antiphon.service.payments"}
+    assert "secret" not in caplog.text
