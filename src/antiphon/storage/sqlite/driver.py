@@ -14,6 +14,7 @@ REFUSED = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
 
 APPLICATION_ID = 0x414E5450  # "ANTP", in the header of every file that we made
 _CHECKPOINT_PAGES = 1000
+_CACHE_KILOBYTES = 16_000  # marks of ids in no order touch pages all over the inbox
 
 is_complete = sqlite3.complete_statement
 
@@ -37,6 +38,7 @@ def connect_writer(file: str, path: str, *, durable: bool) -> Cursor:
     connection = _connect(file, timeout=0)
     try:
         connection.execute("pragma foreign_keys = on")
+        connection.execute(f"pragma cache_size = -{_CACHE_KILOBYTES}")
         connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
         connection.execute("pragma journal_mode = wal")
         connection.execute(f"pragma wal_autocheckpoint = {_CHECKPOINT_PAGES}")
