@@ -30,7 +30,8 @@ LATENCY_SECONDS = 4.0
 """How long the phase at half speed takes at most."""
 LATENCY_SHARE = 0.2
 """The most of all orders that it takes."""
-TWO_WORKERS = ("payments", "inventory")
+BUSY = ("payments", "inventory")
+"""Services that have several processes when there are several workers, and under chaos."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -78,7 +79,7 @@ class Demo:
         self.watch = Watch(self.broker.database)
         self.lags = Lags(self.broker)
         workers = max(2, options.workers) if options.chaos else options.workers
-        self.processes = Processes(self.broker.url, folder, dict.fromkeys(TWO_WORKERS, workers))
+        self.processes = Processes(self.broker.url, folder, dict.fromkeys(BUSY, workers))
         self.pace = Pace(self.storefront, self.watch, self.lags, self.processes)
         self.chaos: Chaos | None = None
         self.speed = Speed()
@@ -112,7 +113,8 @@ class Demo:
         took = perf_counter() - began
         await asyncio.sleep(0.2)  # the last reports come in
         self.speed.events_per_second = (self.processes.totals().handled - before) / took
-        self.processes.take_edges()
+        if self.storefront.placed < self.total:
+            self.processes.take_edges()
         await self._at_half_speed(orders, self.storefront.placed / took / 2)
         self.speed.seconds = perf_counter() - began - 0.2
 
@@ -125,7 +127,10 @@ class Demo:
         try:
             while self.storefront.placed < (quota := self.total - self._held_back(perf_counter() - began)):
                 room = await self.pace.until_room(quota, self.chaos)
-                await self.storefront.place(list(islice(orders, min(room, BATCH))))
+                batch = list(islice(orders, min(room, BATCH)))
+                if not batch:  # the file became shorter since it was surveyed
+                    break
+                await self.storefront.place(batch)
         finally:
             if self.chaos:
                 await self.chaos.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from errno import EINVAL
 from pathlib import Path
 
 from msgspec import Struct
@@ -52,5 +53,7 @@ class Source:
         if self._options.file is None:
             yield from generate_orders(self._options.count, self._options.seed)
             return
+        if self._options.file.exists() and not self._options.file.is_file():
+            raise OSError(EINVAL, "it is no regular file, and it is read twice", str(self._options.file))
         with self._options.file.open("rb") as file:
             yield from read_orders(file, self._options.file.name, refuse, name_product)
