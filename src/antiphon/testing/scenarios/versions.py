@@ -1,0 +1,108 @@
+"""Promises about versions that meet in one log: older ones are read, newer ones wait, by choice they do not."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Struct, structs
+
+from antiphon.brokers.ports import Broker
+from antiphon.events.declare import Key, event
+from antiphon.events.message import Message, Outgoing
+from antiphon.runtime.route import Newer
+from antiphon.runtime.service import Service
+from antiphon.storage.database import Transaction
+from antiphon.testing.scenarios.suite import OrderPlaced, RuntimeSuite, in_order
+
+
+@event(topic="orders", version=2, name="OrderPlaced")
+class OrderPlacedInShop(Struct, frozen=True):
+    """As newer code declares it: with the shop, which older messages do not name."""
+
+    order_id: Key[str]
+    number: int = 0
+    shop: str = "the first"
+
+
+class VersionScenarios(RuntimeSuite):
+    """A rolling deploy: messages are newer than the code that reads them."""
+
+    def _newer(self, key: str, number: int) -> Outgoing:
+        message = self.outgoing(OrderPlacedInShop(key, number, "the second")).message
+        return Outgoing("orders", message)
+
+    async def _a_key_elsewhere(self, broker: Broker) -> str:
+        """A key of another partition than "order-0"."""
+        reader = await self.join(broker, self.fresh("probe"), "orders")
+        await self.place(broker, *[OrderPlaced(f"order-{n}", -1) for n in range(20)])
+        seen = {d.message.key: d.partition for d in await self.receive(reader, 20)}
+        return next(key for key, at in seen.items() if key is not None and at != seen["order-0"])
+
+    @pytest.mark.parametrize("with_transaction", [False, True])
+    async def test_a_newer_message_pauses_its_partition_until_newer_code_runs(
+        self, broker: Broker, with_transaction: bool
+    ) -> None:
+        other = await self._a_key_elsewhere(broker)
+        old, seen = self.service(), list[tuple[str, int]]()
+        _declare(old, seen, with_transaction=with_transaction)
+        async with self.running(broker, old):
+            await self.settled(old)
+            seen.clear()
+            await broker.publish([self._newer("order-0", 1)])
+            await self.place(broker, OrderPlaced("order-0", 2), OrderPlaced(other, 3))
+            await self.settled(old)
+            assert seen == [(other, 3)]
+            await self.place(broker, OrderPlaced("order-0", 4), OrderPlaced(other, 5))
+            await self.settled(old)
+        assert seen == [(other, 3), (other, 5)]
+        assert await self.parked(broker) == []
+        new, shops = self.service(), list[tuple[int, str]]()
+
+        @new.on(OrderPlacedInShop)
+        async def take(order: OrderPlacedInShop, tx: Transaction) -> None:
+            shops.append((order.number, order.shop))
+
+        async with self.running(broker, new):
+            await self.settled(new)
+        assert in_order(broker, shops) == [(1, "the second"), (2, "the first"), (4, "the first")]
+
+    @pytest.mark.parametrize("with_transaction", [False, True])
+    async def test_a_newer_message_is_parked_or_accepted_by_choice(
+        self, broker: Broker, with_transaction: bool
+    ) -> None:
+        for newer in ("park", "accept"):
+            service, seen = self.service(newer), list[tuple[str, int]]()
+            _declare(service, seen, newer=newer, with_transaction=with_transaction)
+            async with self.running(broker, service):
+                await broker.publish([self._newer("order-0", 1)])
+                await self.place(broker, OrderPlaced("order-0", 2))
+                await self.settled(service)
+                if newer == "park":
+                    assert seen == [("order-0", 2)]
+                    (letter,) = await self.parked(broker)
+                    assert letter.reason == "NewerVersionError"
+                    assert letter.message.schema_version == 2
+                else:
+                    assert seen[-2:] == [("order-0", 1), ("order-0", 2)]
+                    assert len(await self.parked(broker)) == 1
+
+    async def test_fields_that_the_code_does_not_know_are_ignored(self, broker: Broker) -> None:
+        service, seen = Service("payments"), list[tuple[str, int]]()
+        _declare(service, seen, with_transaction=False)
+        message: Message = structs.replace(self._newer("order-0", 1).message, schema_version=1)
+        async with self.running(broker, service):
+            await broker.publish([Outgoing("orders", message)])
+            await self.settled(service)
+        assert seen == [("order-0", 1)]
+
+
+def _declare(service: Service, seen: list[tuple[str, int]], *, newer: Newer = "pause", with_transaction: bool) -> None:
+    if with_transaction:
+
+        @service.on(OrderPlaced, newer=newer)
+        async def write(order: OrderPlaced, tx: Transaction) -> None:
+            seen.append((order.order_id, order.number))
+    else:
+
+        @service.on(OrderPlaced, newer=newer)
+        async def take(order: OrderPlaced) -> None:
+            seen.append((order.order_id, order.number))
