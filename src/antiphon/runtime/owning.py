@@ -23,8 +23,8 @@ T = TypeVar("T")
 log = logging.getLogger("antiphon.runtime")
 
 
-class _HandledBeforeError(Exception):
-    """The message turned out to be handled, at the first statement."""
+class _HandledBeforeError(BaseException):
+    """The message turned out to be handled, at the first statement. No handler catches it by `except Exception`."""
 
 
 class LazyTransaction:
@@ -33,6 +33,7 @@ class LazyTransaction:
     def __init__(self, surroundings: Surroundings, message_id: str) -> None:
         self._surroundings, self._message_id = surroundings, message_id
         self._tx: OpenTransaction | None = None
+        self._is_repeated = False
 
     async def begun(self) -> OpenTransaction:
         """The transaction itself, begun now if it was not. Raises when the message was handled before."""
@@ -41,8 +42,9 @@ class LazyTransaction:
             inbox = self._surroundings.inbox
             if inbox is not None:
                 (fresh,) = await inbox.mark(self._tx, [self._message_id], self._surroundings.clock.now())
-                if not fresh:
-                    raise _HandledBeforeError
+                self._is_repeated = not fresh
+        if self._is_repeated:
+            raise _HandledBeforeError
         return self._tx
 
     async def rollback(self) -> None:
