@@ -214,3 +214,62 @@ async def test_a_dropped_broker_is_freed(model: Literal["log", "queue"]) -> None
     del broker, subscription
     gc.collect()
     assert gone() is None
+
+
+async def test_a_seek_between_settling_in_a_transaction_and_its_commit_wins(log: MemoryBroker) -> None:
+    subscription = await join_log(log)
+    await publish(log, 5)
+    deliveries = await subscription.fetch(10, ROOM, NOW)
+    async with log.database.transaction() as tx:
+        await subscription.commit_in(tx, watermarks(deliveries))
+        await log.seek("g", "t", SeekTo.START)
+    assert sum(lag.messages for lag in await log.lag("g")) == 5
+
+
+async def test_retention_keeps_exactly_what_fits(log: MemoryBroker) -> None:
+    await log.ensure_topic(TopicSpec("t", partitions=1, keep_bytes=1_000))
+    for published in range(3, 90, 3):
+        await log.publish([Outgoing("t", a_message("key", b"x" * 100)) for _ in range(3)])
+        (state,) = await log.topics()
+        assert (state.messages, state.bytes) == (min(published, 10), min(100 * published, 1_000))
+    subscription = await join_log(log)
+    assert len(await subscription.fetch(100, 350, NOW)) == 3
+
+
+async def test_a_hold_that_is_over_cannot_be_settled_even_when_nobody_took_the_message(
+    queue: MemoryBroker, clock: VirtualClock
+) -> None:
+    subscription = await join_queue(queue)
+    sent = await publish(queue, 1)
+    deliveries = await subscription.fetch(1, ROOM, NOW)
+    await clock.advance(HOLD)
+    await subscription.settle([Settlement(delivery, Outcome("done")) for delivery in deliveries])
+    assert ids(await subscription.fetch(1, ROOM, NOW)) == sent
+
+
+async def test_a_hold_lasts_while_its_transaction_commits(queue: MemoryBroker, clock: VirtualClock) -> None:
+    committing, waiting = await join_queue(queue), await join_queue(queue)
+    await publish(queue, 1)
+    deliveries = await committing.fetch(1, ROOM, NOW)
+    await clock.advance(0.6 * HOLD)
+    async with queue.database.transaction() as tx:
+        await committing.settle_in(tx, [Settlement(delivery, Outcome("done")) for delivery in deliveries])
+        await clock.advance(0.6 * HOLD)
+        assert await waiting.fetch(1, ROOM, NOW) == []
+    await clock.advance(HOLD)
+    assert await waiting.fetch(1, ROOM, NOW) == []
+
+
+async def test_what_a_transaction_settled_is_done_even_when_its_hold_ended_before_the_commit(
+    queue: MemoryBroker, clock: VirtualClock
+) -> None:
+    slow, other = await join_queue(queue), await join_queue(queue)
+    await publish(queue, 2)
+    deliveries = await slow.fetch(2, ROOM, NOW)
+    async with queue.database.transaction() as tx:
+        await slow.settle_in(tx, [Settlement(delivery, Outcome("done")) for delivery in deliveries])
+        await clock.advance(HOLD)
+        assert len(await other.fetch(1, ROOM, NOW)) == 1
+    assert await other.fetch(2, ROOM, NOW) == []
+    await clock.advance(HOLD)
+    assert await other.fetch(2, ROOM, NOW) == []
