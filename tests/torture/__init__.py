@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,11 @@ class Tally(NamedTuple):
 
     lost: int = 0
     double: int = 0
+
+
+def tally(wanted: Iterable[str], found: Counter[str]) -> Tally:
+    """What is wanted and was not found, and what was found again."""
+    return Tally(lost=sum(not found[key] for key in wanted), double=sum(number - 1 for number in found.values()))
 
 
 Scenario = Callable[[int, Path], Tally | Coroutine[object, object, Tally]]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture import Tally, run, scenarios
-from tests.torture.scenario_embedded import tally
+from tests.torture import Tally, run, scenarios, tally
 
 ROUNDS = 20
 

@@ -1,14 +1,10 @@
-"""The processes that are killed: `publish` confirms orders by number, `handle` writes a row and an event for each."""
+"""The process that is killed: a service that writes a row and emits an event for each order."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from itertools import count
 
-from antiphon import Key, Service, Struct, Transaction, connect, event, run
-
-BATCH = 10
+from antiphon import Key, Service, Struct, Transaction, event, run
 
 
 @event(topic="orders")
@@ -31,17 +27,5 @@ async def authorise(order: OrderPlaced, tx: Transaction) -> PaymentAuthorised:
     return PaymentAuthorised(order.order_id)
 
 
-async def publish(url: str, first: int) -> None:
-    """Publish batches without end; a number on a line means that all below it are confirmed."""
-    broker = connect(url)
-    await till.start(broker)
-    for start in count(first, BATCH):
-        await till.publish_all([OrderPlaced(f"order-{number}") for number in range(start, start + BATCH)])
-        print(start + BATCH, flush=True)
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "publish":
-        asyncio.run(publish(sys.argv[2], int(sys.argv[3])))
-    else:
-        run(payments, broker=sys.argv[2])
+    run(payments, broker=sys.argv[1])
