@@ -29,9 +29,9 @@ def refused(done, code, *told):
         ("declares.py", "from antiphon import event\n@event\nclass A: ...\n", "declares.py:2: "),
     ],
 )
-def test_a_module_that_cannot_be_used_is_told_with_file_and_line(antiphon, file, text, told):
-    (antiphon.folder / file).write_text(text)
-    assert refused(antiphon("describe", file), 2, told)
+def test_a_module_that_cannot_be_used_is_told_with_file_and_line(ask, file, text, told):
+    (ask.folder / file).write_text(text)
+    assert refused(ask("describe", file), 2, told)
 
 
 @pytest.mark.parametrize(
@@ -43,43 +43,43 @@ def test_a_module_that_cannot_be_used_is_told_with_file_and_line(antiphon, file,
         ("payments/nope.py", "there is no file payments/nope.py"),
     ],
 )
-def test_a_module_that_is_not_there_is_answered_with_what_there_is(antiphon, module, told):
-    assert refused(antiphon("describe", module), 2, told)
+def test_a_module_that_is_not_there_is_answered_with_what_there_is(ask, module, told):
+    assert refused(ask("describe", module), 2, told)
 
 
 @pytest.mark.parametrize("module", ["payments", "payments.service", "payments.service:payments", "payments/service.py"])
-def test_every_form_of_a_module_finds_the_service(antiphon, module):
-    found = antiphon("describe", module)
+def test_every_form_of_a_module_finds_the_service(ask, module):
+    found = ask("describe", module)
     assert found.stdout.startswith("payments  (group payments)\n")
-    assert antiphon("describe", module, "payments").stdout.count("(group payments)") == 1
+    assert ask("describe", module, "payments").stdout.count("(group payments)") == 1
 
 
-def test_no_module_at_all_says_how_to_give_one(antiphon):
-    (antiphon.folder / "antiphon.toml").write_text("")
-    assert refused(antiphon("run"), 2, "no module was given", 'modules = ["payments"]')
+def test_no_module_at_all_says_how_to_give_one(ask):
+    (ask.folder / "antiphon.toml").write_text("")
+    assert refused(ask("run"), 2, "no module was given", 'modules = ["payments"]')
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [('brokr = "x"', "antiphon.toml: unknown setting 'brokr': did you mean 'broker'"), ("broker = ", "not TOML")],
 )
-def test_a_wrong_settings_file_is_named(antiphon, text, told):
-    (antiphon.folder / "antiphon.toml").write_text(text)
-    assert refused(antiphon("topics"), 2, told)
+def test_a_wrong_settings_file_is_named(ask, text, told):
+    (ask.folder / "antiphon.toml").write_text(text)
+    assert refused(ask("topics"), 2, told)
 
 
-def test_a_wrong_variable_is_named(antiphon):
-    assert refused(antiphon("topics", ANTIPHON_BROKR="x"), 2, "ANTIPHON_BROKR", "did you mean 'ANTIPHON_BROKER'")
+def test_a_wrong_variable_is_named(ask):
+    assert refused(ask("topics", ANTIPHON_BROKR="x"), 2, "ANTIPHON_BROKR", "did you mean 'ANTIPHON_BROKER'")
 
 
-def test_an_unknown_scheme_is_answered_with_those_there_are(antiphon):
-    assert refused(antiphon("topics", "--broker", "kafk://host"), 2, "embedded://", "memory://")
+def test_an_unknown_scheme_is_answered_with_those_there_are(ask):
+    assert refused(ask("topics", "--broker", "kafk://host"), 2, "embedded://", "memory://")
 
 
-def test_looking_into_a_log_that_is_not_there_does_not_make_one(antiphon):
+def test_looking_into_a_log_that_is_not_there_does_not_make_one(ask):
     for command in (["topics"], ["groups"], ["dead-letters", "list"], ["tail", "orders"]):
-        assert refused(antiphon(*command), 3, "there is no log at")
-    assert not (antiphon.folder / ".antiphon").exists()
+        assert refused(ask(*command), 3, "there is no log at")
+    assert not (ask.folder / ".antiphon").exists()
 
 
 @pytest.mark.parametrize("command", [["topics"], ["run"], ["publish", "OrderPlaced", "order_id=1", "total=1"]])
@@ -92,11 +92,11 @@ def test_a_file_that_is_no_log_is_refused_and_left_as_it_is(antiphon, command):
     assert foreign.read_bytes() == before
 
 
-def test_a_truncated_log_is_told_apart(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=1", "total=1")
-    log = antiphon.folder / ".antiphon" / "log.db"
+def test_a_truncated_log_is_told_apart(ask):
+    ask("publish", "OrderPlaced", "order_id=1", "total=1")
+    log = ask.folder / ".antiphon" / "log.db"
     os.truncate(log, 3000)
-    assert refused(antiphon("topics"), 3, str(log), "damaged")
+    assert refused(ask("topics"), 3, str(log), "damaged")
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_a_truncated_log_is_told_apart(antiphon):
         (["OrderPlaced", "order_id"], "write field=value"),
     ],
 )
-def test_an_event_that_cannot_be_made_is_not_published(antiphon, arguments, told):
-    assert refused(antiphon("publish", *arguments), 2, told)
-    assert not (antiphon.folder / ".antiphon").exists()
+def test_an_event_that_cannot_be_made_is_not_published(ask, arguments, told):
+    assert refused(ask("publish", *arguments), 2, told)
+    assert not (ask.folder / ".antiphon").exists()
 
 
 def test_a_port_that_is_taken_is_named(antiphon):
@@ -130,6 +130,6 @@ def test_a_worker_that_cannot_start_stops_them_all(antiphon):
     assert "service.py:1: ZeroDivisionError" in done.stderr
 
 
-def test_a_topic_that_is_not_there_is_answered_with_those_there_are(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=1", "total=1")
-    assert refused(antiphon("tail", "order", "--no-follow"), 2, "it has orders")
+def test_a_topic_that_is_not_there_is_answered_with_those_there_are(ask):
+    ask("publish", "OrderPlaced", "order_id=1", "total=1")
+    assert refused(ask("tail", "order", "--no-follow"), 2, "it has orders")

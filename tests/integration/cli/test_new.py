@@ -49,10 +49,10 @@ def test_it_is_not_written_over(made, antiphon):
 
 
 @pytest.mark.parametrize("name", ["json", "class", "antiphon", "tests", "Payments", "1st", "a b", "../up", ""])
-def test_a_name_that_no_package_can_have_is_refused(antiphon, name):
-    before = sorted(antiphon.folder.iterdir())
-    assert refused(antiphon("new", name), 2, "is no name for a service")
-    assert sorted(antiphon.folder.iterdir()) == before
+def test_a_name_that_no_package_can_have_is_refused(ask, name):
+    before = sorted(ask.folder.iterdir())
+    assert refused(ask("new", name), 2, "is no name for a service")
+    assert sorted(ask.folder.iterdir()) == before
 
 
 def test_the_files_are_told_to_programs(antiphon):
