@@ -98,7 +98,7 @@ class Page:
 
     def _python(self, snippet: Snippet) -> None:
         source = "\n" * (snippet.line - 1) + snippet.text
-        code = compile(source, self.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code = compile(source, self.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(eval(code, self.namespace))
         else:

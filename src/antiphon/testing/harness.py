@@ -36,10 +36,31 @@ class Harness:
     """Runs services in memory: give events, see what they emit and write. No file, no port, no sleep.
 
     ```python
-    async with Harness(payments, replace={Gateway: FakeGateway()}) as harness:
-        await harness.give(OrderPlaced("o-1", Decimal("9.99")))
-        assert harness.emitted == [PaymentAuthorised("o-1", Decimal("9.99"))]
-        assert await harness.fetch("select order_id, pence from ledger") == [("o-1", 999)]
+    from antiphon import Key, Service, Struct, event
+    from antiphon.testing import Harness
+
+
+    @event(topic="orders")
+    class OrderPlaced(Struct, frozen=True):
+        order_id: Key[str]
+
+
+    @event(topic="letters")
+    class ThanksSent(Struct, frozen=True):
+        order_id: Key[str]
+
+
+    letters = Service("letters")
+
+
+    @letters.on(OrderPlaced)
+    async def thank(order: OrderPlaced) -> ThanksSent:
+        return ThanksSent(order.order_id)
+
+
+    async with Harness(letters) as harness:
+        await harness.give(OrderPlaced("o-1"))
+        assert harness.emitted == [ThanksSent("o-1")]
     ```
 
     It is the real path: the services' own handlers, policies, migrations and transactions, on a memory log.
