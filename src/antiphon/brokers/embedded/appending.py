@@ -42,15 +42,13 @@ class _End:
 
 
 class Batch:
-    """Messages made ready outside of any transaction: each with its size and its columns, in order."""
+    """Messages made ready outside of any transaction, each with its envelope, in order."""
 
-    __slots__ = ("outgoing", "rests", "times")
+    __slots__ = ("outgoing", "rests")
 
     def __init__(self, outgoing: Sequence[Outgoing]) -> None:
         self.outgoing = outgoing
-        messages = [message for _, message in outgoing]
-        self.times = [microseconds(message.time) for message in messages]
-        self.rests = [pack_rest(message) for message in messages]
+        self.rests = [pack_rest(message) for _, message in outgoing]
 
 
 class Appender:
@@ -77,7 +75,7 @@ class Appender:
         ends: dict[str, list[_End]] = {}
         rows: list[Sequence[SqlValue]] = []
         add = rows.append
-        for (topic, message), time, rest in zip(batch.outgoing, batch.times, batch.rests, strict=True):
+        for (topic, message), rest in zip(batch.outgoing, batch.rests, strict=True):
             lanes = ends.get(topic) or ends.setdefault(topic, self._ends(tx, topic, now))
             key, data = message.key, message.data
             end = lanes[(self._next_turn() if key is None else hash_of_key(key)) % len(lanes)]
@@ -86,7 +84,7 @@ class Appender:
                 size = len(data)
                 end.added += size
                 end.largest = max(end.largest, size)
-            add((end.place, message.id, message.type, key, time, end.arrived, data, rest))
+            add((end.place, message.id, message.type, key, end.arrived, data, rest))
         tx.send_many(_SQL["append"], rows)
         touched = [end for lanes in ends.values() for end in lanes if end.place != end.first]
         tx.send_many(

@@ -17,8 +17,8 @@ from antiphon.storage.sqlite import SqliteDatabase
 _SQL = load_queries("antiphon.brokers.embedded", "sql/messages.sql")
 _ENDS = load_queries("antiphon.brokers.embedded", "sql/groups.sql")["floor_and_head"]
 
-_Row = tuple[int, int, str, str, str | None, int, bytes | None, bytes | None]
-_Found = tuple[int, Partition, int, _Row]
+_Arrived = tuple[str, str, str | None, bytes | None, bytes, int, int]
+_Found = tuple[int, Delivery]
 
 
 def browse(database: SqliteDatabase, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> list[Delivery]:
@@ -26,16 +26,12 @@ def browse(database: SqliteDatabase, topic: str, after: Mapping[int, str] | Seek
     if after is SeekTo.END or limit <= 0:
         return []
     positions: Mapping[int, str] = {} if isinstance(after, SeekTo) else after
-    ends = cast("list[tuple[int, int, int, int]]", database.read(_ENDS, (topic,)))
     lanes: list[list[_Found]] = []
-    for partition_id, number, floor, _ in ends:
+    for partition_id, number, floor, _ in cast("list[tuple[int, int, int, int]]", database.read(_ENDS, (topic,))):
         start = max(floor, offset_of(positions.get(number, "0")))
         partition = Partition(topic, number)
         lanes.append(_read(database, partition, partition_id << OFFSET_BITS | start, limit))
-    return [
-        Delivery(partition, str(offset), unpack(*row[2:]))
-        for _, partition, offset, row in islice(merge(*lanes, key=lambda found: found[0]), limit)
-    ]
+    return [delivery for _, delivery in islice(merge(*lanes, key=lambda found: found[0]), limit)]
 
 
 def ends(database: SqliteDatabase, topic: str) -> dict[int, str]:
@@ -45,5 +41,9 @@ def ends(database: SqliteDatabase, topic: str) -> dict[int, str]:
 
 
 def _read(database: SqliteDatabase, partition: Partition, start: int, limit: int) -> list[_Found]:
-    rows = cast("list[_Row]", database.read(_SQL["read_arrived"], (start, start + limit)))
-    return [(row[0], partition, row[1] & OFFSET_MASK, row) for row in rows]
+    rows = cast("list[_Arrived]", database.read(_SQL["read_arrived"], (start, start + limit)))
+    messages = unpack([row[:5] for row in rows])
+    return [
+        (arrived, Delivery(partition, str(place & OFFSET_MASK), message))
+        for (*_, arrived, place), message in zip(rows, messages, strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,9 +12,14 @@ from antiphon.events.message import Message, Outgoing
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+Row = tuple[str, str, str | None, bytes | None, bytes]
+"""Id, type, key, data, and the rest of the envelope."""
+
 _encode = msgpack.Encoder().encode
-# An array in the order of Message's fields after `key`; what is missing at its end has its default.
-_decode: Callable[[bytes], list[Any]] = msgpack.Decoder(list).decode
+# Each rest is an array: the message's time, then its fields after `key`; what is missing at the end has its default.
+# The rests of a batch, put one after another behind a header, are an array of arrays: one call reads them all.
+_decode: Callable[[bytes], list[list[Any]]] = msgpack.Decoder(list).decode
+_ARRAY_OF_UP_TO_4_BILLION = b"\xdd"
 
 
 def microseconds(moment: datetime) -> int:
@@ -28,8 +33,18 @@ def moment(microseconds_since_1970: int) -> datetime:
     return EPOCH + timedelta(0, 0, microseconds_since_1970)
 
 
-def pack_rest(message: Message) -> bytes | None:
-    """What a message carries beside the columns of its own; None when that is nothing."""
+def pack_rest(message: Message) -> bytes:
+    """What a message carries beside the columns of its own. Raises TypeError, ValueError or OverflowError."""
+    if message.time.tzinfo is None:
+        raise ValueError(f"its time {message.time} has no time zone: give it in UTC")
+    common = (
+        message.time,
+        message.source,
+        message.schema_version,
+        message.content_type,
+        message.correlation_id,
+        message.causation_id,
+    )
     if (
         message.traceparent is None
         and message.deadline is None
@@ -37,39 +52,25 @@ def pack_rest(message: Message) -> bytes | None:
         and message.tracestate is None
         and not message.extensions
     ):
-        common = (
-            message.source,
-            message.schema_version,
-            message.content_type,
-            message.correlation_id,
-            message.causation_id,
-        )
-        return None if common == _NOTHING else _encode(common)
-    return _encode(
-        (
-            message.source,
-            message.schema_version,
-            message.content_type,
-            message.correlation_id,
-            message.causation_id,
-            message.traceparent,
-            message.tracestate,
-            message.deadline,
-            message.tenant,
-            dict(message.extensions),
-        )
-    )
+        return _encode(common)
+    return _encode((*common, *_seldom(message)))
 
 
-_NOTHING: Final = ("", 1, "application/json", None, None)
+def _seldom(message: Message) -> tuple[object, ...]:
+    if message.deadline is not None and message.deadline.tzinfo is None:
+        raise ValueError(f"its deadline {message.deadline} has no time zone: give it in UTC")
+    return (message.traceparent, message.tracestate, message.deadline, message.tenant, dict(message.extensions))
 
 
-def unpack(id: str, type: str, key: str | None, time: int, data: bytes | None, rest: bytes | None) -> Message:
-    """The message of a row."""
-    at = EPOCH + timedelta(0, 0, time)
-    if rest is None:
-        return Message(id, type, at, data, key)
-    return Message(id, type, at, data, key, *_decode(rest))
+def unpack(rows: Sequence[Row]) -> list[Message]:
+    """The messages of rows, in their order."""
+    header = _ARRAY_OF_UP_TO_4_BILLION + len(rows).to_bytes(4, "big")
+    rests = _decode(header + b"".join([row[4] for row in rows]))
+    return [
+        # The time is taken off the front first; what is left stands in the order of the fields.
+        Message(id, type, rest.pop(0), data, key, *rest)
+        for (id, type, key, data, _), rest in zip(rows, rests, strict=True)
+    ]
 
 
 def objection(outgoing: Outgoing, max_message_bytes: int) -> str | None:
@@ -77,11 +78,8 @@ def objection(outgoing: Outgoing, max_message_bytes: int) -> str | None:
     message = outgoing.message
     if message.data is not None and len(message.data) > max_message_bytes:
         return f"its data has {len(message.data)} bytes, the limit is {max_message_bytes}"
-    for name, at in (("time", message.time), ("deadline", message.deadline)):
-        if at is not None and at.tzinfo is None:
-            return f"its {name} {at} has no time zone: give it in UTC"
     try:
         pack_rest(message)
     except (TypeError, ValueError, OverflowError) as error:
-        return f"its envelope cannot be written: {error}"
+        return str(error)
     return None

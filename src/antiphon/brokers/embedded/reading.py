@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from antiphon.brokers.embedded.appending import OFFSET_BITS
-from antiphon.brokers.embedded.envelope import unpack
+from antiphon.brokers.embedded.envelope import Row, unpack
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.storage.queries import load_queries
 from antiphon.storage.sqlite import SqliteDatabase
@@ -14,8 +14,6 @@ from antiphon.storage.sqlite import SqliteDatabase
 _SQL = load_queries("antiphon.brokers.embedded", "sql/messages.sql")
 _READ, _SIZES = _SQL["read"], _SQL["sizes"]
 _SIZES_AT_ONCE = 1000
-
-_Row = tuple[str, str, str | None, int, bytes | None, bytes | None]
 
 
 class OwnedPartition:
@@ -66,11 +64,12 @@ def read_partition(
         count = _fitting(database, start, count, max_bytes, least)
     if not count:
         return [], True
-    rows = cast("list[_Row]", database.read(_READ, (start, start + count)))
+    rows = cast("list[Row]", database.read(_READ, (start, start + count)))
     if len(rows) != count:
         return [], False
-    partition = owned.partition
-    return [Delivery(partition, str(offset), unpack(*row)) for offset, row in enumerate(rows, owned.read + 1)], True
+    partition, positions = owned.partition, map(str, range(owned.read + 1, owned.read + count + 1))
+    messages = unpack(rows)
+    return [Delivery(partition, position, each) for position, each in zip(positions, messages, strict=True)], True
 
 
 def _fitting(database: SqliteDatabase, start: int, count: int, max_bytes: int, least: int) -> int:

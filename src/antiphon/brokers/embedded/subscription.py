@@ -210,14 +210,16 @@ class EmbeddedSubscription:
         ready = [o for o in self._owned.values() if o.head > o.read and self._may_read(o)]
         deliveries: list[Delivery] = []
         shares = share_limit(ready, limit)
+        is_tight = sum(owned.largest * count for owned, count in shares) > max_bytes
         for index, (owned, count) in enumerate(shares):
             least = 0 if deliveries else 1
-            budget = max_bytes // (len(shares) - index)
+            budget = max_bytes // (len(shares) - index) if is_tight else max_bytes
             taken, is_whole = read_partition(self._database, owned, count, budget, least=least)
             if not is_whole:
                 self._expect_lost(owned)
             elif taken:
-                max_bytes -= sum(len(each.message.data or b"") for each in taken)
+                if is_tight:
+                    max_bytes -= sum(len(each.message.data or b"") for each in taken)
                 owned.read += len(taken)
                 deliveries += taken
                 # Who was served stands at the end of the line.

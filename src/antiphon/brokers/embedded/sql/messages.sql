@@ -7,7 +7,7 @@ where t.name = ?
 order by p.number;
 
 -- name: append
-insert into antiphon_log_messages (place, id, type, key, time, arrived, data, rest) values (?, ?, ?, ?, ?, ?, ?, ?);
+insert into antiphon_log_messages (place, id, type, key, arrived, data, rest) values (?, ?, ?, ?, ?, ?, ?);
 
 -- name: move_ends
 update antiphon_log_partitions
@@ -15,12 +15,12 @@ set head = ?2, bytes = bytes + ?3, largest = max(largest, ?4), arrived = ?5
 where id = ?1;
 
 -- name: read
-select id, type, key, time, data, rest
+select id, type, key, data, rest
 from antiphon_log_messages
 where place > ? and place <= ?;
 
 -- name: read_arrived
-select arrived, place, id, type, key, time, data, rest
+select id, type, key, data, rest, arrived, place
 from antiphon_log_messages
 where place > ? and place <= ?;
 

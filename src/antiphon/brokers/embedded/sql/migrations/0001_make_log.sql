@@ -20,16 +20,16 @@ create table antiphon_log_partitions (
     unique (topic_id, number)
 ) strict;
 
--- `place` is (partition id << 40) | offset: one b-tree, each partition a range of it in order of offset.
+-- `place` is (partition id << 40) | offset: one b-tree, each partition a range of it in order of offset. `rest` is
+-- the rest of the envelope, a MessagePack array that begins with the message's own time.
 create table antiphon_log_messages (
     place integer primary key,
     id text not null,
     type text not null,
     key text,
-    time integer not null,
     arrived integer not null,
     data blob,
-    rest blob
+    rest blob not null
 ) strict;
 
 create table antiphon_log_groups (
