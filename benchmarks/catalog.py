@@ -15,6 +15,7 @@ NAMES = (
     "backlog-memory",
     "shop",
     "import-time",
+    "help-time",
 )
 
 
