@@ -23,7 +23,7 @@ KAFKA_HASHES = {
 }
 """Keys and their murmur2 hashes, from the tests of Kafka's own client."""
 _DESTINATIONS = 1_000
-_BYTES_PER_MESSAGE = 4_000
+_BYTES_PER_MESSAGE = 1_500
 
 
 class PublishingConformance(BrokerSuite):
