@@ -10,7 +10,7 @@ import typer
 
 from antiphon.brokers.ports import Broker, Lag, Seek, SeekTo, StoreBroker
 from antiphon.cli.options import BrokerOption, JsonOption
-from antiphon.cli.output import is_interactive, print_json, print_table, seconds
+from antiphon.cli.output import confirmed, is_interactive, print_json, print_table, seconds
 from antiphon.cli.session import opened, run_async, settings_for
 from antiphon.errors import UsageError
 from antiphon.runtime.amounts import show_duration
@@ -120,7 +120,7 @@ def _decided(rerun: bool | None, group: str, where: Seek) -> bool:
             f"group {group!r} has marked what it handled, and would leave it out in silence: say --rerun to handle it "
             "again, or --unhandled-only to take only what was never handled"
         )
-    return typer.confirm(f"Handle again what {group} has handled already (no: only what was never handled)?", err=True)
+    return confirmed(f"Handle again what {group} has handled already (no: only what was never handled)?")
 
 
 async def _seek(settings: Settings, group: str, topic: str, to: Seek, rerun: bool) -> None:

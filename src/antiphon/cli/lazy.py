@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typer import Context
 
 
+_INTERRUPTED = 130
+
+
 class LazyCommand(NamedTuple):
     """Where a command is (a module with a Typer named `app`), and the first line of its help."""
 
@@ -34,7 +37,7 @@ class LazyCommands(TyperGroup):
         for name, entry in self.table.items():
             self.commands[name] = TyperCommand(name, help=entry.help)
 
-    def resolve_command(self, ctx: Context, args: list[str]):  # type: ignore[no-untyped-def,override]  # as above
+    def resolve_command(self, ctx: Context, args: list[str]):  # type: ignore[no-untyped-def,override]  # Typer keeps these types to itself
         if args and args[0] in self.table:
             self.load(args[0])
         return super().resolve_command(ctx, args)
@@ -45,7 +48,7 @@ class LazyCommands(TyperGroup):
         command.name = name
         self.commands[name] = command
 
-    def invoke(self, ctx: Context) -> object:  # type: ignore[override]  # as above
+    def invoke(self, ctx: Context) -> object:  # type: ignore[override]  # Typer keeps the type of its context to itself
         """Run the command. Our own errors become one line and an exit code; any other is a defect and shows itself."""
         try:
             return super().invoke(ctx)
@@ -53,6 +56,8 @@ class LazyCommands(TyperGroup):
             from antiphon.cli.failures import report
 
             raise typer.Exit(report(error)) from None
+        except (KeyboardInterrupt, typer.Abort):
+            raise typer.Exit(_INTERRUPTED) from None
         except BrokenPipeError:
             from antiphon.cli.failures import hush
 

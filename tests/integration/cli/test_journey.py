@@ -97,6 +97,26 @@ def test_a_group_moved_back_runs_again_or_leaves_out_what_it_handled_as_it_was_t
     assert first["id"] == second["id"]
 
 
+def test_on_a_terminal_it_asks_whether_to_handle_again(antiphon):
+    antiphon("publish", "OrderPlaced", "order_id=7", "total=1")
+    antiphon.start("run")
+    antiphon.wait_for("running payments")
+    handled(antiphon, 1)
+    terminal, slave = os.openpty()
+    command = [sys.executable, "-m", "antiphon", "groups", "seek", "payments", "--topic", "orders", "--to", "start"]
+    with subprocess.Popen(
+        command, cwd=antiphon.folder, stdin=slave, stderr=slave, stdout=subprocess.PIPE, text=True
+    ) as asking:
+        os.write(terminal, b"y\n")
+        told, _ = asking.communicate(timeout=20)
+    question = os.read(terminal, 1000).decode()
+    os.close(slave)
+    os.close(terminal)
+    assert "Handle again what payments has handled already" in question
+    assert told == "payments goes on from start of orders; what it handled before is handled again\n"
+    handled(antiphon, 2)
+
+
 def test_a_group_or_topic_that_is_not_there_is_named_and_nothing_is_moved(antiphon):
     antiphon("publish", "OrderPlaced", "order_id=7", "total=1")
     antiphon.start("run")
