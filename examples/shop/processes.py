@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 
 import msgspec
 
@@ -16,6 +17,7 @@ from examples.shop.process import READY
 from examples.shop.reports import Counts, Scoreboard, total
 
 SERVICES = ("orders", "payments", "inventory", "shipping", "notifications", "analytics")
+START_SECONDS = 60
 LONGEST_LINE = 4 * 1024 * 1024
 
 ROOT = Path(__file__).parent.parent.parent
@@ -67,9 +69,12 @@ class Processes:
         for service in SERVICES:
             for _ in range(self._workers.get(service, 1)):
                 await self._spawn(service)
-        while not all(running.ready.is_set() for running in self.running):
+        began = perf_counter()
+        while late := [running.service for running in self.running if not running.ready.is_set()]:
             if self.failure.done():
                 self.failure.result()
+            if perf_counter() - began > START_SECONDS:
+                raise ServiceFailedError(f"not ready after {START_SECONDS} s: {', '.join(late)}")
             await asyncio.sleep(0.01)
 
     async def _spawn(self, service: str) -> None:
