@@ -48,6 +48,7 @@ class Plan:
         self.inbox = True
         self.subscribing = SubscribeOptions()
         self.migrations: Sequence[Migration] = ()
+        self.concurrency: int | None = None
         self.bounds: Bounds | None = None
         self.code_version = ""
         self.stand_ins: StandIns | None = None
@@ -150,6 +151,7 @@ class RunningService:
             bytes=self._settings.inflight_bytes,
             fetch=self._settings.fetch_messages,
             drain=self._settings.drain_timeout,
+            concurrency=plan.concurrency or self._settings.concurrency,
             transaction=TransactionBounds(self._settings.transaction_messages, self._settings.transaction_time),
         )
         self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)

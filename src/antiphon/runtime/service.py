@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypedDi
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, Start, SubscribeOptions
 from antiphon.errors import ClosedError, DeclarationError
-from antiphon.events.clock import Clock, SystemClock
+from antiphon.events.clock import SystemClock
 from antiphon.events.declare import Declaration
 from antiphon.events.runner import Runner
 from antiphon.observability.hooks import Hooks
@@ -75,7 +75,7 @@ class Service:
     `broker` is a URL or an opened value (settings decide without it); `migrations` is a folder of `0001_name.sql`
     files, relative to the file that makes the service; `policy` says what follows a failure; `start` is where the
     group begins when it has no position, `lost` what happens when retention deleted the one it had. `inbox=False`
-    gives up recognizing duplicates.
+    gives up recognizing duplicates. `concurrency` is how many handlers run side by side, each key in one lane.
     """
 
     def __init__(
@@ -88,16 +88,17 @@ class Service:
         start: Start = Start.START,
         lost: Start = Start.STOP,
         inbox: bool = True,
-        clock: Clock | None = None,
+        concurrency: int | None = None,
     ) -> None:
         if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise DeclarationError(f"service name {name!r}: use letters, digits, '-', '_' and '.'")
         self._declared = Declared(name)
         self.metrics = Metrics(service=name)
         self.hooks = Hooks(self.metrics)
-        self._plan = Plan(self._declared, clock or SystemClock(), self.metrics, self.hooks)
+        self._plan = Plan(self._declared, SystemClock(), self.metrics, self.hooks)
         self._plan.policy = policy or Retry()
         self._plan.inbox = inbox
+        self._plan.concurrency = _counted(concurrency)
         self._plan.subscribing = SubscribeOptions(start=start, lost=lost)
         if migrations is not None:
             folder = Path(_caller().f_globals.get("__file__", ".")).parent / migrations
@@ -313,6 +314,12 @@ class Service:
 
     def __repr__(self) -> str:
         return f"Service({self.name!r}, {len(self._declared.handlers)} handlers)"
+
+
+def _counted(concurrency: int | None) -> int | None:
+    if concurrency is not None and concurrency < 1:
+        raise DeclarationError(f"concurrency={concurrency}: at least one handler must be able to run")
+    return concurrency
 
 
 def _caller() -> FrameType:

@@ -78,6 +78,7 @@ _EVERY_SERVICE: Readers = {
     "inflight_messages": _count,
     "inflight_bytes": _size,
     "fetch_messages": _count,
+    "concurrency": _count,
     "transaction_messages": _count,
     "transaction_time": _duration,
     "drain_timeout": _duration,

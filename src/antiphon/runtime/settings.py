@@ -49,6 +49,8 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
     """Deliveries held in memory at most; fetching waits beyond that."""
     inflight_bytes: int = 64_000_000
     fetch_messages: int = 1_000
+    concurrency: int = 32
+    """How many handlers without a shared transaction run side by side, each key in one of so many lanes."""
     transaction_messages: int = 500
     """The most messages that share a transaction."""
     transaction_time: timedelta = timedelta(milliseconds=20)
