@@ -9,8 +9,9 @@ from time import perf_counter
 
 from antiphon.errors import AntiphonError, LeaseLostError
 from antiphon.runtime.health import Pulse
+from antiphon.runtime.settlement import finish
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings
-from antiphon.runtime.window import FINISHED, WAITING
+from antiphon.runtime.window import WAITING
 from antiphon.storage.dead_letters import park
 
 log = logging.getLogger("antiphon.runtime")
@@ -24,6 +25,7 @@ class Flusher:
 
     def __init__(self, surroundings: Surroundings, settled: asyncio.Event, pulse: Pulse) -> None:
         self._surroundings, self._settled, self._pulse = surroundings, settled, pulse
+        self._flushing = asyncio.Lock()
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -45,7 +47,11 @@ class Flusher:
                 await surroundings.clock.sleep(PACE)
 
     async def flush(self) -> None:
-        """Settle everything that is finished now. On failure nothing is forgotten."""
+        """Settle everything that is finished now. On failure nothing is forgotten. At once, they take turns."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         surroundings = self._surroundings
         began = perf_counter()
         if surroundings.parking:
@@ -63,21 +69,19 @@ class Flusher:
         surroundings = self._surroundings
         taken = list(surroundings.parking)
         tx = await surroundings.store.begin()
-        marked = [delivery for _, delivery in taken if delivery.state == WAITING]
+        live = [parked for parked in taken if parked[1].state == WAITING]
+        given_up = [delivery for _, delivery in live]
         try:
-            await park(tx, [letter for letter, delivery in taken if delivery.state == WAITING])
-            for delivery in marked:
-                delivery.state = FINISHED
-            confirm = await surroundings.settling.settle_in(tx) if surroundings.shares_store else None
+            await park(tx, [letter for letter, _ in live])
+            confirm = await surroundings.settling.settle_in(tx, given_up) if surroundings.shares_store else None
             await tx.commit()
         except BaseException as error:
-            for delivery in marked:
-                if delivery.state == FINISHED:
-                    delivery.state = WAITING
             await tx.rollback()
             if isinstance(error, LeaseLostError):
-                surroundings.take_notices()
+                surroundings.lost_lease()
             raise
         del surroundings.parking[: len(taken)]
         if confirm is not None:
             confirm()
+        else:
+            finish(given_up)

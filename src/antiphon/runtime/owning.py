@@ -14,7 +14,7 @@ from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.route import collect
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, failure_of, is_passing, reason_of
-from antiphon.runtime.window import FINISHED, WAITING
+from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work, read
 from antiphon.storage.database import OpenTransaction, Row, SqlValue
 from antiphon.storage.dead_letters import Attempt
@@ -101,7 +101,7 @@ class OwnTransaction:
             except (Exception, asyncio.CancelledError) as raised:
                 error = failure_of(raised)
                 if isinstance(error, LeaseLostError):
-                    self._surroundings.take_notices()
+                    self._surroundings.lost_lease()
                 if is_passing(error) and not isinstance(error, NewerVersionError):
                     await self._surroundings.clock.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
@@ -138,16 +138,8 @@ class OwnTransaction:
     async def _commit(self, work: Work, tx: OpenTransaction, made: Sequence[Outgoing]) -> None:
         if made:
             await self._surroundings.publish_in(tx, made)
-        delivery = work.delivery
-        if delivery.state == WAITING:
-            delivery.state = FINISHED
-        try:
-            confirm = await self._surroundings.settling.settle_in(tx)
-            await tx.commit()
-        except BaseException:
-            if delivery.state == FINISHED:
-                delivery.state = WAITING
-            raise
+        confirm = await self._surroundings.settling.settle_in(tx, [work.delivery])
+        await tx.commit()
         confirm()
         self._surroundings.instruments.commits.inc()
         self._surroundings.sent(made)

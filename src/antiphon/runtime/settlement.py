@@ -18,6 +18,7 @@ from antiphon.brokers.ports import (
     StoreLogSubscription,
     StoreQueueSubscription,
 )
+from antiphon.errors import LeaseLostError
 from antiphon.runtime.window import FINISHED, LOST, WAITING, Prefix, Windows
 from antiphon.storage.database import Transaction
 
@@ -48,8 +49,11 @@ class Settling(Protocol):
         """Settle what is finished; returns how many. On failure nothing is forgotten."""
         ...
 
-    async def settle_in(self, tx: Transaction) -> Confirm:
-        """Settle what is finished when `tx` commits; the caller calls the result once it has."""
+    async def settle_in(self, tx: Transaction, done: Sequence[Delivery]) -> Confirm:
+        """Settle `done` when `tx` commits, and what is finished with it; the caller calls the result once it has.
+
+        Until then nothing of `done` is finished for anyone else. Raises LeaseLostError: roll back.
+        """
         ...
 
     def notice(self, notices: Sequence[Notice]) -> list[Delivery]:
@@ -70,10 +74,16 @@ class Settling(Protocol):
 
 
 def finish(deliveries: Iterable[Delivery]) -> None:
-    """Mark as finished whatever is not lost."""
+    """Mark as finished what was not lost meanwhile."""
     for delivery in deliveries:
-        if delivery.state != LOST:
+        if delivery.state == WAITING:
             delivery.state = FINISHED
+
+
+def _check_held(done: Iterable[Delivery]) -> None:
+    lost = next((delivery for delivery in done if delivery.state == LOST), None)
+    if lost is not None:
+        raise LeaseLostError(f"{lost!r} went to another reader while it was handled: roll back, it is repeated there")
 
 
 class LogSettling:
@@ -103,11 +113,17 @@ class LogSettling:
             await self._subscription.commit(prefix.watermarks)
         return self._drop(prefix)
 
-    async def settle_in(self, tx: Transaction) -> Confirm:
-        prefix = self._windows.prefix()
+    async def settle_in(self, tx: Transaction, done: Sequence[Delivery]) -> Confirm:
+        _check_held(done)
+        prefix = self._windows.prefix(set(done))
         if prefix:
             await cast(StoreLogSubscription, self._subscription).commit_in(tx, prefix.watermarks)
-        return lambda: self._drop(prefix)
+
+        def confirm() -> int:
+            finish(done)
+            return self._drop(prefix)
+
+        return confirm
 
     def notice(self, notices: Sequence[Notice]) -> list[Delivery]:
         lost: list[Partition] = []
@@ -140,6 +156,8 @@ class QueueSettling:
     def __init__(self, subscription: QueueSubscription) -> None:
         self._subscription = subscription
         self._held: dict[int, Delivery] = {}
+        self._given_up: list[Delivery] = []
+        """Handled in vain, since the hold of one in their transaction was over: to be released, where still held."""
         self.bytes = 0
 
     @property
@@ -152,23 +170,42 @@ class QueueSettling:
             self.bytes += len(delivery.message.data or b"")
 
     def pending(self) -> bool:
-        return any(delivery.state == FINISHED for delivery in self._held.values())
+        return bool(self._given_up) or any(delivery.state == FINISHED for delivery in self._held.values())
 
     def _finished(self) -> list[Delivery]:
         return [delivery for delivery in self._held.values() if delivery.state == FINISHED]
 
     async def settle(self) -> int:
-        finished = self._finished()
-        if finished:
-            await self._subscription.settle([Settlement(delivery, DONE) for delivery in finished])
+        finished, given_up = self._finished(), tuple(self._given_up)
+        settlements = [Settlement(delivery, DONE) for delivery in finished]
+        settlements += [Settlement(delivery, RELEASE) for delivery in given_up]
+        if settlements:
+            await self._subscription.settle(settlements)
+        del self._given_up[: len(given_up)]
         return self._drop(finished)
 
-    async def settle_in(self, tx: Transaction) -> Confirm:
-        finished = self._finished()
-        if finished:
-            subscription = cast(StoreQueueSubscription, self._subscription)
-            await subscription.settle_in(tx, [Settlement(delivery, DONE) for delivery in finished])
-        return lambda: self._drop(finished)
+    async def settle_in(self, tx: Transaction, done: Sequence[Delivery]) -> Confirm:
+        _check_held(done)
+        if done:
+            try:
+                settlements = [Settlement(delivery, DONE) for delivery in done]
+                await cast(StoreQueueSubscription, self._subscription).settle_in(tx, settlements)
+            except LeaseLostError:
+                self._give_up(done)
+                raise
+
+        def confirm() -> int:
+            finish(done)
+            return self._drop(done)
+
+        return confirm
+
+    def _give_up(self, deliveries: Sequence[Delivery]) -> None:
+        """A queue does not say whose hold is over, so all of a transaction go back; whoever gets them repeats them."""
+        for delivery in deliveries:
+            delivery.state = LOST
+        self._given_up += deliveries
+        self._drop(deliveries)
 
     def notice(self, notices: Sequence[Notice]) -> list[Delivery]:
         return []

@@ -64,7 +64,7 @@ class SharedTransaction:
         pause = FIRST_PAUSE
         while todo and not self._surroundings.draining:
             limit = 1 if self._alone > 0 else self._bounds.messages
-            batch = self._surroundings.stalls.without([todo.popleft() for _ in range(min(limit, len(todo)))])
+            batch = self._surroundings.stalls.without(live([todo.popleft() for _ in range(min(limit, len(todo)))]))
             self._alone -= 1
             try:
                 rest = await self._transact(batch)
@@ -100,7 +100,7 @@ class SharedTransaction:
         surroundings = self._surroundings
         surroundings.instruments.rolled_back(error)
         if isinstance(error, LeaseLostError):
-            surroundings.take_notices()
+            surroundings.lost_lease()
             return False
         if is_passing(error):
             return False

@@ -86,6 +86,11 @@ class Surroundings:
         """Whether to handle a work now: not when it was lost, waits behind a paused partition, or a drain began."""
         return work.delivery.state == WAITING and not self.draining and not self.stalls.hold_behind((work,))
 
+    def lost_lease(self) -> None:
+        """Learn what went to others, after a transaction was refused for it and rolled back."""
+        self.take_notices()
+        self.dirty.set()
+
     def finished(self, delivery: Delivery) -> None:
         if delivery.state == WAITING:
             delivery.state = FINISHED

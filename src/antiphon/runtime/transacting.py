@@ -17,7 +17,6 @@ from antiphon.runtime.route import Given, Route, collect
 from antiphon.runtime.signature import Shape
 from antiphon.runtime.surroundings import Surroundings, failure_of, is_passing, reason_of
 from antiphon.runtime.units import Unit
-from antiphon.runtime.window import FINISHED, WAITING
 from antiphon.runtime.work import Work
 from antiphon.storage.database import OpenTransaction
 from antiphon.storage.dead_letters import Attempt, park
@@ -53,7 +52,6 @@ class BatchTransaction:
             rest = await self._handle_all(tx, units, began)
             await self._commit(tx)
         except BaseException:
-            self._unfinish()
             await tx.rollback()
             raise
         instruments.duration.observe(perf_counter() - began)
@@ -151,10 +149,7 @@ class BatchTransaction:
             await self._publish(tx)
         if self._parked:
             await park(tx, [surroundings.letter(*parked) for parked in self._parked])
-        for work in self._done:
-            if work.delivery.state == WAITING:
-                work.delivery.state = FINISHED
-        confirm = await surroundings.settling.settle_in(tx)
+        confirm = await surroundings.settling.settle_in(tx, [work.delivery for work in self._done])
         await tx.commit()
         confirm()
         surroundings.instruments.commits.inc()
@@ -173,11 +168,6 @@ class BatchTransaction:
                 if not refusal.retryable:
                     self._failures[self._senders[refusal.message_id]] = error
             raise
-
-    def _unfinish(self) -> None:
-        for work in self._done:
-            if work.delivery.state == FINISHED:
-                work.delivery.state = WAITING
 
 
 async def _call(route: Route, event: object, given: Given) -> object:

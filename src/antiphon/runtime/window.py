@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -54,13 +54,13 @@ class Windows:
             self.count += len(neighbors)
             self.bytes += _size(neighbors)
 
-    def prefix(self) -> Prefix:
-        """The finished prefix now; nothing changes until it is given to `drop`."""
+    def prefix(self, done: Collection[Delivery] = ()) -> Prefix:
+        """The finished prefix now, `done` counted as finished; nothing changes until it is given to `drop`."""
         found = Prefix()
         for partition, window in self._windows.items():
             last = None
             for delivery in window:
-                if delivery.state != FINISHED:
+                if delivery.state != FINISHED and delivery not in done:
                     break
                 last = delivery
             if last is not None:

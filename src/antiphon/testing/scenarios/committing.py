@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import count
 
 import pytest
 
 from antiphon.brokers.ports import Broker, SubscribeOptions, Subscription
 from antiphon.errors import PublishError, Refusal, StoreFullError
 from antiphon.events.message import Outgoing
+from antiphon.runtime.service import Service
 from antiphon.storage.database import Transaction
 from antiphon.testing.sabotage import SabotagedLog, SabotagedQueue, Saboteur
-from antiphon.testing.scenarios.suite import OrderPlaced, PaymentTaken, PriceSet, RuntimeSuite, orders
+from antiphon.testing.scenarios.suite import (
+    Address,
+    OrderPlaced,
+    OrderReadyToShip,
+    PaymentTaken,
+    PriceSet,
+    RuntimeSuite,
+    orders,
+)
 
 WRITE = "insert into ledger values (?, ?)"
 
@@ -76,27 +84,36 @@ class CommitScenarios(RuntimeSuite):
         assert await self.parked(broker) == []
 
     @pytest.mark.parametrize("own", [False, True])
-    async def test_who_lost_its_partition_is_undone_and_the_new_owner_repeats(self, broker: Broker, own: bool) -> None:
-        """In the middle of a transaction everything is taken from its service, as when its process hung."""
-        stage, service, numbers = Watched(broker), self.service(), count()
+    async def test_who_lost_its_lease_is_undone_and_the_next_owner_repeats(self, broker: Broker, own: bool) -> None:
+        """After the details were fetched and before they are used everything is taken, as when a process hangs."""
+        asked, witness = list[str](), await self.listen(broker)
 
-        @service.on(OrderPlaced, transaction="own" if own else "shared")
-        async def take(order: OrderPlaced, tx: Transaction) -> PaymentTaken:
-            await tx.execute(WRITE, order.order_id, next(numbers))
-            if stage.subscriptions:
-                subscription = stage.subscriptions.pop()
-                evictions.append(asyncio.create_task(self.evict(broker, subscription)))
-            return PaymentTaken(order.order_id, order.number)
+        def a_member(stage: Watched) -> Service:
+            service = self.service(inbox=False)
 
-        evictions: list[asyncio.Task[None]] = []
-        witness = await self.listen(broker)
-        async with self.running(stage, service):
-            await self.place(broker, OrderPlaced("order-1"))
-            await self.until(lambda: evictions)
-            await asyncio.gather(*evictions)
-            await self.settled(service)
+            @service.fetches(OrderReadyToShip)
+            async def address(note: OrderReadyToShip) -> Address:
+                asked.append(note.order_id)
+                if len(asked) == 1:
+                    await self.evict(broker, stage.subscriptions[0])
+                return Address("street")
+
+            @service.on(OrderReadyToShip, transaction="own" if own else "shared")
+            async def ship(note: OrderReadyToShip, address: Address, tx: Transaction) -> PaymentTaken:
+                await tx.execute(WRITE, note.order_id, len(asked))
+                return PaymentTaken(note.order_id)
+
+            return service
+
+        stages = Watched(broker), Watched(broker)
+        one, other = map(a_member, stages)
+        async with self.running(stages[0], one), self.running(stages[1], other):
+            await self.place(broker, OrderReadyToShip("order-1"))
+            await self.settled(one, other)
+        assert asked == ["order-1"] * 2
         assert await self.ledger(broker) == ["order-1"]
         await self.heard(witness, 1)
+        assert await self.parked(broker) == []
 
     async def test_what_is_not_committed_is_not_settled_by_what_finishes_beside_it(self, broker: Broker) -> None:
         """A handler without a transaction finishes while a commit is under way that fails."""
@@ -118,10 +135,10 @@ class CommitScenarios(RuntimeSuite):
         async with self.running(broker, service):
             await self.place(broker, PriceSet("tea", 1))
             await asyncio.sleep(0.05)
-            await self.place(broker, OrderPlaced("order-1"))
+            await self.place(broker, *orders(2, keys=1))
             await self.settled(service)
-        assert unsettled == [1] * len(unsettled)
-        assert len(await self.parked(broker)) == 1
+        assert unsettled[:3] == [2, 2, 2]
+        assert len(await self.parked(broker)) == 2
 
 
 class Refusing(Saboteur):

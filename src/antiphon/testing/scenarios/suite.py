@@ -48,6 +48,19 @@ class PriceSet(Struct, frozen=True):
     pence: int
 
 
+@event(topic="orders", kind=EventKind.NOTIFICATION)
+class OrderReadyToShip(Struct, frozen=True):
+    """The details are fetched."""
+
+    order_id: Key[str]
+
+
+class Address(Struct, frozen=True):
+    """Where an order goes."""
+
+    street: str
+
+
 class RuntimeSuite(BrokerSuite):
     """Tools for scenarios. The `broker` holds nothing of other tests, or keeps their topics and groups apart."""
 

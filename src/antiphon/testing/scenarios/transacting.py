@@ -6,27 +6,19 @@ import asyncio
 import logging
 
 import pytest
-from msgspec import Struct
 
 from antiphon.brokers.ports import Broker
-from antiphon.events.declare import EventKind, Key, event
 from antiphon.storage.database import Transaction
-from antiphon.testing.scenarios.suite import OrderPlaced, PaymentTaken, RuntimeSuite, orders
+from antiphon.testing.scenarios.suite import (
+    Address,
+    OrderPlaced,
+    OrderReadyToShip,
+    PaymentTaken,
+    RuntimeSuite,
+    orders,
+)
 
 WRITE = "insert into ledger values (?, ?)"
-
-
-@event(topic="orders", kind=EventKind.NOTIFICATION)
-class OrderReadyToShip(Struct, frozen=True):
-    """The details are fetched."""
-
-    order_id: Key[str]
-
-
-class Address(Struct, frozen=True):
-    """Where an order goes."""
-
-    street: str
 
 
 class TransactionScenarios(RuntimeSuite):
