@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -31,7 +31,7 @@ Bound straight to the variable because it runs once for each message.
 
 
 @contextmanager
-def about(scope: Scope, message: Message, attempt: int) -> Iterator[None]:
+def about(scope: Scope, message: Message, attempt: int) -> Generator[None, None, None]:
     """Speak of another message for a while, such as one of a batch whose handlers have run."""
     token = _current.set((scope, message, attempt))
     try:
