@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from antiphon.brokers.ports import Broker
 from antiphon.errors import SettingsError
+from antiphon.events.amounts import duration
 
 
 class Adapter(NamedTuple):
@@ -133,21 +134,15 @@ def _convert(options: Mapping[str, str], factory: Callable[..., Broker], address
     return converted
 
 
-_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
 def _value(text: str, wanted: object) -> object:
     if get_origin(wanted) is Literal:
         choices = [str(choice) for choice in get_args(wanted)]
         if text not in choices:
             raise ValueError(f"it is one of {', '.join(choices)}{_nearest(text, choices)}")
-    if wanted is not timedelta:
-        converted: object = msgspec.convert(text, wanted, strict=False)
-        return converted
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
-    if match is None:
-        raise ValueError("write a number and its unit: 500ms, 30s, 5m, 2h or 7d")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    if wanted is timedelta:
+        return duration(text)
+    converted: object = msgspec.convert(text, wanted, strict=False)
+    return converted
 
 
 def _nearest(word: str, known: Collection[str]) -> str:

@@ -13,7 +13,7 @@ from antiphon.cli.options import BrokerOption, JsonOption
 from antiphon.cli.output import confirmed, is_interactive, print_json, print_table, seconds
 from antiphon.cli.session import opened, run_async, settings_for
 from antiphon.errors import UsageError
-from antiphon.runtime.amounts import show_duration
+from antiphon.events.amounts import show_duration
 from antiphon.runtime.settings import Settings
 from antiphon.storage.inbox import Inbox
 

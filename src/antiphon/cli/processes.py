@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from antiphon.cli.failures import ExitCode
-from antiphon.runtime.amounts import show_duration
+from antiphon.events.amounts import show_duration
 
 log = logging.getLogger("antiphon.run")
 

@@ -8,7 +8,7 @@ from antiphon.brokers.ports import TopicState
 from antiphon.cli.options import BrokerOption, JsonOption
 from antiphon.cli.output import print_json, print_table, seconds
 from antiphon.cli.session import opened, run_async, settings_for
-from antiphon.runtime.amounts import show_duration, show_size
+from antiphon.events.amounts import show_duration, show_size
 from antiphon.runtime.settings import Settings
 
 app = typer.Typer(add_completion=False)

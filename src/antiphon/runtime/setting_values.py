@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import cast
 
 from antiphon.errors import SettingsError
-from antiphon.runtime import amounts
+from antiphon.events import amounts
 
 PREFIX = "ANTIPHON_"
 RESERVED = frozenset({"ANTIPHON_DATA"})

@@ -43,7 +43,7 @@ def test_each_call_makes_a_broker_of_its_own() -> None:
         ("carrier-pigeon:///", "there are embedded://, memory://"),
         ("memory:///?modle=queue", "no option 'modle'; did you mean 'model'?"),
         ("memory:///?model=qeue", "it is one of log, queue; did you mean 'queue'?"),
-        ("memory:///?hold=5x", "write a number and its unit: 500ms, 30s, 5m, 2h or 7d"),
+        ("memory:///?hold=5x", "as in 500ms, 30s or 1h30m"),
         ("memory:///?hold=0s", "give a time above zero"),
         ("memory:///?max_message_bytes=ten", "option 'max_message_bytes'"),
         ("memory:///?model=log&model=queue", "gives an option twice"),
@@ -78,7 +78,7 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch:
 
 @pytest.mark.parametrize(
     ("text", "duration"),
-    [("500ms", timedelta(milliseconds=500)), ("1.5s", timedelta(seconds=1.5)), ("5m", timedelta(minutes=5))],
+    [("500ms", timedelta(milliseconds=500)), ("1.5s", timedelta(seconds=1.5)), ("1h30m", timedelta(minutes=90))],
 )
 def test_durations_are_written_with_their_unit(text: str, duration: timedelta) -> None:
     broker = connect(f"embedded:///log.db?lease={text}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.runtime.amounts import duration, show_duration, show_size, size
+from antiphon.events.amounts import duration, show_duration, show_size, size
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How durations and sizes are written in settings and on the command line: `500ms`, `7d`, `1h30m`, `64MB`, `1GiB`."""
+"""How durations and sizes are written in settings, URLs and on the command line: `500ms`, `1h30m`, `64MB`, `1GiB`."""
 
 from __future__ import annotations
 
