@@ -134,13 +134,14 @@ class Declared:
         check_providers(self.providers, wanted)
 
     def _dependencies(self, handler: Handler) -> list[type]:
-        details = {fetching.gives for fetching in self._fetchers_of(handler)}
-        kinds = [kind for _, kind in handler.signature.needs.parameters]
-        return [kind for kind in kinds if kind not in PROVIDED_BY_RUNTIME and kind not in details]
-
-    def _fetchers_of(self, handler: Handler) -> list[Fetching]:
-        names = [(declared.topic, declared.name) for declared in map(declaration_of, handler.signature.events)]
-        return [self.fetchers[name] for name in names if name in self.fetchers]
+        """What it asks the service for: for each of its events whatever is not fetched as that one's details."""
+        asked = [kind for _, kind in handler.signature.needs.parameters if kind not in PROVIDED_BY_RUNTIME]
+        fetched = [self.fetching(event) for event in handler.signature.events]
+        if handler.options.batch_size is not None and any(one and one.gives in asked for one in fetched):
+            raise DeclarationError(
+                f"{where(handler.function)}: details are fetched for one event at a time, not for a batch: use on()"
+            )
+        return [kind for one in fetched for kind in asked if one is None or one.gives is not kind]
 
     def fetching(self, event: type) -> Fetching | None:
         """How the details of this event are fetched, if that is declared."""

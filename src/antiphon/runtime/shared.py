@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from msgspec import Struct
 
 from antiphon.errors import LeaseLostError, PublishError, StatementError, StoreError
+from antiphon.resilience.policy import Decision
 from antiphon.runtime.route import Route
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.transacting import BatchTransaction, Failures
@@ -90,7 +91,20 @@ class SharedTransaction:
         """Before the transaction begins: whatever a fetcher waits for, no other writer waits for it."""
         wanting = [(unit, unit.route) for unit in units if unit.route.fetcher is not None and unit.error is None]
         if wanting:
-            await asyncio.gather(*(_fetch(unit, route) for unit, route in wanting))
+            await asyncio.gather(*(self._fetch(unit, route) for unit, route in wanting))
+
+    async def _fetch(self, unit: Unit, route: Route) -> None:
+        """Fetch, at once again as often as the policy allows; the last failure is left to the transaction to park."""
+        assert route.fetcher is not None
+        while unit.error is None:
+            try:
+                unit.details = await route.fetcher(unit.event)
+                return
+            except Exception as error:
+                if route.policy.decide(len(unit.attempts) + 1, error) is Decision.AGAIN:
+                    unit.attempts.append(attempt_of(error, self._surroundings.clock.now()))
+                else:
+                    unit.error = error
 
     def _narrow(self, batch: Sequence[Work], error: Exception) -> bool:
         """Decide what a failed commit means; true when the works can be run again at once.
@@ -113,18 +127,3 @@ class SharedTransaction:
         else:
             self._failures[batch[0].delivery.message.id] = error
         return True
-
-
-async def _fetch(unit: Unit, route: Route) -> None:
-    """Fetch, at once again as often as the policy allows; the last failure is left to the transaction to park."""
-    assert route.fetcher is not None
-    for retries_left in range(route.policy.immediate, -1, -1):
-        try:
-            unit.details = await route.fetcher(unit.event)
-        except Exception as error:
-            if retries_left:
-                unit.attempts.append(attempt_of(error, datetime.now(UTC)))
-            else:
-                unit.error = error
-        else:
-            return
