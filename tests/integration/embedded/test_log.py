@@ -178,6 +178,11 @@ async def test_a_topic_or_partition_that_is_not_there_is_named(broker: EmbeddedB
         await broker.browse("order", SeekTo.START, 1)
 
 
+async def test_a_topic_without_partitions_is_refused(broker: EmbeddedBroker) -> None:
+    with pytest.raises(UsageError, match="one at least"):
+        await broker.ensure_topic(TopicSpec("t", partitions=0))
+
+
 async def test_lag_counts_messages_and_the_age_of_the_oldest_unread(path: Path) -> None:
     clock = VirtualClock()
     broker = EmbeddedBroker(path, clock=clock, partitions=1)

@@ -8,6 +8,7 @@ from time import time_ns
 from typing import Protocol, cast
 
 from antiphon.brokers.embedded.envelope import EPOCH, microseconds, objection, pack_rest
+from antiphon.brokers.embedded.places import OFFSET_BITS, OFFSET_MASK
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.placement import hash_of_key
 from antiphon.brokers.screening import screen
@@ -17,9 +18,6 @@ from antiphon.events.message import Outgoing
 from antiphon.storage.database import Row, SqlValue
 from antiphon.storage.queries import load_queries
 from antiphon.storage.sqlite import SqliteTransaction
-
-OFFSET_BITS = 40
-OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
 _SQL = load_queries("antiphon.brokers.embedded", "sql/messages.sql")
 

@@ -17,12 +17,12 @@ from antiphon.brokers.embedded.appending import Appender
 from antiphon.brokers.embedded.browsing import browse, ends
 from antiphon.brokers.embedded.calls import Calls
 from antiphon.brokers.embedded.doorbell import Doorbell
-from antiphon.brokers.embedded.group_commit import GroupCommit
+from antiphon.brokers.embedded.group_commit import GroupCommit, joined
 from antiphon.brokers.embedded.life import Duty, sweep
 from antiphon.brokers.embedded.membership import Membership
 from antiphon.brokers.embedded.retention import Retention
 from antiphon.brokers.embedded.standing import group_names, lag_of, member_tokens, move_group
-from antiphon.brokers.embedded.subscription import EmbeddedSubscription, joined
+from antiphon.brokers.embedded.subscription import EmbeddedSubscription
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.errors import ClosedError, PublishError
@@ -107,8 +107,12 @@ class EmbeddedBroker:
             if self._is_open:
                 return
             await self._database.open()
-            await self._database.migrate(_COMPONENT, load_migrations(_MIGRATIONS))
-            sweep(self._folder, member_tokens(self._database))
+            try:
+                await self._database.migrate(_COMPONENT, load_migrations(_MIGRATIONS))
+                sweep(self._folder, member_tokens(self._database))
+            except BaseException:
+                await self._close_database()
+                raise
             self._is_open = True
             self._tasks = [
                 asyncio.create_task(self._keep_up(), name="antiphon-embedded-leases"),
@@ -127,8 +131,7 @@ class EmbeddedBroker:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._writes.close()
             self._bell.close()
-            if self._owns_database:
-                await self._database.close()
+            await self._close_database()
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         self._require_open("publish")
@@ -227,6 +230,10 @@ class EmbeddedBroker:
             if trouble and trouble != self._trouble:
                 logger.warning("leases of %s are not renewed until this is over: %s", self.url, trouble)
             self._trouble = trouble
+
+    async def _close_database(self) -> None:
+        if self._owns_database:
+            await self._database.close()
 
     def _forget(self, subscription: EmbeddedSubscription) -> None:
         if subscription in self._subscriptions:

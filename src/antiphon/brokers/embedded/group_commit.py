@@ -1,4 +1,4 @@
-"""How do writes of many tasks share one durable commit?"""
+"""How do writes share a durable commit: with those of other tasks, or with the caller's own?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from antiphon.errors import UsageError
+from antiphon.storage.database import Transaction
 from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
 T = TypeVar("T")
@@ -108,3 +110,12 @@ async def _commit(tx: SqliteTransaction, works: list[_Work[Any]]) -> None:
         raise
     for work in works:
         work.succeed()
+
+
+def joined(tx: Transaction, database: SqliteDatabase) -> SqliteTransaction:
+    """The transaction, when it writes to the log's own file. Raises UsageError."""
+    if isinstance(tx, SqliteTransaction) and tx.database is database:
+        return tx
+    raise UsageError(
+        f"the transaction does not write to {database.url}: begin it on the broker's own database, broker.database"
+    )

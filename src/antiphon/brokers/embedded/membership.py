@@ -38,7 +38,6 @@ class CursorRow(NamedTuple):
 class Round(NamedTuple):
     """What one member should do, as far as can be seen without writing."""
 
-    cursors: Sequence[CursorRow]
     plan: Plan
     dead: Sequence[tuple[int, str]]
 
@@ -114,6 +113,10 @@ class Membership:
         """What there is to do, from what is committed."""
         return self._round(self._database.read)
 
+    def cursors(self) -> list[CursorRow]:
+        """Where the group stands in each partition, and who may move it."""
+        return _cursors(self._database.read, self._group_id)
+
     def act(self, tx: SqliteTransaction, drained: Iterable[tuple[int, int]]) -> Sequence[tuple[int, str]]:
         """Claim and renew, and give up the `drained` (partition id and epoch). Returns the dead that were removed."""
         now = self._clock.now()
@@ -168,9 +171,8 @@ class Membership:
             if gone:
                 dead.append((member_id, token))
             members.append(Member(str(member_id), frozenset(json.loads(topics)), moment(heard), gone))
-        rows = cast("list[tuple[int, int | None, int, int, int]]", query(_SQL["leases"], (self._group_id,)))
-        cursors = [CursorRow(*row) for row in rows]
-        return Round(cursors, plan(str(self.id), members, self._leases(cursors), now, self._ttl), dead)
+        leases = self._leases(_cursors(query, self._group_id))
+        return Round(plan(str(self.id), members, leases, now, self._ttl), dead)
 
     def _leases(self, cursors: Iterable[CursorRow]) -> list[Lease]:
         return [
@@ -188,6 +190,11 @@ class Membership:
 
     def _topics_text(self) -> str:
         return json.dumps(sorted(self._names))
+
+
+def _cursors(query: Query, group_id: int) -> list[CursorRow]:
+    rows = cast("list[tuple[int, int | None, int, int, int]]", query(_SQL["leases"], (group_id,)))
+    return [CursorRow(*row) for row in rows]
 
 
 def enter_group(tx: SqliteTransaction, name: str) -> int:

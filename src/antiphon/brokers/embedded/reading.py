@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from antiphon.brokers.embedded.appending import OFFSET_BITS
 from antiphon.brokers.embedded.envelope import Row, unpack
+from antiphon.brokers.embedded.places import OFFSET_BITS
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.storage.queries import load_queries
 from antiphon.storage.sqlite import SqliteDatabase

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import cast
 
 from antiphon.brokers.ports import Partition, TopicSpec, TopicState
-from antiphon.errors import UnknownTopicError, UnsupportedCapabilityError
+from antiphon.errors import UnknownTopicError, UnsupportedCapabilityError, UsageError
 from antiphon.storage.queries import load_queries
 from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
@@ -83,6 +83,8 @@ class Topics:
         ]
 
     def _make(self, tx: SqliteTransaction, spec: TopicSpec) -> None:
+        if spec.partitions < 1:
+            raise UsageError(f"topic {spec.name!r} cannot have {spec.partitions} partitions: it needs one at least")
         ((topic_id,),) = tx.query(_SQL["make_topic"], (spec.name, *_retention(spec)))
         tx.send_many(_SQL["make_partition"], [(topic_id, number) for number in range(spec.partitions)])
 

@@ -1,0 +1,134 @@
+"""Which partitions does a member hold, and what must its reader be told of that?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+from antiphon.brokers.embedded.membership import CursorRow
+from antiphon.brokers.embedded.places import offset_of
+from antiphon.brokers.embedded.reading import OwnedPartition
+from antiphon.brokers.embedded.topics import Topics
+from antiphon.brokers.ports import Notice, NoticeKind, Partition
+
+Watermark = tuple[OwnedPartition, int]
+
+
+class Holdings:
+    """What a member holds, in the order in which it is read next. `ring` wakes a waiting fetch."""
+
+    def __init__(self, topics: Topics, ring: Callable[[], None]) -> None:
+        self._topics, self._ring = topics, ring
+        self._owned: dict[int, OwnedPartition] = {}
+        self._fenced: set[int] = set()
+        """Lost by a notice not yet taken: what the reader holds of these must not be committed."""
+        self._notices: list[Notice] = []
+        self.has_alarm = False
+        """Whether something was taken away since the reader was last told."""
+
+    def __iter__(self) -> Iterator[OwnedPartition]:
+        return iter(tuple(self._owned.values()))
+
+    def get(self, partition_id: int) -> OwnedPartition | None:
+        return self._owned.get(partition_id)
+
+    def ready(self) -> list[OwnedPartition]:
+        """Those with something to read that may be read now, whoever waited longest first."""
+        return [
+            owned
+            for owned in self._owned.values()
+            if owned.head > owned.read and owned.leave_by is None and not owned.is_lost and self.is_open(owned)
+        ]
+
+    def is_open(self, owned: OwnedPartition) -> bool:
+        """Whether its reader lets it be read, and knows what it lost of it."""
+        return not owned.is_paused and owned.id not in self._fenced
+
+    def move_back(self, owned: OwnedPartition) -> None:
+        """Who was served stands at the end of the line."""
+        del self._owned[owned.id]
+        self._owned[owned.id] = owned
+
+    def adopt(self, cursors: Iterable[CursorRow], me: int) -> bool:
+        """Bring what is held in line with the table; whether anything was gained."""
+        rows = {row.partition_id: row for row in cursors if row.owner == me}
+        self.drop(NoticeKind.LOST, [owned for owned in self if not _is_current(owned, rows)])
+        gained = [self._gain(row) for row in rows.values() if row.partition_id not in self._owned]
+        if gained:
+            self.tell(NoticeKind.ASSIGNED, gained)
+        return bool(gained)
+
+    def drop(self, kind: NoticeKind, gone: Sequence[OwnedPartition]) -> None:
+        """Hold these no more."""
+        for owned in gone:
+            del self._owned[owned.id]
+            if kind is NoticeKind.LOST:
+                self._fenced.add(owned.id)
+        if gone:
+            self.has_alarm = True
+            self.tell(kind, [owned.partition for owned in gone])
+
+    def clear(self) -> None:
+        self._owned.clear()
+
+    def tell(self, kind: NoticeKind, partitions: Sequence[Partition]) -> None:
+        """Leave a notice for the reader."""
+        self._notices.append(Notice(kind, tuple(partitions)))
+        self._ring()
+
+    def take_notices(self) -> list[Notice]:
+        """What the reader was not told yet; what it lost may be read again from now on."""
+        taken, self._notices = self._notices, []
+        self.has_alarm = False
+        if self._fenced:
+            self._fenced.clear()
+            self._ring()
+        return taken
+
+    def set_paused(self, partitions: Iterable[Partition], paused: bool) -> None:
+        for partition in partitions:
+            owned = self._owned.get(self._topics.id_of(partition))
+            if owned is not None:
+                owned.is_paused = paused
+
+    def prepare_to_leave(self, wanted: Collection[int], latest: float) -> None:
+        """Read no more of what is wanted elsewhere, which goes by `latest`; go on with what is not wanted any more."""
+        for owned in self:
+            if owned.id in wanted:
+                owned.leave_by = latest if owned.leave_by is None else owned.leave_by
+            elif owned.leave_by is not None:
+                owned.leave_by = None
+                self._ring()
+
+    def leaving(self, now: float) -> list[OwnedPartition]:
+        """Those wanted elsewhere of which everything is done, or for which that took too long."""
+        return [o for o in self._owned.values() if o.leave_by is not None and (o.is_drained or o.leave_by <= now)]
+
+    def sort_out(self, watermarks: Mapping[Partition, str]) -> tuple[list[Watermark], list[Partition]]:
+        """The watermarks of what is held, as offsets; and the partitions that are not, or not as they were read."""
+        moves: list[Watermark] = []
+        lost: list[Partition] = []
+        for partition, position in watermarks.items():
+            owned = self._owned.get(self._topics.id_of(partition))
+            offset = offset_of(position)
+            if owned is None or owned.id in self._fenced or offset > owned.read:
+                lost.append(partition)
+            else:
+                moves.append((owned, offset))
+        return moves, lost
+
+    def note_done(self, moved: Iterable[Watermark]) -> None:
+        """These watermarks are durable."""
+        for owned, offset in moved:
+            owned.done = max(owned.done, offset)
+            if owned.is_drained and (owned.is_lost or owned.leave_by is not None):
+                self._ring()  # a waiting fetch has something to do now
+
+    def _gain(self, row: CursorRow) -> Partition:
+        partition = self._topics.partition(row.partition_id)
+        self._owned[row.partition_id] = OwnedPartition(partition, row.partition_id, row.epoch, row.position)
+        return partition
+
+
+def _is_current(owned: OwnedPartition, rows: Mapping[int, CursorRow]) -> bool:
+    row = rows.get(owned.id)
+    return row is not None and row.epoch == owned.epoch
