@@ -60,7 +60,7 @@ def connect(url: str) -> Broker:
         known = ", ".join(f"{scheme}://" for scheme in sorted(ADAPTERS))
         raise SettingsError(
             f"no broker has the scheme {address.scheme!r} of {address.url}"
-            f"{_nearest(address.scheme, ADAPTERS)}; there are {known}"
+            f"{_nearest(address.scheme, ADAPTERS) or f'; there are {known}'}"
         )
     factory = _load(adapter, address)
     return factory(address, **_convert(options, factory, address))
@@ -125,7 +125,7 @@ def _convert(options: Mapping[str, str], factory: Callable[..., Broker], address
         if name not in known:
             all_known = ", ".join(known) or "none"
             raise SettingsError(
-                f"{address.scheme}:// has no option {name!r}{_nearest(name, known)}; it has {all_known}"
+                f"{address.scheme}:// has no option {name!r}{_nearest(name, known) or f'; it has {all_known}'}"
             )
         try:
             converted[name] = _value(text, types[name])

@@ -8,7 +8,7 @@ from pathlib import Path
 from antiphon.brokers.ports import Broker, Start, StoreBroker
 from antiphon.events.declare import Declaration, declaration_of
 from antiphon.runtime.description import EventDescription, HandlerDescription, ServiceDescription, TopicDescription
-from antiphon.runtime.guarantees import derive
+from antiphon.runtime.guarantees import demand, derive
 from antiphon.runtime.route import Handler
 from antiphon.runtime.running import Plan
 from antiphon.runtime.settings import Settings
@@ -16,7 +16,10 @@ from antiphon.runtime.signature import where
 
 
 def describe_service(plan: Plan, broker: Broker, settings: Settings) -> ServiceDescription:
-    """What the service would do on this broker; nothing is opened. Raises DeclarationError when it could not start."""
+    """What the service would do on this broker; nothing is opened.
+
+    Raises DeclarationError or GuaranteeError when it could not start.
+    """
     plan.declared.check()
     declared = plan.declared
     reads, writes = set(declared.topics_read()), {each.topic for each in declared.emits()}
@@ -40,6 +43,7 @@ def describe_service(plan: Plan, broker: Broker, settings: Settings) -> ServiceD
 def _describe_handler(handler: Handler, plan: Plan, broker: Broker) -> HandlerDescription:
     shares = isinstance(broker, StoreBroker)
     derived = derive(handler, broker.capabilities, shares_store=shares, inbox=plan.inbox)
+    demand(handler, derived)
     return HandlerDescription(
         name=handler.name,
         place=where(handler.function),

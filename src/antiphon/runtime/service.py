@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, Start, SubscribeOptions
@@ -25,9 +25,10 @@ from antiphon.runtime.dependencies import fetched_type, read_provider
 from antiphon.runtime.describing import describe_service
 from antiphon.runtime.description import ServiceDescription
 from antiphon.runtime.health import ServiceHealth
+from antiphon.runtime.options import Options, check_events, read_options
 from antiphon.runtime.publisher import ServicePublisher
 from antiphon.runtime.replica import Replica
-from antiphon.runtime.route import HandlerOptions, Newer
+from antiphon.runtime.route import HandlerOptions
 from antiphon.runtime.running import Plan, RunningService
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stand_ins import StandIns
@@ -51,22 +52,6 @@ class HandlerDecorator(Protocol[E]):
     """Takes a function whose first parameter is the event, and gives it back unchanged."""
 
     def __call__(self, function: Callable[Concatenate[E, P], R], /) -> Callable[Concatenate[E, P], R]: ...
-
-
-class Options(TypedDict, total=False):
-    """What `on` takes besides events.
-
-    `policy`: what follows a failure, instead of the service's. `guarantee`: refuse to start below it. `transaction`:
-    one shared by many messages, or `"own"` for a handler that also waits for other things. `newer`: what happens to
-    events newer than the code. `publishes`: what it sends by `Publisher`. `order=None` gives up order by key.
-    """
-
-    policy: Retry
-    guarantee: Literal["at_most_once", "at_least_once", "effectively_once"]
-    transaction: Literal["shared", "own"]
-    newer: Newer
-    publishes: Sequence[type]
-    order: Literal["key"] | None
 
 
 class Service:
@@ -142,7 +127,7 @@ class Service:
         Raises DeclarationError when decorator and annotations differ, DuplicateHandlerError for a second handler
         of one event.
         """
-        return self._handler(events, _options(options), _caller())
+        return self._handler(events, read_options(options), _caller())
 
     def on_batch(
         self, event: type[A], /, *, size: int = 100, wait: timedelta = timedelta(0), **options: Unpack[Options]
@@ -153,10 +138,11 @@ class Service:
         """
         if size < 1:
             raise DeclarationError(f"on_batch(size={size}): a batch holds at least one event")
-        return self._handler((event,), _options(options, batch_size=size, batch_wait=wait), _caller())
+        return self._handler((event,), read_options(options, batch_size=size, batch_wait=wait), _caller())
 
     def _handler(self, events: Sequence[type], options: HandlerOptions, caller: FrameType) -> HandlerDecorator[Any]:
         """The decorator itself; the overloads above say what it takes."""
+        check_events(self.name, events)
         local_names = caller.f_locals
 
         def declare(function: F) -> F:
@@ -325,16 +311,3 @@ def _counted(concurrency: int | None) -> int | None:
 def _caller() -> FrameType:
     """The frame that called our caller: where the user's names and file are."""
     return sys._getframe(2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - annotations that are strings can only be resolved there
-
-
-def _options(given: Options, *, batch_size: int | None = None, batch_wait: timedelta = timedelta(0)) -> HandlerOptions:
-    return HandlerOptions(
-        policy=given.get("policy"),
-        guarantee=given.get("guarantee"),
-        transaction=given.get("transaction", "shared"),
-        newer=given.get("newer", "pause"),
-        publishes=tuple(given.get("publishes", ())),
-        ordered=given.get("order", "key") is not None,
-        batch_size=batch_size,
-        batch_wait=batch_wait,
-    )

@@ -32,7 +32,7 @@ def from_address(
     if address.host is not None:
         raise SettingsError(
             f"{address.url} names a host, but the log is a file of this machine: write three slashes, "
-            f"embedded:///{address.host}/{address.path}"
+            f"embedded:///{f'{address.host}/{address.path}'.rstrip('/')}"
         )
     if not address.path:
         raise SettingsError(f"{address.url} names no file: write embedded:///.antiphon/log.db")
