@@ -23,6 +23,7 @@ class InMemory(BrokerConformance):
         await broker.open()
         yield broker
         await broker.close()
+        await broker.database.close()
 
     def make(self) -> MemoryBroker:
         raise NotImplementedError

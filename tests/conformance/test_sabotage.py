@@ -104,12 +104,14 @@ async def opened_in_a_file(judge: FileJudge, spoil: Callable[[Broker], Broker], 
 async def opened(judge: LogJudge | QueueJudge, spoil: Callable[[Broker], Broker]) -> AsyncIterator[Broker]:
     judge.clock = VirtualClock()
     model = "log" if isinstance(judge, LogJudge) else "queue"
-    broker = spoil(MemoryBroker(model, clock=judge.clock, max_message_bytes=LIMIT))
+    memory = MemoryBroker(model, clock=judge.clock, max_message_bytes=LIMIT)
+    broker = spoil(memory)
     await broker.open()
     try:
         yield broker
     finally:
         await broker.close()
+        await memory.database.close()
 
 
 @pytest.mark.parametrize("judge", [LogJudge, QueueJudge])

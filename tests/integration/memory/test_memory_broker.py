@@ -43,6 +43,7 @@ async def log(clock: VirtualClock) -> AsyncIterator[MemoryBroker]:
     await broker.open()
     yield broker
     await broker.close()
+    await broker.database.close()
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ async def queue(clock: VirtualClock) -> AsyncIterator[MemoryBroker]:
     await broker.open()
     yield broker
     await broker.close()
+    await broker.database.close()
 
 
 async def join_log(broker: MemoryBroker, group: str = "g", topic: str = "t") -> MemoryLogSubscription:
@@ -96,6 +98,7 @@ async def test_a_transaction_of_another_database_is_refused(log: MemoryBroker) -
         with pytest.raises(UsageError, match="another database"):
             await subscription.commit_in(tx, {})
     await other.close()
+    await other.database.close()
 
 
 async def test_a_partition_in_work_moves_when_its_owner_is_overdue(log: MemoryBroker, clock: VirtualClock) -> None:
@@ -164,6 +167,7 @@ async def test_refusals_can_be_injected() -> None:
         await broker.publish([Outgoing("t", a_message(key)) for key in "abc"])
     assert [state.messages for state in await broker.topics()] == [2]
     await broker.close()
+    await broker.database.close()
 
 
 def test_only_capabilities_can_be_taken_away() -> None:
@@ -210,6 +214,7 @@ async def test_a_dropped_broker_is_freed(model: Literal["log", "queue"]) -> None
     await publish(broker, 10)
     await subscription.fetch(10, ROOM, NOW)
     await broker.close()
+    await broker.database.close()
     gone = weakref.ref(broker.native if model == "log" else subscription)
     del broker, subscription
     gc.collect()

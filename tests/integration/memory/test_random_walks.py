@@ -136,6 +136,7 @@ async def test_a_log_loses_nothing_whatever_its_members_do(seed: int) -> None:
     assert walk.done == set(walk.published)
     assert sum(lag.messages for lag in await walk.broker.lag("group")) == 0
     await walk.broker.close()
+    await walk.broker.database.close()
 
 
 class QueueWalk:
@@ -209,3 +210,4 @@ async def test_a_queue_gives_each_message_to_one_member_at_a_time_and_loses_none
     assert walk.done == set(walk.published)
     assert await walk.members[0].fetch(10, ROOM, NOW) == []
     await walk.broker.close()
+    await walk.broker.database.close()

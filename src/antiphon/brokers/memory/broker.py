@@ -28,7 +28,10 @@ _HOLD = timedelta(seconds=30)
 
 
 class MemoryBroker:
-    """Holds messages in this process, as a log or as a queue. They and its database last as long as this value.
+    """Holds messages in this process, as a log or as a queue. They last as long as this value.
+
+    So does its database: `close` leaves it open, so that what is opened again finds its tables as well as its
+    messages. Close `database`, too, when it has served.
 
     `hold` is how long a queue's delivery stays with who fetched it, and how long a member of a log's group may
     work on a partition that it was asked to give up. `max_message_bytes` and `refuse` (a reason, or None) make
