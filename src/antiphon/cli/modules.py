@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
+from antiphon.cli.names import check_names
 from antiphon.errors import AntiphonError, UsageError
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import FILE_NAME, Settings
@@ -19,21 +20,30 @@ from antiphon.runtime.settings import FILE_NAME, Settings
 def load_services(modules: Sequence[str] | None, settings: Settings) -> list[Service]:
     """The services of these modules, or of those in `antiphon.toml`; each once.
 
-    Raises UsageError when a module is not there, fails while it is imported (with file and line), or has no service.
+    Raises UsageError when a module is not there, fails while it is imported (with file and line), or has no service,
+    SettingsError when the file has a table about something that its modules do not have.
     """
     names = list(modules or settings.modules)
     if not names:
         raise UsageError(
             f"no module was given and {settings.file or FILE_NAME} names none: "
-            f'say antiphon run payments, or write modules = ["payments"] into {FILE_NAME}'
+            "name one, as in antiphon run payments or antiphon publish --module payments ..., "
+            f'or write modules = ["payments"] into {FILE_NAME}'
         )
-    _search_in(Path.cwd(), settings.folder)
+    search_here(settings)
     found = [service for name in names for service in _services_of(name)]
-    return list({id(service): service for service in found}.values())
+    services = list({id(service): service for service in found}.values())
+    if not modules:
+        check_names(services, settings)
+    return services
+
+
+def search_here(settings: Settings) -> None:
+    """Let modules be found where the command is given, and beside `antiphon.toml`."""
+    _search_in(Path.cwd(), settings.folder)
 
 
 def _search_in(*folders: Path) -> None:
-    """Let modules be found where the command is given, and beside `antiphon.toml`."""
     for folder in reversed(folders):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))

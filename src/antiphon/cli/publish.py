@@ -9,7 +9,7 @@ import typer
 
 from antiphon.cli.event_types import event_types, find_event_type
 from antiphon.cli.fields import build_event, read_fields
-from antiphon.cli.modules import load_services
+from antiphon.cli.modules import import_module, load_services, search_here
 from antiphon.cli.options import BrokerOption, JsonOption, ModulesOption
 from antiphon.cli.output import print_json
 from antiphon.cli.session import opened, run_async, settings_for
@@ -46,12 +46,22 @@ def publish(
     Its fields are converted to their declared types and checked, before anything is sent.
     """
     settings = settings_for(broker)
-    load_services(modules, settings)
+    _load(event_type, modules, settings)
     cls = find_event_type(event_type, event_types())
     event = build_event(cls, read_fields(fields or ()))
     outgoing = Composer(_SOURCE, SystemClock()).first(event, key=key)
     run_async(_publish(settings, outgoing))
     _tell(outgoing, as_json)
+
+
+def _load(event_type: str, modules: list[str] | None, settings: Settings) -> None:
+    """Import what declares the event; a module that TYPE names itself needs no service."""
+    module, colon, _ = event_type.partition(":")
+    if colon and not modules and not settings.modules:
+        search_here(settings)
+        import_module(module)
+    else:
+        load_services(modules, settings)
 
 
 async def _publish(settings: Settings, outgoing: Outgoing) -> None:

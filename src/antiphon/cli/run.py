@@ -12,12 +12,13 @@ import typer
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.modules import load_services
 from antiphon.cli.options import BrokerOption, ModulesArgument
-from antiphon.cli.processes import Supervisor, stop_when_orphaned, worker_command
+from antiphon.cli.workers import worker_command
 from antiphon.observability.logging import configure_logging
 from antiphon.runtime.host import run_async
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.summary import summarize
+from antiphon.runtime.workers import Supervisor, Worker, stop_when_orphaned
 
 app = typer.Typer(add_completion=False)
 
@@ -60,7 +61,7 @@ def run(
         stop_when_orphaned()
     elif reload or settings.common.workers > 1:
         count, port = settings.common.workers, settings.health
-        supervisor = Supervisor([worker_command(sys.argv[1:], number, port) for number in range(count)])
+        supervisor = Supervisor(Worker(worker_command(sys.argv[1:], number, port)) for number in range(count))
         raise typer.Exit(supervisor.run(settings.folder if reload else None))
     _serve(load_services(modules, settings), settings, quiet=bool(worker))
 

@@ -8,12 +8,15 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker
 from antiphon.errors import UsageError
 from antiphon.runtime.probes import Probes
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings, load_settings
+from antiphon.runtime.workers import same_program, stop_when_orphaned, worker_number
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -100,7 +103,24 @@ def _stop_once(loop: asyncio.AbstractEventLoop, host: Host, number: signal.Signa
     loop.remove_signal_handler(number)
 
 
-def run(*services: Service, broker: str | None = None, health: int | None = None) -> None:
-    """Run `services` in this process until SIGINT or SIGTERM; returns after the drain. Raises AntiphonError."""
-    settings = load_settings({"broker": broker, "health": health})
+def run(*services: Service, broker: str | None = None, health: int | None = None, workers: int | None = None) -> None:
+    """Run `services` until SIGINT or SIGTERM; returns after the drain. Raises AntiphonError.
+
+    With `workers` (or that setting) above 1 this program is started so many times, as processes that share the
+    groups' partitions; this one then watches over them, and ends with SystemExit when they cannot run.
+    """
+    settings = load_settings({"broker": broker, "health": health, "workers": workers})
+    number = worker_number()
+    if number is None and settings.common.workers > 1:
+        code = same_program(settings.common.workers).run()
+        if code:
+            raise SystemExit(code)
+        return
+    if number is not None:
+        stop_when_orphaned()
+        settings = _with_own_port(settings, number)
     asyncio.run(run_async(services, settings))
+
+
+def _with_own_port(settings: Settings, number: int) -> Settings:
+    return settings if settings.health is None else replace(settings, health=settings.health + number)

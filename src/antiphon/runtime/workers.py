@@ -1,4 +1,4 @@
-"""How one command becomes several processes that are started, watched, started again and stopped together."""
+"""How one program becomes several processes that are started, watched, started again and stopped together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
-from antiphon.cli.failures import ExitCode
 from antiphon.events.amounts import show_duration
 
 log = logging.getLogger("antiphon.run")
 
+MISUSED = 2
 _LOOK = timedelta(milliseconds=200)
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(seconds=30)
@@ -28,10 +28,20 @@ _WATCHED = frozenset({".py", ".sql", ".toml"})
 _UNWATCHED = frozenset({".git", ".venv", "venv", "__pycache__", "node_modules", ".antiphon"})
 
 
-def worker_command(arguments: Sequence[str], number: int, health: int | None) -> list[str]:
-    """The command of worker `number`: the given one, for one process, with a port of its own for probes."""
-    own = ["--worker", str(number), "--workers", "1", *(["--health", str(health + number)] if health else [])]
-    return [sys.executable, "-m", "antiphon", *(each for each in arguments if each != "--reload"), *own]
+WORKER_VARIABLE = "_ANTIPHON_WORKER"
+"""Set in a process that `run(..., workers=N)` started: its number."""
+
+
+def worker_number() -> int | None:
+    """Which worker of a program this process is, or None when it is the program itself."""
+    number = os.environ.get(WORKER_VARIABLE)
+    return None if number is None else int(number)
+
+
+def same_program(count: int) -> Supervisor:
+    """A supervisor of `count` processes that run what this process was told to run."""
+    command = [sys.executable, *sys.orig_argv[1:]]
+    return Supervisor(Worker(command, {WORKER_VARIABLE: str(number)}) for number in range(count))
 
 
 def stop_when_orphaned() -> None:
@@ -48,8 +58,9 @@ def stop_when_orphaned() -> None:
 class Worker:
     """One process, and when it may be started again."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
         self._command = list(command)
+        self._environment = {**os.environ, **(variables or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause = _FIRST_PAUSE
@@ -57,7 +68,9 @@ class Worker:
 
     def start(self) -> None:
         # A session of its own: Ctrl-C then reaches the supervisor alone, which drains the workers once.
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, start_new_session=True, env=self._environment
+        )
         self._started, self.again_at = time.monotonic(), None
 
     def poll(self) -> int | None:
@@ -84,10 +97,13 @@ class Worker:
 
 
 class Supervisor:
-    """Runs a worker for each command until it is told to stop; one that falls is started again after a pause."""
+    """Runs workers until it is told to stop; one that falls is started again after a pause.
 
-    def __init__(self, commands: Iterable[Sequence[str]]) -> None:
-        self._workers = [Worker(command) for command in commands]
+    A worker that ends with `MISUSED` was told something it cannot do: then all stop, with that exit code.
+    """
+
+    def __init__(self, workers: Iterable[Worker]) -> None:
+        self._workers = list(workers)
         self._signals = 0
 
     def run(self, watched: Path | None = None) -> int:
@@ -105,7 +121,7 @@ class Supervisor:
             if watched is not None and seen != (seen := _changed(watched)):
                 log.info("a file changed: starting again")
                 self._restart()
-        return self._stop(ExitCode.OK)
+        return self._stop(0)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
@@ -118,7 +134,7 @@ class Supervisor:
             code = worker.poll()
             if code is not None and waits_for_change:
                 worker.wait()
-            elif code == ExitCode.USAGE:
+            elif code == MISUSED:
                 return code
             elif code is not None and not self._signals:
                 log.error("a worker ended with code %d; it starts again in %s", code, show_duration(worker.fell()))

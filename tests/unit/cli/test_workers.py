@@ -1,6 +1,6 @@
 """A worker's command is the given one for one process, with a port of its own."""
 
-from antiphon.cli.processes import worker_command
+from antiphon.cli.workers import worker_command
 
 
 def test_a_worker_runs_alone_and_answers_probes_on_a_port_of_its_own():
