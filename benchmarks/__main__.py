@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,31 +13,29 @@ from benchmarks.measure import Measurement
 from benchmarks.results import keep, table
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", nargs="?", choices=NAMES, metavar="NAME", help="the measurement to run")
     parser.add_argument("--json", action="store_true", help="print one object")
-    parser.add_argument("--all", action="store_true", help="run all, print the table, and keep it in RESULTS.md")
+    parser.add_argument("--keep", action="store_true", help="write what was found into RESULTS.md")
+    parser.add_argument("--all", action="store_true", help="run all, print the table, and keep it")
     arguments = parser.parse_args()
-    if arguments.all:
-        return run_all()
-    if arguments.name is None:
-        print("\n".join(f"{name:<18} {benchmark(name).question}" for name in NAMES))
-        return 0
-    measured = benchmark(arguments.name).measure()
-    print(msgspec.json.encode(measured).decode() if arguments.json else table([measured]))
-    return 0
+    name: str | None = arguments.name
+    if name is None and not arguments.all:
+        print("\n".join(f"{each:<18} {benchmark(each).question}" for each in NAMES))
+        return
+    measurements = list(measured(NAMES if name is None else [name]))
+    if arguments.keep or arguments.all:
+        keep(measurements)
+    print(msgspec.json.encode(measurements[0]).decode() if arguments.json else table(measurements))
 
 
-def run_all() -> int:
-    measurements: list[Measurement] = []
-    for name in NAMES:
+def measured(names: Iterable[str]) -> Iterable[Measurement]:
+    """Each in turn, telling on standard error which."""
+    for name in names:
         print(f"measuring {name}", file=sys.stderr)
-        measurements.append(benchmark(name).measure())
-    keep(measurements)
-    print(table(measurements))
-    return 0
+        yield benchmark(name).measure()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
