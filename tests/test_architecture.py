@@ -311,6 +311,13 @@ def test_the_drawn_floors_are_the_kept_ones() -> None:
     assert {int(floor): tuple(re.findall(r"`(\w+)`", rooms)) for floor, rooms in rows} == FLOORS
 
 
+def test_every_file_that_the_drawing_names_is_there() -> None:
+    named = re.findall(r"`(\w+/[\w/]+(?:\.py|/))`", (ROOT / "ARCHITECTURE.md").read_text("utf-8"))
+    assert len(named) > 10
+    homes = (ROOT / "src" / "antiphon", ROOT)
+    assert [name for name in named if not any((home / name).exists() for home in homes)] == []
+
+
 BAD: dict[Callable[[House], Iterator[str]], list[dict[str, str]]] = {
     unknown_rooms: [{"src/antiphon/attic/box.py": ""}],
     upward_imports: [
