@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from antiphon.cli.main import app
 
+TESTS = Path(__file__).parents[2]
 EVENTS = """
 from decimal import Decimal
 from antiphon import Key, Struct, event
@@ -116,20 +118,26 @@ class Done(NamedTuple):
     stderr: str
 
 
+def _modules_below(folder):
+    found = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+    return {name for name, file in found.items() if file.startswith(f"{folder}{os.sep}")}
+
+
 @pytest.fixture
 def ask(project, monkeypatch):
     """As `antiphon`, in this process: quicker, for commands that end at once and leave the logging alone."""
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in _modules_below(TESTS):  # a process of its own would not see the events that other tests declare
+        monkeypatch.delitem(sys.modules, name)
 
     def call(*arguments, **environment):
         before = set(sys.modules)
         try:
             result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
         finally:
-            for name in set(sys.modules) - before:
-                if str(project) in (getattr(sys.modules[name], "__file__", None) or ""):
-                    del sys.modules[name]
+            for name in _modules_below(project) - before:
+                del sys.modules[name]
         return Done(result.exit_code, result.stdout, result.stderr)
 
     call.folder = project

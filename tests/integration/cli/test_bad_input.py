@@ -68,6 +68,24 @@ def test_a_wrong_settings_file_is_named(ask, text, told):
     assert refused(ask("topics"), 2, told)
 
 
+def test_an_event_that_names_its_module_can_be_published_without_settings(ask):
+    (ask.folder / "antiphon.toml").unlink()
+    assert ask("publish", "payments.events:OrderPlaced", "order_id=1", "total=1").returncode == 0
+    assert refused(ask("publish", "OrderPlaced", "order_id=1", "total=1"), 2, "publish --module payments")
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("[topics.order]", "[topics.order]: the modules have no such topic; did you mean 'orders'?"),
+        ("[services.payment]", "[services.payment]: the modules have no such service; did you mean 'payments'?"),
+    ],
+)
+def test_a_table_about_what_is_not_there_is_refused(ask, table, told):
+    (ask.folder / "antiphon.toml").write_text(f'modules = ["payments"]\n{table}\n')
+    assert refused(ask("describe"), 2, told)
+
+
 def test_a_wrong_variable_is_named(ask):
     assert refused(ask("topics", ANTIPHON_BROKR="x"), 2, "ANTIPHON_BROKR", "did you mean 'ANTIPHON_BROKER'")
 

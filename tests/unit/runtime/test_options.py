@@ -15,7 +15,7 @@ class OrderPlaced(Struct, frozen=True):
     order_id: Key[str]
 
 
-WRONG = [
+WRONG: list[tuple[dict[str, object], str]] = [
     ({"polcy": None}, "there is no such option; did you mean 'policy'?"),
     ({"guarantee": "exactly_once"}, "one of 'at_most_once', 'at_least_once', 'effectively_once'"),
     ({"transaction": "mine"}, "one of 'shared', 'own'"),
