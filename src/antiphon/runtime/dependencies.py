@@ -32,8 +32,8 @@ def read_provider(function: Callable[..., object], local_names: Mapping[str, obj
         gives = get_args(gives)[0]
     if not isinstance(gives, type) or gives is type(None):
         raise DeclarationError(f"{where(function)}: a provider says what it gives by its return annotation, one class")
-    for name, kind in hints.items():
-        if not isinstance(kind, type):
+    for name in inspect.signature(function).parameters:
+        if not isinstance(hints.get(name), type):
             raise DeclarationError(f"{where(function)}: parameter {name!r} must be annotated with one class")
     return Provider(function, gives, tuple((name, kind) for name, kind in hints.items() if isinstance(kind, type)))
 

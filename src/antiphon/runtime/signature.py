@@ -75,6 +75,8 @@ def read_signature(
     function: Callable[..., object], events: Sequence[type], local_names: Mapping[str, object], *, batch: bool
 ) -> Signature:
     """Compare `function` with the `events` of its decorator. Raises DeclarationError on any mismatch."""
+    if not inspect.isroutine(function):
+        raise DeclarationError(f"{function!r} cannot be declared: a handler is a function, made by def or async def")
     if not events:
         raise DeclarationError(
             f"{where(function)}: on() needs at least one event class, as in @service.on(OrderPlaced)"
@@ -132,6 +134,10 @@ def _need(function: Callable[..., object], parameter: inspect.Parameter, hints: 
         raise DeclarationError(
             f"{where(function)}: *{parameter.name} cannot be given anything; name what the handler needs"
         )
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise DeclarationError(
+            f"{where(function)}: parameter {parameter.name!r} is given by its name: move it behind the '/'"
+        )
     kind = hints.get(parameter.name)
     if kind is None:
         raise DeclarationError(
@@ -161,7 +167,8 @@ def emitted(function: Callable[..., object], hint: object) -> tuple[type, ...]:
         if member is None or member is type(None):
             continue
         if get_origin(member) in _MANY:
-            inner = [part for part in get_args(member)[:1] if part is not ...]
+            parts = get_args(member) if get_origin(member) is tuple else get_args(member)[:1]
+            inner = [part for part in parts if part is not ...]
             found += [event for part in inner for event in emitted(function, part) if event not in found]
         else:
             found.append(_emitted_class(function, member))
