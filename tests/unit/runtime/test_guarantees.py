@@ -1,0 +1,69 @@
+"""What a handler really gets is derived, and a demand above it is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from antiphon import Transaction
+from antiphon.brokers.capabilities import Capabilities
+from antiphon.errors import GuaranteeError, SettingsError
+from antiphon.runtime.guarantees import Derived, Guarantee, demand, derive, parse
+from antiphon.runtime.route import Handler, HandlerOptions
+from antiphon.runtime.signature import read_signature
+from tests.unit.runtime.shop_events import OrderPlaced
+
+FULL = Capabilities(model="log", durable=True, store_transactions=True)
+MEMORY = Capabilities(model="log", durable=False, store_transactions=True)
+PLAIN = Capabilities(model="log", durable=True)
+
+
+async def with_transaction(order: OrderPlaced, tx: Transaction) -> None: ...
+async def without(order: OrderPlaced) -> None: ...
+
+
+def handler(function, **options) -> Handler:
+    signature = read_signature(function, (OrderPlaced,), {}, batch=False)
+    return Handler(function.__name__, function, signature, HandlerOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("function", "capabilities", "shares", "inbox", "expected", "reason"),
+    [
+        (with_transaction, FULL, True, True, Guarantee.EFFECTIVELY_ONCE, "the watermark commit together"),
+        (with_transaction, MEMORY, True, True, Guarantee.EFFECTIVELY_ONCE, "nothing outlives this process"),
+        (with_transaction, FULL, True, False, Guarantee.AT_LEAST_ONCE, "the inbox is off"),
+        (with_transaction, FULL, False, True, Guarantee.AT_LEAST_ONCE, "cannot settle in the transaction"),
+        (with_transaction, PLAIN, True, True, Guarantee.AT_LEAST_ONCE, "cannot settle in the transaction"),
+        (without, FULL, True, True, Guarantee.AT_LEAST_ONCE, "it asks for no Transaction"),
+    ],
+)
+def test_the_guarantee_follows_from_what_broker_store_and_handler_give(
+    function, capabilities, shares, inbox, expected, reason
+):
+    derived = derive(handler(function), capabilities, shares_store=shares, inbox=inbox)
+    assert derived.guarantee is expected
+    assert reason in derived.reason
+
+
+@pytest.mark.parametrize("mode", ["shared", "own"])
+def test_both_kinds_of_transaction_give_the_same(mode):
+    derived = derive(handler(with_transaction, transaction=mode), FULL, shares_store=True, inbox=True)
+    assert derived.guarantee is Guarantee.EFFECTIVELY_ONCE
+
+
+def test_a_demand_that_is_met_or_exceeded_is_fine():
+    for guarantee in ("at_most_once", "at_least_once"):
+        demand(handler(without, guarantee=guarantee), Derived(Guarantee.AT_LEAST_ONCE, ""))
+    demand(handler(without), Derived(Guarantee.AT_MOST_ONCE, ""))
+
+
+def test_a_demand_above_it_is_refused_with_the_reason():
+    with pytest.raises(GuaranteeError) as caught:
+        demand(handler(without, guarantee="effectively_once"), Derived(Guarantee.AT_LEAST_ONCE, "because"))
+    assert str(caught.value) == "without demands effectively_once but would get at_least_once: because"
+
+
+def test_a_guarantee_has_three_names():
+    assert [parse(each.label) for each in Guarantee] == list(Guarantee)
+    with pytest.raises(SettingsError, match="use one of at_most_once, at_least_once, effectively_once"):
+        parse("exactly_once")

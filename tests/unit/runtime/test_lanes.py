@@ -1,0 +1,208 @@
+"""Lanes: what shares a key runs in turn, what does not runs side by side, and a drain begins nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from antiphon.brokers.ports import Delivery, Partition
+from antiphon.events.clock import Clock
+from antiphon.runtime.lanes import Lanes
+from antiphon.runtime.route import Mode
+from antiphon.runtime.stalls import Stalls
+from antiphon.runtime.work import Work
+from antiphon.testing.clock import VirtualClock
+from tests.unit.runtime.shop_events import a_message
+
+
+class Road:
+    """A route as lanes see it."""
+
+    def __init__(self, mode=Mode.AWAIT, *, ordered=True, batch_size=None, batch_wait=timedelta(0)) -> None:
+        self.mode, self.by_key = mode, ordered and batch_size is None
+        self.batch_size, self.batch_wait = batch_size, batch_wait
+        self.by_partition = batch_size is not None
+        self.company: object = mode if mode in (Mode.SHARED, Mode.OWN) else self
+
+
+class Executor:
+    """Notes what runs, and holds it until it may go on."""
+
+    def __init__(self) -> None:
+        self.runs: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def run(self, works) -> None:
+        self.runs.append([work.delivery.position for work in works])
+        await self.gate.wait()
+
+
+class Pausing:
+    def pause(self, partitions): ...
+    def resume(self, partitions): ...
+    def waiting(self, partition):
+        return ()
+
+
+@pytest.fixture
+def executor() -> Executor:
+    return Executor()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+def lanes(executor: Executor, clock: Clock, count: int = 8) -> Lanes:
+    return Lanes(count, dict.fromkeys(Mode, executor), Stalls(clock, Pausing()), clock)
+
+
+def work(position: int, key: str | None, road: Road, partition: int = 0) -> Work:
+    return Work(Delivery(Partition("orders", partition), str(position), a_message(key)), road)
+
+
+async def started(executor, clock, count=8):
+    found = lanes(executor, clock, count)
+    found.start(lambda error: pytest.fail(repr(error)))
+    await clock.rest()
+    return found
+
+
+async def test_what_comes_together_on_a_key_runs_together_in_order(executor, clock):
+    road, found = Road(), await started(executor, clock)
+    found.dispatch([work(n, "a", road) for n in range(5)])
+    await clock.rest()
+    assert executor.runs == [["0", "1", "2", "3", "4"]]
+    assert found.idle()
+    await found.drain(1)
+
+
+async def test_a_key_waits_for_itself_and_others_do_not(executor, clock):
+    road, found = Road(), await started(executor, clock)
+    executor.gate.clear()
+    found.dispatch([work(0, "a", road)])
+    await clock.rest()
+    found.dispatch([work(1, "a", road), *[work(n, f"key-{n}", road) for n in range(2, 30)]])
+    await clock.rest()
+    assert ["1"] not in executor.runs
+    assert len(executor.runs) > 1
+    assert not found.idle()
+    executor.gate.set()
+    await clock.rest()
+    seen = [position for run in executor.runs for position in run]
+    assert sorted(seen, key=int) == [str(n) for n in range(30)]
+    await found.drain(1)
+
+
+async def test_a_run_ends_where_another_handler_begins(executor, clock):
+    one, two, found = Road(), Road(), await started(executor, clock, 1)
+    found.dispatch([work(0, "a", one), work(1, "a", one), work(2, "a", two), work(3, "a", one)])
+    await clock.rest()
+    assert executor.runs == [["0", "1"], ["2"], ["3"]]
+    await found.drain(1)
+
+
+async def test_handlers_that_share_a_transaction_run_together(executor, clock):
+    one, two, found = Road(Mode.SHARED), Road(Mode.SHARED), await started(executor, clock, 1)
+    found.dispatch([work(0, "a", one), work(1, "b", two), work(2, "c", one)])
+    await clock.rest()
+    assert executor.runs == [["0", "1", "2"]]
+    await found.drain(1)
+
+
+async def test_what_comes_later_joins_no_run_that_was_begun(executor, clock):
+    road, found = Road(), await started(executor, clock, 1)
+    executor.gate.clear()
+    found.dispatch([work(0, "a", road)])
+    await clock.rest()
+    found.dispatch([work(1, "a", road)])
+    found.dispatch([work(2, "a", road)])
+    executor.gate.set()
+    await clock.rest()
+    assert executor.runs == [["0"], ["1", "2"]]
+    await found.drain(1)
+
+
+async def test_without_order_one_key_runs_side_by_side(executor, clock):
+    road, found = Road(ordered=False), await started(executor, clock)
+    executor.gate.clear()
+    found.dispatch([work(n, "a", road) for n in range(4)])
+    await clock.rest()
+    assert sorted(executor.runs) == [["0"], ["1"], ["2"], ["3"]]
+    executor.gate.set()
+    await found.drain(1)
+
+
+async def test_messages_without_a_key_take_turns(executor, clock):
+    road, found = Road(), await started(executor, clock)
+    found.dispatch([work(n, None, road) for n in range(8)])
+    await clock.rest()
+    assert len(executor.runs) == 8
+    await found.drain(1)
+
+
+async def test_batches_are_of_one_partition(executor, clock):
+    road, found = Road(batch_size=10), await started(executor, clock, 1000)
+    found.dispatch([work(n, f"key-{n}", road, partition=n % 2) for n in range(10)])
+    await clock.rest()
+    assert sorted(executor.runs) == [["0", "2", "4", "6", "8"], ["1", "3", "5", "7", "9"]]
+    await found.drain(1)
+
+
+async def test_a_batch_waits_for_company_no_longer_than_it_may(executor, clock):
+    road, found = Road(batch_size=10, batch_wait=timedelta(seconds=5)), await started(executor, clock)
+    found.dispatch([work(0, "a", road)])
+    await clock.advance(timedelta(seconds=4))
+    found.dispatch([work(1, "a", road)])
+    await clock.rest()
+    assert executor.runs == []
+    await clock.advance(timedelta(seconds=1))
+    assert executor.runs == [["0", "1"]]
+    await found.drain(1)
+
+
+async def test_a_full_batch_does_not_wait(executor, clock):
+    road, found = Road(batch_size=3, batch_wait=timedelta(seconds=5)), await started(executor, clock)
+    found.dispatch([work(n, "a", road) for n in range(3)])
+    await clock.rest()
+    assert executor.runs == [["0", "1", "2"]]
+    await found.drain(1)
+
+
+async def test_a_drain_finishes_what_runs_and_begins_nothing_more(executor, clock):
+    one, two, found = Road(), Road(), await started(executor, clock, 1)
+    executor.gate.clear()
+    found.dispatch([work(0, "a", one), work(1, "a", two), work(2, "a", one)])
+    await clock.rest()
+    draining = asyncio.create_task(found.drain(10))
+    await clock.rest()
+    assert not draining.done()
+    executor.gate.set()
+    assert await draining == 2
+    assert executor.runs == [["0"]]
+
+
+async def test_a_drain_gives_up_what_does_not_end(executor, clock):
+    road, found = Road(), await started(executor, clock)
+    executor.gate.clear()
+    found.dispatch([work(0, "a", road)])
+    await clock.rest()
+    assert await found.drain(0) == 1
+
+
+async def test_a_lane_that_breaks_is_told_of(clock):
+    class Broken:
+        async def run(self, works) -> None:
+            raise RuntimeError("a fault of the runtime's own")
+
+    told: list[BaseException] = []
+    found = lanes(Broken(), clock)
+    found.start(told.append)
+    found.dispatch([work(0, "a", Road())])
+    await clock.rest()
+    assert [str(error) for error in told] == ["a fault of the runtime's own"]
+    await found.drain(0)

@@ -1,0 +1,119 @@
+"""What is newer than the code waits, with what follows it in its partition, and is tried again less and less often."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from antiphon.brokers.ports import Delivery, Partition
+from antiphon.errors import NewerVersionError
+from antiphon.runtime.stalls import FIRST_STALL, LONGEST_STALL, Stalls
+from antiphon.runtime.work import Work
+from antiphon.testing.clock import VirtualClock
+from tests.unit.runtime.shop_events import a_message
+
+ZERO, ONE = Partition("orders", 0), Partition("orders", 1)
+NEWER = NewerVersionError("m-1", "OrderPlaced", 2, 1)
+
+
+class Source:
+    """Notes what is paused; knows the order of arrival."""
+
+    def __init__(self) -> None:
+        self.paused: set[Partition] = set()
+        self.arrived: list[Delivery] = []
+
+    def pause(self, partitions):
+        self.paused |= set(partitions)
+
+    def resume(self, partitions):
+        self.paused -= set(partitions)
+
+    def waiting(self, partition):
+        return [delivery for delivery in self.arrived if delivery.partition == partition]
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def again() -> list[list[Work]]:
+    return []
+
+
+@pytest.fixture
+def stalls(clock, source, again) -> Stalls:
+    found = Stalls(clock, source)
+    found.again = lambda works: again.append(list(works))
+    return found
+
+
+def a_work(source: Source, position: int, partition: Partition = ZERO) -> Work:
+    delivery = Delivery(partition, str(position), a_message())
+    source.arrived.append(delivery)
+    return Work(delivery, None)
+
+
+async def test_its_partition_is_paused_and_others_are_not(stalls, source):
+    assert stalls.stall(a_work(source, 0), NEWER)
+    assert source.paused == {ZERO}
+    assert stalls.partitions() == (ZERO,)
+    assert not stalls.hold_behind([a_work(source, 0, ONE)])
+    stalls.stop()
+
+
+async def test_what_follows_in_its_partition_is_held(stalls, source):
+    first, second, other = a_work(source, 0), a_work(source, 1), a_work(source, 0, ONE)
+    stalls.stall(first, NEWER)
+    assert stalls.without([second, other]) == [other]
+    assert not stalls.stall(second, NEWER)
+    stalls.stop()
+
+
+async def test_all_of_it_is_tried_again_in_order_of_arrival_and_then_the_flow_goes_on(stalls, source, clock, again):
+    first, second, third = (a_work(source, n) for n in range(3))
+    stalls.stall(second, NEWER)
+    stalls.hold_behind([third])
+    stalls.hold_behind([first])
+    await clock.advance(FIRST_STALL)
+    assert again == [[first, second, third]]
+    assert source.paused == set()
+    assert len(stalls) == 0
+
+
+async def test_it_waits_longer_each_time_up_to_a_limit(stalls, source, clock, again):
+    work, delay, limit = a_work(source, 0), FIRST_STALL, timedelta(hours=1)
+    waits = []
+    while sum(waits, timedelta()) < limit:
+        stalls.stall(work, NEWER)
+        before = clock.now()
+        tries = len(again)
+        while len(again) == tries:
+            await clock.advance(timedelta(seconds=1))
+        waits.append(clock.now() - before)
+    assert waits[:4] == [FIRST_STALL, FIRST_STALL * 2, FIRST_STALL * 4, FIRST_STALL * 8]
+    assert max(waits) == LONGEST_STALL
+    assert delay == FIRST_STALL
+
+
+async def test_what_went_to_another_owner_is_dropped(stalls, source, clock, again):
+    stalls.stall(a_work(source, 0), NEWER)
+    stalls.forget([ZERO, ONE])
+    await clock.advance(LONGEST_STALL)
+    assert again == []
+    assert len(stalls) == 0
+
+
+async def test_after_the_end_nothing_is_tried_again(stalls, source, clock, again):
+    stalls.stall(a_work(source, 0), NEWER)
+    stalls.stop()
+    await clock.advance(LONGEST_STALL)
+    assert again == []
