@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.brokers.embedded.subscription import EmbeddedSubscription
-from antiphon.brokers.ports import Subscription
+from antiphon.brokers.ports import Broker, Subscription
 
 
-async def silence(broker: EmbeddedBroker, subscription: Subscription) -> None:
+async def silence(broker: Broker, subscription: Subscription) -> None:
     """Send no more heartbeats for it until it fetches again, and let its lease be over, which the others notice."""
+    assert isinstance(broker, EmbeddedBroker)
     assert isinstance(subscription, EmbeddedSubscription)
     broker._subscriptions.remove(subscription)
     async with broker.database.transaction() as tx:
