@@ -46,6 +46,7 @@ def compile_routes(
         batched = any(route.batch_size is not None for route in by_name.values())
         for route in by_name.values():
             route.by_partition = batched
+            route.by_key = route.by_key and not batched
     return routes
 
 

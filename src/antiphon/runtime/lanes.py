@@ -12,9 +12,6 @@ from antiphon.runtime.route import Mode
 from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.work import Work
 
-LONGEST_RUN = 500
-"""The most works that are handed to an executor at once."""
-
 
 class Executor(Protocol):
     """Runs works of one mode in order; returns when each is finished, handed on, parked, stalled or lost."""
@@ -25,24 +22,29 @@ class Executor(Protocol):
 class Lane:
     """A line of works that run one after another, in runs that an executor can take whole."""
 
-    __slots__ = ("busy", "company", "news", "runs")
+    __slots__ = ("busy", "company", "last", "news", "runs")
 
     def __init__(self) -> None:
         self.runs: deque[list[Work]] = deque()
         self.news = asyncio.Event()
         self.busy = False
+        self.last: list[Work] = []
+        """The run that works of the same company may join; one that was taken may not be joined."""
         self.company: object = None
-        """What the last run's works have in common, while more may join it."""
 
-    def put(self, work: Work) -> None:
-        """Join the last run where that is of the same company and not full, else begin one."""
-        company = work.route.company
-        runs = self.runs
-        if company is self.company and runs and len(run := runs[-1]) < LONGEST_RUN:
-            run.append(work)
-        else:
-            self.company = company
-            runs.append([work])
+    def begin(self, work: Work) -> None:
+        """Begin a run with `work`."""
+        self.last = [work]
+        self.company = work.route.company
+        self.runs.append(self.last)
+        self.news.set()
+
+    def take(self) -> list[Work]:
+        """The first run, out of the line."""
+        run = self.runs.popleft()
+        if not self.runs:
+            self.company = None
+        return run
 
 
 class Lanes:
@@ -54,7 +56,6 @@ class Lanes:
         self._stalls, self._clock = stalls, clock
         self._count = count
         self._next = 0
-        self._lane_of = self._one if count == 1 else self._by_key
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
 
@@ -66,25 +67,22 @@ class Lanes:
             self._tasks.append(task)
 
     def dispatch(self, works: Sequence[Work]) -> None:
-        """Put each into the lane of its key, and wake the lanes."""
-        lane_of = self._lane_of
+        """Put each into the lane of its key, joining the last run where it can, and wake the lanes."""
+        lanes, count = self._lanes, self._count
         for work in works:
-            lane = lane_of(work)
-            if not lane.runs:
-                lane.news.set()
-            lane.put(work)
+            route, key = work.route, work.delivery.message.key
+            lane = lanes[hash(key) % count] if key is not None and route.by_key else self._lane_apart(work)
+            if route.company is lane.company:
+                lane.last.append(work)
+            else:
+                lane.begin(work)
 
-    def _one(self, work: Work) -> Lane:
-        return self._lanes[0]
-
-    def _by_key(self, work: Work) -> Lane:
-        key, route = work.delivery.message.key, work.route
-        if route.by_partition:
+    def _lane_apart(self, work: Work) -> Lane:
+        """The lane of a work that its key does not decide."""
+        if work.route.by_partition:
             return self._lanes[hash(work.delivery.partition) % self._count]
-        if key is None or not route.ordered:
-            self._next += 1
-            return self._lanes[self._next % self._count]
-        return self._lanes[hash(key) % self._count]
+        self._next += 1
+        return self._lanes[self._next % self._count]
 
     async def drain(self, patience: float) -> int:
         """Finish what runs, for at most `patience` seconds, then cancel it; returns how many were not finished."""
@@ -92,6 +90,7 @@ class Lanes:
         unfinished = sum(len(run) for lane in self._lanes for run in lane.runs)
         for lane in self._lanes:
             lane.runs.clear()
+            lane.company = None
             lane.news.set()
         if self._tasks:
             _, running = await asyncio.wait(self._tasks, timeout=patience)
@@ -118,7 +117,7 @@ class Lanes:
             while lane.runs:
                 lane.busy = True
                 await self._gather(lane)
-                works = self._stalls.without(lane.runs.popleft()) if lane.runs else ()
+                works = self._stalls.without(lane.take()) if lane.runs else ()
                 if works:
                     await self._executors[works[0].route.mode].run(works)
             lane.busy = False

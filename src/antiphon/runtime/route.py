@@ -113,13 +113,14 @@ class Route:
         self.shape = handler.signature.shape
         self.mode = handler.mode
         self.newer = options.newer
-        self.ordered = options.ordered
         self.takes_tombstones = options.takes_tombstones
         self.allowed = handler.emits
         self.publishes = bool(handler.signature.needs.of(Publisher))
         self.batch_size = options.batch_size
         self.batch_wait = options.batch_wait
         self.waits = 0
+        self.by_key = options.ordered
+        """Whether its lane is that of the key."""
         self.by_partition = False
         """Whether its lane is that of the partition: a batch handler reads this topic, too."""
         self.company: object = self.mode if self.mode in (Mode.SHARED, Mode.OWN) else self
