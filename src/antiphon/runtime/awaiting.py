@@ -81,6 +81,7 @@ class AwaitExecutor:
             except Exception:  # read again on the long path, which explains what does not fit
                 await self._run_one(work)
                 continue
+            failure = None
             try:
                 result = await function(event)
                 if result is not None:
@@ -88,7 +89,9 @@ class AwaitExecutor:
                 elif delivery.state == WAITING:
                     delivery.state = FINISHED
             except (Exception, asyncio.CancelledError) as error:
-                await self.failed(work, failure_of(error))
+                failure = failure_of(error)
+            if failure is not None:  # not in the clause above, where its traceback would begin every later one
+                await self.failed(work, failure)
             now = perf_counter()
             durations.append(now - began)
             began = now
@@ -101,7 +104,10 @@ class AwaitExecutor:
         try:
             await self._attempt(work, 1)
         except (Exception, asyncio.CancelledError) as error:
-            await self.failed(work, failure_of(error))
+            failure = failure_of(error)
+        else:
+            return
+        await self.failed(work, failure)
 
     async def _attempt(self, work: Work, number: int) -> None:
         delivery, route = work.delivery, work.route

@@ -28,6 +28,8 @@ def _service(service: ServiceDescription) -> Iterator[str]:
         yield f"{_INDENT}runner  {runner}"
     for note in service.notes:
         yield f"{_INDENT}note    {note}"
+    if not service.handlers and not service.replicas:
+        yield f"{_INDENT}no handlers: whatever comes is left alone"
     for handler in service.handlers:
         yield from _handler(handler)
 

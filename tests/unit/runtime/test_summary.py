@@ -33,3 +33,8 @@ def test_it_names_handlers_topics_guarantee_policy_and_place():
     assert any(line.startswith("guarantee  effectively_once: ") for line in lines)
     assert any(line.startswith("on failure 3 immediate retries, then park") for line in lines)
     assert any("test_summary.py:" in line for line in lines)
+
+
+def test_it_says_that_a_service_handles_nothing():
+    settings = combine({"broker": "memory:///"}, {}, {}, None, Path("/shop"))
+    assert "no handlers" in summarize([Service("payments").describe(settings=settings)])
