@@ -14,9 +14,9 @@ Victim = subprocess.Popen[bytes]
 
 
 @contextmanager
-def victim(*arguments: str) -> Generator[Victim, None, None]:
-    """A process of `tests.torture.victims`; whatever is left of it is killed at the end."""
-    command = [sys.executable, "-m", "tests.torture.victims", *arguments]
+def victim(*arguments: str, module: str = "tests.torture.victims") -> Generator[Victim, None, None]:
+    """A process of this module; whatever is left of it is killed at the end."""
+    command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield process

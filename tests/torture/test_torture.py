@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.torture import Tally, run, scenarios, tally
+from tests.torture.scenario_street import walk
+from tests.torture.street import ONCE
 
 ROUNDS = 20
 
@@ -17,6 +19,19 @@ ROUNDS = 20
 def test_killed_processes_lose_nothing_and_do_nothing_twice(name: str, tmp_path: Path) -> None:
     tally = run(scenarios()[name], ROUNDS, tmp_path)
     assert (tally.lost, tally.double) == (0, 0)
+
+
+@pytest.mark.torture
+async def test_the_same_check_finds_doubles_where_settling_is_apart_from_the_effects(tmp_path: Path) -> None:
+    found = await walk(3, tmp_path)
+    assert found["apart"].double > 0
+    assert found["shared"] == (0, 0)
+
+
+@pytest.mark.torture
+async def test_the_same_check_finds_doubles_where_the_inbox_is_off(tmp_path: Path) -> None:
+    found = await walk(2, tmp_path, "--without-inbox")
+    assert all(found[name].double > 0 for name in ONCE)
 
 
 def test_a_loss_and_a_double_effect_are_counted() -> None:
