@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from antiphon.cli.main import app
 
-TESTS = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EVENTS = """
 from decimal import Decimal
 from antiphon import Key, Struct, event
@@ -128,7 +128,8 @@ def ask(project, monkeypatch):
     """As `antiphon`, in this process: quicker, for commands that end at once and leave the logging alone."""
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for name in _modules_below(TESTS):  # a process of its own would not see the events that other tests declare
+    beside = (each for folder in ("tests", "examples", "benchmarks") for each in _modules_below(ROOT / folder))
+    for name in beside:  # a process of its own would not see the events that other tests declare
         monkeypatch.delitem(sys.modules, name)
 
     def call(*arguments, **environment):
