@@ -141,5 +141,5 @@ class OwnTransaction:
         confirm = await self._surroundings.settling.settle_in(tx, [work.delivery])
         await tx.commit()
         confirm()
-        self._surroundings.instruments.commits.inc()
+        self._surroundings.committed()
         self._surroundings.sent(made)

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from time import perf_counter
 from typing import Protocol, cast
 
 from antiphon.brokers.ports import Broker, Delivery, StoreBroker
@@ -89,6 +90,11 @@ class Surroundings:
     def lost_lease(self) -> None:
         """Learn what went to others, after a transaction was refused for it and rolled back."""
         self.take_notices()
+        self.dirty.set()
+
+    def committed(self) -> None:
+        """Note that a transaction committed: what was skipped behind its messages meanwhile can be settled now."""
+        self.instruments.commits.inc()
         self.dirty.set()
 
     def finished(self, delivery: Delivery) -> None:
@@ -179,7 +185,9 @@ class Surroundings:
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         """Publish now; returns when the broker holds it all."""
+        began = perf_counter()
         await self.broker.publish(outgoing)
+        self.instruments.sending.observe(perf_counter() - began)
         self.sent(outgoing)
 
     async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:

@@ -152,7 +152,7 @@ class BatchTransaction:
         confirm = await surroundings.settling.settle_in(tx, [work.delivery for work in self._done])
         await tx.commit()
         confirm()
-        surroundings.instruments.commits.inc()
+        surroundings.committed()
         surroundings.sent(self._outgoing)
         for parked in self._parked:
             surroundings.parked(*parked)
