@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ import pytest
 from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.brokers.memory import MemoryBroker, MemoryLogSubscription, MemoryQueueSubscription
 from antiphon.brokers.ports import Broker, Subscription
+from antiphon.runtime.stand_ins import StandIns
+from antiphon.testing.clock import VirtualClock
 from antiphon.testing.scenarios import (
     CommitScenarios,
     DrainScenarios,
     FailureScenarios,
     HandlingScenarios,
     OrderScenarios,
+    PatienceScenarios,
     ReplayScenarios,
     TransactionScenarios,
     VersionScenarios,
@@ -72,3 +76,31 @@ class TestEmbedded(Every):
 
     async def evict(self, broker: Broker, subscription: Subscription) -> None:
         await silence(self.opened, subscription)
+
+
+class TestPatientMemory(PatienceScenarios):
+    @pytest.fixture(params=["log", "queue"])
+    async def broker(self, request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+        self.time = VirtualClock()
+        broker = MemoryBroker(request.param, clock=self.time)
+        await broker.open()
+        yield broker
+        await broker.close()
+        await broker.database.close()
+
+    def stand_ins(self) -> StandIns:
+        return StandIns(clock=self.time)
+
+    async def elapse(self, duration: timedelta) -> None:
+        await self.time.advance(duration)
+
+
+class TestPatientEmbedded(PatienceScenarios):
+    lease = timedelta(milliseconds=400)
+
+    @pytest.fixture
+    async def broker(self, tmp_path: Path) -> AsyncIterator[Broker]:
+        broker = EmbeddedBroker(tmp_path / "log.db", lease=self.lease, beat=timedelta(milliseconds=50))
+        await broker.open()
+        yield broker
+        await broker.close()

@@ -5,6 +5,7 @@ from antiphon.testing.scenarios.draining import DrainScenarios
 from antiphon.testing.scenarios.failing import FailureScenarios
 from antiphon.testing.scenarios.handling import HandlingScenarios
 from antiphon.testing.scenarios.ordering import OrderScenarios
+from antiphon.testing.scenarios.patience import PatienceScenarios
 from antiphon.testing.scenarios.replaying import ReplayScenarios
 from antiphon.testing.scenarios.transacting import TransactionScenarios
 from antiphon.testing.scenarios.versions import VersionScenarios
@@ -15,6 +16,7 @@ __all__ = [
     "FailureScenarios",
     "HandlingScenarios",
     "OrderScenarios",
+    "PatienceScenarios",
     "ReplayScenarios",
     "TransactionScenarios",
     "VersionScenarios",

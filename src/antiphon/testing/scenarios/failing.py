@@ -80,13 +80,12 @@ class FailureScenarios(RuntimeSuite):
             await self.settled(service)
         assert len(attempts) == 2
 
-    async def test_what_cannot_be_decoded_is_parked_at_once_and_whole(self, broker: Broker) -> None:
-        service, done = Service("payments"), list[int]()
-
-        @service.on(OrderPlaced)
-        async def take(order: OrderPlaced) -> None:
-            done.append(order.number)
-
+    @pytest.mark.parametrize("with_transaction", [False, True])
+    async def test_what_cannot_be_decoded_is_parked_at_once_and_whole(
+        self, broker: Broker, with_transaction: bool
+    ) -> None:
+        service, done = self.service(), list[int]()
+        _declare_failing(service, [], done, with_transaction=with_transaction)
         bad = [structs.replace(self.outgoing(OrderPlaced("order-1")).message, **change) for change in _BROKEN]
         async with self.running(broker, service):
             await broker.publish([Outgoing("orders", message) for message in bad])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections import Counter, defaultdict
 
 import pytest
 
-from antiphon.brokers.ports import Broker
+from antiphon.brokers.ports import Broker, Delivery
 from antiphon.runtime.service import Service
 from antiphon.storage.database import Transaction
 from antiphon.testing.scenarios.suite import OrderPlaced, PaymentTaken, RuntimeSuite, orders
@@ -123,6 +124,22 @@ class OrderScenarios(RuntimeSuite):
             held.set()
             await self.settled(service)
         assert sorted(done) == list(range(10))
+
+    async def test_nothing_is_kept_of_what_is_done(self, broker: Broker) -> None:
+        """However many keys there are, memory holds what is under way and no more."""
+        service = Service("payments")
+
+        @service.on(OrderPlaced)
+        async def take(order: OrderPlaced) -> None:
+            await asyncio.sleep(0)
+
+        async with self.running(broker, service):
+            for start in range(0, 6_000, 2_000):
+                await self.place(broker, *[OrderPlaced(f"order-{n}") for n in range(start, start + 2_000)])
+                await self.settled(service)
+            gc.collect()
+            held = [each for each in gc.get_objects() if isinstance(each, Delivery)]
+        assert len(held) <= 1
 
     async def test_order_in_shared_transactions_is_that_of_arrival(self, broker: Broker) -> None:
         service = self.service()

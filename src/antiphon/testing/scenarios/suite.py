@@ -17,6 +17,7 @@ from antiphon.events.message import Message, Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import ServiceSettings, Settings
+from antiphon.runtime.stand_ins import StandIns
 from antiphon.storage.database import Database
 from antiphon.storage.dead_letters import DeadLetter, list_parked
 from antiphon.testing.conformance.suite import BrokerSuite
@@ -68,6 +69,10 @@ class RuntimeSuite(BrokerSuite):
         """A service with tables `ledger`, `accounts` and `bookings`."""
         return Service(name, migrations="migrations", inbox=inbox)
 
+    def stand_ins(self) -> StandIns | None:
+        """What takes the place of the services' clock, where the broker lives in a time of its own."""
+        return None
+
     @asynccontextmanager
     async def running(
         self, broker: Broker, *services: Service, drain: timedelta = timedelta(seconds=10), fetch: int = 1000
@@ -76,7 +81,7 @@ class RuntimeSuite(BrokerSuite):
         common = ServiceSettings(broker=broker.url, drain_timeout=drain, fetch_messages=fetch)
         try:
             for service in services:
-                await service.start(broker, Settings(common=common))
+                await service.start(broker, Settings(common=common), self.stand_ins())
             yield
         finally:
             for service in services:
