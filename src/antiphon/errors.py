@@ -31,8 +31,7 @@ AntiphonError
 │  ├─ DecodeError              data that does not fit the declared event
 │  └─ NewerVersionError*       the event is newer than the code
 └─ HandlingError               your handler
-   ├─ RejectError              raised by a handler: park at once, do not retry
-   └─ RetriesExhaustedError    every attempt failed
+   └─ RejectError              raised by a handler: park at once, do not retry
 ```
 `*` marks the classes whose `retryable` is true: the same call may succeed later, unchanged.
 Drivers' exceptions never leave an adapter except as `__cause__`.
@@ -259,11 +258,3 @@ class HandlingError(AntiphonError):
 
 class RejectError(HandlingError):
     """Raise it in a handler to park the message at once: trying again cannot help."""
-
-
-class RetriesExhaustedError(HandlingError):
-    """Every attempt failed; the last failure is the cause."""
-
-    def __init__(self, handler: str, message_id: str, attempts: int) -> None:
-        self.handler, self.message_id, self.attempts = handler, message_id, attempts
-        super().__init__(f"{handler} failed {attempts} times on message {message_id}")

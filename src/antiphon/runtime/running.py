@@ -9,7 +9,7 @@ from copy import copy
 from antiphon.brokers.ports import Broker, LogSubscription, StoreBroker, SubscribeOptions, Subscription
 from antiphon.errors import UnsupportedCapabilityError
 from antiphon.events.clock import Clock
-from antiphon.observability.hooks import Hooks
+from antiphon.observability.hooks import Hooks, StateChanged
 from antiphon.observability.metrics import Metrics
 from antiphon.resilience.policy import Retry
 from antiphon.runtime.compiling import compile_routes
@@ -65,6 +65,12 @@ class Plan:
     def name(self) -> str:
         return self.declared.service
 
+    def enter(self, state: str) -> None:
+        """Say how the service is now, to probes and to whoever watches."""
+        if state != self.health.state:
+            self.health.state = state
+            self.hooks.state_changed(StateChanged(self.name, state))
+
 
 def store_of(broker: Broker, service: str) -> Database:
     """The database that a service keeps its tables in. Raises UnsupportedCapabilityError."""
@@ -113,14 +119,14 @@ class RunningService:
         plan = self.plan
         plan.declared.check()
         check_guarantees(plan, self._broker)
-        plan.health.state = "starting"
+        plan.enter("starting")
         plan.health.allow(self._settings.stall_after)
         try:
             await self._open()
         except BaseException:
             await self.stop()
             raise
-        plan.health.state = "running"
+        plan.enter("running")
 
     async def _open(self) -> None:
         plan = self.plan
@@ -195,7 +201,7 @@ class RunningService:
         """Drain: stop fetching, finish or release, flush, settle, leave the group. Twice is safe."""
         plan = self.plan
         if plan.health.state == "running":
-            plan.health.state = "draining"
+            plan.enter("draining")
         for runner in reversed(plan.declared.runners):
             await runner.drain()
         if self._housekeeping is not None:
@@ -205,4 +211,4 @@ class RunningService:
         if self.consumer is not None:
             await self.consumer.drain()
         await self._dependencies.close()
-        plan.health.state = "stopped"
+        plan.enter("stopped")

@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from antiphon.brokers.ports import Delivery
 from antiphon.errors import DeclarationError
-from antiphon.events.declare import Declaration, declaration_of
+from antiphon.events.declare import declaration_of
 from antiphon.events.message import Message
 from antiphon.runtime.publisher import Publisher
 from antiphon.storage.database import Transaction
@@ -203,7 +203,3 @@ def _name(hint: object) -> str:
 
 
 PROVIDED_BY_RUNTIME: tuple[type, ...] = (Message, Delivery, Transaction, Publisher)
-
-
-def declarations(events: Sequence[type]) -> tuple[Declaration, ...]:
-    return tuple(declaration_of(event) for event in events)

@@ -26,3 +26,12 @@ async def test_a_thousand_failures_of_one_kind_are_told_three_times_and_no_order
     assert len(told) == 3
     assert {record.name for record in told} == {"antiphon.service.payments"}
     assert "secret" not in caplog.text
+
+
+async def test_whoever_watches_hears_that_it_runs_drains_and_stops():
+    service = Service("payments")
+    states: list[str] = []
+    service.hooks.state_changed.watch(lambda change: states.append(change.state))
+    async with Harness(service):
+        assert states == ["running"]
+    assert states == ["running", "draining", "stopped"]
