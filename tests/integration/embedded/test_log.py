@@ -119,6 +119,37 @@ async def test_a_commit_after_a_seek_is_fenced_alone_and_in_a_transaction(broker
     assert sum(lag.messages for lag in await broker.lag("g")) == 0
 
 
+async def test_a_loss_is_told_before_anything_is_read_again(broker: EmbeddedBroker) -> None:
+    """Told later, it would void what was read since, which does not come again."""
+    subscription = await broker.subscribe("g", ["moved", "kept"])
+    await broker.publish(a_batch("moved", 40) + a_batch("kept", 40))
+    held = await subscription.fetch(100, ROOM, LONG)
+    assert len(held) == 80
+    await broker.seek("g", "moved", SeekTo.START)
+    await subscription.fetch(100, ROOM, timedelta(0))
+    tx = await broker.database.begin()
+    committing = asyncio.create_task(subscription.commit({d.partition: d.position for d in held}))
+    await asyncio.sleep(0.01)
+    assert NoticeKind.LOST in [kind for kind, _ in subscription.notices()]
+    again = await subscription.fetch(100, ROOM, LONG)
+    assert sorted(ids(again)) == sorted(d.message.id for d in held if d.partition.topic == "moved")
+    await tx.rollback()
+    await committing
+    assert subscription.notices() == []
+    assert {lag.partition.topic for lag in await broker.lag("g") if lag.messages} == {"moved"}
+
+
+async def test_a_watermark_beyond_what_was_read_is_void_and_what_was_read_comes_again(broker: EmbeddedBroker) -> None:
+    subscription = await broker.subscribe("g", ["t"])
+    await broker.publish(a_batch("t", 40))
+    held = await subscription.fetch(100, ROOM, LONG)
+    subscription.notices()
+    await subscription.commit({held[0].partition: "1000"})
+    assert [kind for kind, _ in subscription.notices()] == [NoticeKind.LOST, NoticeKind.ASSIGNED]
+    again = await subscription.fetch(100, ROOM, LONG)
+    assert ids(again) == [d.message.id for d in held if d.partition == held[0].partition]
+
+
 async def test_a_group_moved_while_it_reads_goes_on_from_there(broker: EmbeddedBroker) -> None:
     subscription = await broker.subscribe("g", ["t"])
     read: list[str] = []

@@ -67,6 +67,14 @@ class Holdings:
             self.has_alarm = True
             self.tell(kind, [owned.partition for owned in gone])
 
+    def lose(self, partitions: Sequence[Partition]) -> None:
+        """What was handed out of these is void: say so, and begin anew with those that are still held."""
+        held = [owned for owned in self if owned.partition in partitions and owned.id not in self._fenced]
+        self.drop(NoticeKind.LOST, held)
+        dropped = [owned.partition for owned in held]
+        if others := [partition for partition in partitions if partition not in dropped]:
+            self.tell(NoticeKind.LOST, others)
+
     def clear(self) -> None:
         self._owned.clear()
 

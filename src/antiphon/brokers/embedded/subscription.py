@@ -76,14 +76,16 @@ class EmbeddedSubscription:
         """As `LogSubscription.commit`."""
         self._require_open("commit")
         moves, lost = self._held.sort_out(watermarks)
+        if lost:
+            # Told before anything is awaited: the reader takes it to be about all it was handed until then.
+            self._held.lose(lost)
+            self._adopt()
         moves = [(owned, offset) for owned, offset in moves if offset > owned.done]
         if moves:
             moved = await self._writes.write(lambda tx: self._move(tx, moves))
             self._held.note_done(moved)
             if len(moved) < len(moves):
                 self._adopt()
-        if lost:
-            self._held.tell(NoticeKind.LOST, lost)
 
     async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
         """As `StoreLogSubscription.commit_in`."""
