@@ -86,9 +86,10 @@ def seek(
 ) -> None:
     """Move a group, so that it goes on from there.
 
-    Messages that a group has handled are marked, and not handled again when they come again. Moving it back is
-    therefore asked to say what is meant: --rerun forgets all its marks, on every topic, and handles everything
-    again; --unhandled-only keeps them and takes only what was never handled.
+    Messages that a group has handled in a transaction are marked, and not handled again when they come again. Moving
+    it back is therefore asked to say what is meant: --rerun forgets all its marks, on every topic, and handles
+    everything again; --unhandled-only keeps them and takes only what was never handled. Handlers that ask for no
+    Transaction leave no marks, and marks are kept for seven days: both handle everything again.
     """
     where = _moment(to)
     again = _decided(rerun, group, where)
@@ -97,7 +98,11 @@ def seek(
     if as_json:
         print_json({"group": group, "topic": topic, "to": to, "rerun": again})
     else:
-        marks = "what it handled before is handled again" if again else "what it handled before is left out"
+        marks = (
+            "what it handled before is handled again"
+            if again
+            else "what it handled in a transaction before is left out"
+        )
         print(f"{group} goes on from {to} of {topic}; {marks}")
 
 
