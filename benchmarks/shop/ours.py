@@ -19,6 +19,7 @@ from examples.shop.storefront.feed import Storefront
 from examples.shop.verdict import judge
 from examples.shop.watch import Lags
 
+LONGEST_SECONDS = 60
 HANDLED = "select count(*) from antiphon_inbox"
 
 
@@ -28,10 +29,9 @@ def start(broker: EmbeddedBroker, name: str) -> subprocess.Popen[bytes]:
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    while True:
-        if await holds():
-            return
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(LONGEST_SECONDS):
+        while not await holds():  # noqa: ASYNC110 - other processes are watched, which set no event here
+            await asyncio.sleep(0.02)
 
 
 async def sell(broker: EmbeddedBroker, storefront: Storefront) -> tuple[int, float]:
