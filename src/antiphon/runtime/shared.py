@@ -40,6 +40,8 @@ class SharedTransaction:
         self._waiting: list[tuple[Sequence[Work], asyncio.Future[None]]] = []
         self._news = asyncio.Event()
         self._failures: Failures = {}
+        self._details: dict[str, object] = {}
+        """What was fetched for works in hand, by message: a transaction that is repeated asks nobody again."""
         self._alone = 0
 
     async def run(self, works: Sequence[Work]) -> None:
@@ -77,6 +79,7 @@ class SharedTransaction:
                     await self._surroundings.clock.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
             todo.extendleft(reversed(live(rest)))
+        self._details.clear()
 
     async def _transact(self, works: Sequence[Work]) -> Sequence[Work]:
         units = units_of(works)
@@ -96,15 +99,16 @@ class SharedTransaction:
     async def _fetch(self, unit: Unit, route: Route) -> None:
         """Fetch, at once again as often as the policy allows; the last failure is left to the transaction to park."""
         assert route.fetcher is not None
-        while unit.error is None:
+        id = unit.last.delivery.message.id
+        while id not in self._details and unit.error is None:
             try:
-                unit.details = await route.fetcher(unit.event)
-                return
+                self._details[id] = await route.fetcher(unit.event)
             except Exception as error:
                 if route.policy.decide(len(unit.attempts) + 1, error) is Decision.AGAIN:
                     unit.attempts.append(attempt_of(error, self._surroundings.clock.now()))
                 else:
                     unit.error = error
+        unit.details = self._details.get(id)
 
     def _narrow(self, batch: Sequence[Work], error: Exception) -> bool:
         """Decide what a failed commit means; true when the works can be run again at once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -186,6 +187,25 @@ class TransactionScenarios(RuntimeSuite):
             await self.settled(service)
         assert await self.ledger(broker) == ["by the fetcher", "order-1"]
         assert others == ["street of order-1"]
+
+    async def test_details_are_fetched_once_however_many_transactions_it_takes(self, broker: Broker) -> None:
+        service, asked = self.service(), list[str]()
+
+        @service.fetches(OrderReadyToShip)
+        async def address(note: OrderReadyToShip) -> Address:
+            asked.append(note.order_id)
+            return Address(f"street of {note.order_id}")
+
+        @service.on(OrderReadyToShip)
+        async def ship(note: OrderReadyToShip, address: Address, tx: Transaction) -> None:
+            assert address.street == f"street of {note.order_id}"
+            await tx.execute(WRITE, note.order_id, 0)
+            time.sleep(0.03)  # noqa: ASYNC251 - longer than a transaction may take, so that each gets its own
+
+        async with self.running(broker, service):
+            await self.place(broker, *[OrderReadyToShip(f"order-{n}") for n in range(5)])
+            await self.settled(service)
+        assert sorted(asked) == sorted(await self.ledger(broker)) == [f"order-{n}" for n in range(5)]
 
     async def test_a_fetcher_that_fails_is_tried_again_then_parks_its_message(self, broker: Broker) -> None:
         service, asked, shipped = self.service(), list[str](), list[str]()
