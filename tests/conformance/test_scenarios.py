@@ -77,6 +77,9 @@ class TestEmbedded(Every):
     async def evict(self, broker: Broker, subscription: Subscription) -> None:
         await silence(self.opened, subscription)
 
+    async def retain(self, broker: Broker) -> None:
+        await self.opened.clean()
+
 
 class TestPatientMemory(PatienceScenarios):
     @pytest.fixture(params=["log", "queue"])

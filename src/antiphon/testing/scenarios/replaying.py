@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from antiphon.brokers.ports import Broker
+import pytest
+
+from antiphon.brokers.ports import Broker, Start, TopicSpec
+from antiphon.errors import PositionLostError
 from antiphon.runtime.service import Service
 from antiphon.storage.database import Transaction
 from antiphon.testing.scenarios.suite import OrderPlaced, PaymentTaken, PriceSet, RuntimeSuite, orders
@@ -60,6 +63,35 @@ class ReplayScenarios(RuntimeSuite):
                 await self.settled(first, later)
         assert await self._model(broker, "later") == await self._model(broker, "first")
         assert len(await self._model(broker, "later")) == 120
+
+    @pytest.mark.parametrize("lost", [Start.STOP, Start.START])
+    async def test_who_was_away_for_longer_than_history_is_kept_is_told_or_goes_on(
+        self, broker: Broker, lost: Start
+    ) -> None:
+        if not broker.capabilities.replay:
+            assert broker.capabilities.model == "queue"  # it keeps what a group has not settled, however long
+            return
+        service, seen = Service("payments", lost=lost), list[int]()
+
+        @service.on(OrderPlaced)
+        async def take(order: OrderPlaced) -> None:
+            seen.append(order.number)
+
+        await broker.ensure_topic(TopicSpec("orders", keep_bytes=500))
+        async with self.running(broker, service):
+            await self.settled(service)
+        await self.place(broker, *orders(200))
+        await self.retain(broker)
+        async with self.running(broker, service):
+            if lost is Start.STOP:
+                with pytest.raises(PositionLostError, match="retention deleted everything before"):
+                    await self.until(service.wait)
+            else:
+                await self.settled(service)
+                await self.place(broker, OrderPlaced("order-1", 1000))
+                await self.until(lambda: 1000 in seen)
+        skipped = sum(lag.skipped for lag in await broker.lag("payments"))
+        assert skipped > 0 if lost is Start.START else not seen
 
     async def test_a_replica_is_what_its_source_said_last(self, broker: Broker) -> None:
         early, names = Service("early"), ["tea", "milk", "bread"]
