@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from antiphon.brokers.ports import Browsing, Delivery
+from antiphon.brokers.ports import Broker, Browsing, Delivery
 from antiphon.cli.messages import message_in_json, message_line
 from antiphon.cli.options import BrokerOption, JsonOption
 from antiphon.cli.output import print_json, print_text
@@ -56,9 +56,7 @@ def tail(
 async def _tail(settings: Settings, topic: str, start: From, follow: bool, limit: int | None, as_lines: bool) -> None:
     shown = 0
     async with opened(settings) as broker:
-        known = [state.name for state in await broker.topics()]
-        if topic not in known:
-            raise UnknownTopicError(topic, known)
+        await _found(broker, topic, follow)
         async for delivery in _messages(browsing(broker), topic, start, follow):
             if as_lines:
                 print_json(message_in_json(delivery))
@@ -67,6 +65,19 @@ async def _tail(settings: Settings, topic: str, start: From, follow: bool, limit
             shown += 1
             if shown == limit:
                 return
+
+
+async def _found(broker: Broker, topic: str, follow: bool) -> None:
+    """Return when the topic is there; whoever follows waits for it. Raises UnknownTopicError."""
+    told = False
+    while topic not in (known := [state.name for state in await broker.topics()]):
+        if not follow:
+            raise UnknownTopicError(topic, known)
+        if not told:
+            there = ", ".join(sorted(known)) or "none yet"
+            print(f"waiting for topic {topic!r}, which is not there yet; there are {there}", file=sys.stderr)
+            told = True
+        await asyncio.sleep(_PAUSE.total_seconds())
 
 
 async def _messages(broker: Browsing, topic: str, start: From, follow: bool) -> AsyncIterator[Delivery]:

@@ -222,3 +222,12 @@ def _wait(holds, what):
     while not holds():
         assert time.monotonic() < deadline, f"not in time: {what}"
         time.sleep(0.1)
+
+
+def test_a_tail_waits_for_a_topic_that_is_not_there_yet_and_says_so(antiphon):
+    antiphon("publish", "OrderPlaced", "order_id=1", "total=1")
+    tail = antiphon.start("tail", "payments", "--from", "start", "--limit", "1")
+    antiphon.wait_for("waiting for topic 'payments', which is not there yet; there are orders")
+    antiphon("publish", "PaymentAuthorised", "order_id=1")
+    assert tail.wait(20) == 0
+    assert json.loads((antiphon.folder / "out").read_text())["type"] == "PaymentAuthorised"
