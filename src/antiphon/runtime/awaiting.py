@@ -13,7 +13,7 @@ from antiphon.resilience.policy import Decision
 from antiphon.runtime.egress import Egress
 from antiphon.runtime.route import Call, Given, Route, collect, gathered
 from antiphon.runtime.signature import Shape
-from antiphon.runtime.surroundings import Surroundings, failure_of, reason_of
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, failure_of, is_passing, reason_of
 from antiphon.runtime.window import FINISHED, WAITING
 from antiphon.runtime.work import Work, read
 from antiphon.storage.dead_letters import Attempt
@@ -140,17 +140,22 @@ class AwaitExecutor:
             self._surroundings.finished(work.delivery)
 
     async def failed(self, work: Work, error: Exception) -> None:
-        """Try again as the policy says, then park."""
+        """Try again as the policy says, then park. What can pass is waited for and counts as no attempt."""
         attempts: list[Attempt] = []
-        while (decision := self._surroundings.decide(work, attempts, error)) is Decision.AGAIN:
+        pause = FIRST_PAUSE
+        while self._surroundings.may_begin(work):
+            if is_passing(error):
+                await self._surroundings.clock.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            elif (decision := self._surroundings.decide(work, attempts, error)) is not Decision.AGAIN:
+                if decision is Decision.PARK:
+                    self._surroundings.park(work, attempts, reason_of(error))
+                return
             try:
                 await self._attempt(work, len(attempts) + 1)
+                return
             except (Exception, asyncio.CancelledError) as again:
                 error = failure_of(again)
-            else:
-                return
-        if decision is Decision.PARK:
-            self._surroundings.park(work, attempts, reason_of(error))
 
     async def _run_batches(self, works: Sequence[Work], size: int) -> None:
         for start in range(0, len(works), size):

@@ -193,8 +193,13 @@ class Consumer:
 
     async def settled(self) -> bool:
         """Settle what is finished; says whether nothing runs or waits to leave. What is paused may wait."""
-        if self._lanes.idle() and self._egress.idle():
-            await self._flusher.flush()
+        try:
+            if self._lanes.idle() and self._egress.idle():
+                await self._flusher.flush()
+        except AntiphonError as error:
+            if not is_passing(error):
+                raise
+            return False  # it is tried again in the background
         return self._lanes.idle() and self._egress.idle() and not self._surroundings.parking
 
     async def drain(self) -> None:

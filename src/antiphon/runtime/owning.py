@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import TypeVar, overload
 
-from antiphon.errors import LeaseLostError, NewerVersionError
+from antiphon.errors import LeaseLostError
 from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
@@ -102,7 +102,7 @@ class OwnTransaction:
                 error = failure_of(raised)
                 if isinstance(error, LeaseLostError):
                     self._surroundings.lost_lease()
-                if is_passing(error) and not isinstance(error, NewerVersionError):
+                if is_passing(error):
                     await self._surroundings.clock.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
                     continue

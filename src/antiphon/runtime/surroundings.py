@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Protocol, cast
 
 from antiphon.brokers.ports import Broker, Delivery, StoreBroker
-from antiphon.errors import AntiphonError, HandlingError, NewerVersionError
+from antiphon.errors import AntiphonError, BrokerError, HandlingError, NewerVersionError, PublishError, StoreError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
 from antiphon.observability.context import about
@@ -220,7 +220,9 @@ def failure_of(error: Exception | asyncio.CancelledError) -> Exception:
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same call may succeed later: the fault is the road's or the shelf's, not the handler's."""
-    return isinstance(error, AntiphonError) and error.retryable
+    if isinstance(error, PublishError):
+        return all(refusal.retryable for refusal in error.refusals)
+    return isinstance(error, BrokerError | StoreError) and error.retryable
 
 
 def _shown(error: BaseException) -> BaseException | None:

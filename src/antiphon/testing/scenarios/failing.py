@@ -16,10 +16,11 @@ from antiphon.brokers.ports import (
     StoreLogSubscription,
     StoreQueueSubscription,
 )
-from antiphon.errors import RejectError, StoreUnavailableError
+from antiphon.errors import ConnectionLostError, RejectError, StoreUnavailableError
 from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.resilience.policy import Retry
+from antiphon.runtime.publisher import Publisher
 from antiphon.runtime.service import Service
 from antiphon.storage.database import Transaction
 from antiphon.testing.sabotage import Saboteur
@@ -135,6 +136,20 @@ class FailureScenarios(RuntimeSuite):
         (letter,) = await self.parked(broker)
         assert (letter.message, letter.reason) == (lost, "DecodeError")
 
+    @pytest.mark.parametrize("way", ["returned", "published", "in a transaction"])
+    async def test_a_broker_that_is_away_for_a_while_parks_nothing(self, broker: Broker, way: str) -> None:
+        stage, service = Away(broker), self.service()
+        _declare_answering(service, way)
+        witness = await self.listen(broker)
+        async with self.running(stage, service):
+            stage.is_away = True
+            await self.place(broker, *orders(3, keys=1))
+            await self.until(lambda: stage.refused >= 2)
+            stage.is_away = False
+            await self.settled(service)
+        assert await self.parked(broker) == []
+        assert {message.key for message in await self.heard(witness, 3)} == {"order-0"}
+
     @pytest.mark.parametrize("with_transaction", [False, True])
     async def test_parking_and_settling_are_one_commit(self, broker: Broker, with_transaction: bool) -> None:
         """The commit of both is undone once, in between: the message was not parked, comes again, is parked once."""
@@ -219,6 +234,44 @@ def _declare_failing(service: Service, attempts: list[int], done: list[int], *, 
         @service.on(OrderPlaced)
         async def take(order: OrderPlaced) -> None:
             handle(order)
+
+
+def _declare_answering(service: Service, way: str) -> None:
+    if way == "returned":
+
+        @service.on(OrderPlaced)
+        async def answer(order: OrderPlaced) -> PaymentTaken:
+            return PaymentTaken(order.order_id, order.number)
+    elif way == "published":
+
+        @service.on(OrderPlaced, publishes=(PaymentTaken,))
+        async def publish(order: OrderPlaced, publisher: Publisher) -> None:
+            await publisher.publish(PaymentTaken(order.order_id, order.number))
+    else:
+
+        @service.on(OrderPlaced)
+        async def commit(order: OrderPlaced, tx: Transaction) -> PaymentTaken:
+            return PaymentTaken(order.order_id, order.number)
+
+
+class Away(Saboteur):
+    """Cannot be reached for a while."""
+
+    is_away = False
+    refused = 0
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        self._reach()
+        await super().publish(outgoing)
+
+    async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
+        self._reach()
+        await super().publish_in(tx, outgoing)
+
+    def _reach(self) -> None:
+        if self.is_away:
+            self.refused += 1
+            raise ConnectionLostError("it is away")
 
 
 class Interrupting(Saboteur):
