@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _FILE_NAME = re.compile(r"(?:#|--) ([\w./-]+\.\w+)\n")
 _LOOK = re.compile(r"antiphon (topics|groups|dead-letters list)(?! seek)")
 """Commands that say how far running services are: asked again until they say what the page says, or patience ends."""
-_PATIENCE = 60
+_PATIENCE, _STARTED, _SILENT = 60, 5.0, 0.7
+"""Seconds: for a command to end, for one in the background to say its first word, and until it has said all."""
 
 
 class Snippet(NamedTuple):
@@ -56,13 +58,43 @@ def docstrings(path: Path) -> Iterator[str]:
             yield ast.get_docstring(node) or ""
 
 
+class Background:
+    """A command that runs until its page ends."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._last_line = time.monotonic()
+        self._has_spoken = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for _ in self.process.stdout:
+            self._last_line = time.monotonic()
+            self._has_spoken.set()
+
+    def wait_until_settled(self) -> None:
+        """Return when it has said what it says at its start, as a reader of the page would wait for."""
+        self._has_spoken.wait(_STARTED)
+        while self.process.poll() is None and time.monotonic() - self._last_line < _SILENT:
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(_PATIENCE)
+        self._reader.join()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
 class Page:
     """One page being run in a folder of its own; leave the `with` to stop what it started."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
         self.namespace: dict[str, object] = {"__name__": "__main__"}
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[Background] = []
 
     def __enter__(self) -> Self:
         self._before = (Path.cwd(), list(sys.path), set(sys.modules))
@@ -71,9 +103,8 @@ class Page:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self.started:
-            process.terminate()
-            process.communicate(timeout=_PATIENCE)
+        for background in self.started:
+            background.stop()
         where, sys.path[:], modules = self._before
         os.chdir(where)
         for name in set(sys.modules) - modules:
@@ -124,7 +155,9 @@ class Page:
             return
         command, _, code = command.partition("# exit ")
         if command.rstrip().endswith("&"):
-            self.started.append(self._start("exec " + command.rstrip().removesuffix("&")))
+            background = Background(self._start("exec " + command.rstrip().removesuffix("&")))
+            self.started.append(background)
+            background.wait_until_settled()
             return
         output, returned = self._ask(command, int(code or 0), expected)
         if returned != int(code or 0):

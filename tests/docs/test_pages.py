@@ -56,7 +56,7 @@ $ python -c "print('one', 1); print('two'); print('three')"
 one   1
 th...ee
 $ python -c "raise SystemExit(3)"  # exit 3
-$ sleep 60 &
+$ python -uc "print('up'); import time; time.sleep(60)" &
 ```
 ```sh
 make test
@@ -77,7 +77,7 @@ WRONG = [
 def test_a_good_page_runs_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with Page("good", tmp_path) as page:
         assert page.run(GOOD) == 5
-    assert all(process.returncode is not None for process in page.started)
+    assert all(background.process.returncode is not None for background in page.started)
     with pytest.raises(ModuleNotFoundError):
         __import__("shop.prices")
 
