@@ -188,6 +188,11 @@ class Settlement(NamedTuple):
 class QueueSubscription(Protocol):
     """A group's reading of a queue. One task fetches; settle and extend may run at the same time."""
 
+    @property
+    def hold(self) -> timedelta:
+        """How long a fetched delivery is held for this subscriber, from the fetch or the last `extend`."""
+        ...
+
     async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
         """As `LogSubscription.fetch`; each delivery is held for this subscriber until settled or its hold expires."""
         ...

@@ -182,8 +182,9 @@ class Consumer:
         self._lanes.dispatch(works)
 
     async def _extend(self, settling: QueueSettling) -> None:
+        """Keep what is being handled, however long that takes; a third of the hold leaves room for a slow broker."""
         while True:
-            await self._surroundings.clock.sleep(timedelta(seconds=5))
+            await self._surroundings.clock.sleep(settling.hold / 3)
             await settling.extend()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Protocol, cast
 
 from antiphon.brokers.ports import (
@@ -224,6 +225,11 @@ class QueueSettling:
 
     def waiting(self, partition: Partition) -> Sequence[Delivery]:
         return [d for d in self._held.values() if d.state == WAITING and d.partition == partition]
+
+    @property
+    def hold(self) -> timedelta:
+        """How long the broker holds what was fetched."""
+        return self._subscription.hold
 
     async def extend(self) -> None:
         """Hold everything unfinished for another period."""

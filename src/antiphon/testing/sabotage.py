@@ -168,6 +168,10 @@ class SabotagedQueue:
     def __init__(self, saboteur: Saboteur, inner: StoreQueueSubscription) -> None:
         self.saboteur, self.inner = saboteur, inner
 
+    @property
+    def hold(self) -> timedelta:
+        return self.inner.hold
+
     async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
         return await self.saboteur.fetch(self.inner, limit, max_bytes, wait)
 

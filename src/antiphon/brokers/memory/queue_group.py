@@ -55,6 +55,7 @@ class QueueGroup:
         self.rejected: list[Delivery] = []
         """The group's native dead letters, oldest first."""
         self._clock = clock
+        self.hold = hold
         self._hold = hold.total_seconds()
         self._ready: dict[str, deque[Entry]] = {}
         self._held: dict[Entry, None] = {}

@@ -40,6 +40,10 @@ class MemoryQueueSubscription:
         self._closed = False
 
     @property
+    def hold(self) -> timedelta:
+        return self._group.hold
+
+    @property
     def topics(self) -> Collection[str]:
         """What it reads; the first has its turn first."""
         return self._topics
