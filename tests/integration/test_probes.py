@@ -45,7 +45,13 @@ async def send(probes, raw):
 async def test_a_ready_service_answers_200_with_its_parts(probes):
     head, body = (await send(probes, b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")).split(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert {part["part"] for part in json.loads(body)["parts"]} == {"event loop", "fetching", "settling"}
+    assert {part["part"] for part in json.loads(body)["parts"]} == {
+        "event loop",
+        "fetching",
+        "committing",
+        "publishing",
+        "settling",
+    }
 
 
 async def test_a_stalled_fetch_answers_503_and_says_so(probes, health):

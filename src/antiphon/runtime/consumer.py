@@ -65,9 +65,9 @@ class Consumer:
         self._surroundings, self._bounds = surroundings, bounds
         self._health = health
         self._settled = asyncio.Event()
-        self._egress = Egress(surroundings)
+        self._egress = Egress(surroundings, health.publishing)
         self._flusher = Flusher(surroundings, self._settled, health.settling)
-        self._shared = SharedTransaction(surroundings, bounds.transaction)
+        self._shared = SharedTransaction(surroundings, bounds.transaction, health.committing)
         awaiting = AwaitExecutor(surroundings, self._egress)
         executors: dict[Mode, Executor] = {
             Mode.AWAIT: awaiting,
@@ -156,7 +156,6 @@ class Consumer:
 
     def _dispatch(self, deliveries: Sequence[Delivery]) -> None:
         self._surroundings.settling.track(deliveries)
-        self._health.settling.begin()
         works: list[Work] = []
         for topic, neighbors in groupby(deliveries, _TOPIC_OF):
             works += self._routed(topic, list(neighbors))

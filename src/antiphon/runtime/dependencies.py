@@ -10,7 +10,7 @@ from typing import get_args, get_origin
 
 from msgspec import Struct
 
-from antiphon.errors import DeclarationError
+from antiphon.errors import DeclarationError, HandlingError
 from antiphon.runtime.signature import resolve_hints, where
 
 _GENERATORS = (AsyncGenerator, AsyncIterator, Generator, Iterator)
@@ -61,7 +61,10 @@ class Dependencies:
         self.values: dict[type, object] = dict(given)
 
     async def open(self) -> None:
-        """Make every value. Raises DeclarationError on a circle, or what a factory raises; then nothing stays open."""
+        """Make every value. When it raises, nothing stays open.
+
+        Raises DeclarationError on a circle, HandlingError when a factory fails.
+        """
         try:
             for kind in self._providers:
                 await self._make(kind, ())
@@ -82,7 +85,11 @@ class Dependencies:
             raise DeclarationError(f"providers need each other in a circle: {circle}")
         provider = self._providers[kind]
         given = {name: await self._make(need, (*path, kind)) for name, need in provider.needs}
-        value = self.values[kind] = await self._call(provider.function, given)
+        try:
+            value = self.values[kind] = await self._call(provider.function, given)
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+            raise HandlingError(f"{where(provider.function)}, which provides {kind.__name__}: {failure}") from error
         return value
 
     async def _call(self, function: Callable[..., object], given: Mapping[str, object]) -> object:

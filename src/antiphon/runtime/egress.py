@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from antiphon.errors import BrokerError, PublishError, StoreError
 from antiphon.events.message import Outgoing
+from antiphon.runtime.health import Pulse
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
 from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work, attempt_of
@@ -21,8 +22,8 @@ Parcel = tuple[Sequence[Work], Sequence[Outgoing]]
 class Egress:
     """Publishes what handlers returned, in the order they finished; while one publish runs the next one gathers."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
+    def __init__(self, surroundings: Surroundings, pulse: Pulse) -> None:
+        self._surroundings, self._pulse = surroundings, pulse
         self._parcels: list[Parcel] = []
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
@@ -40,7 +41,9 @@ class Egress:
             await self._news.wait()
             self._news.clear()
             parcels, self._parcels = self._parcels, []
+            self._pulse.begin()
             await self._send(parcels)
+            self._pulse.rest()
             if not self._parcels:
                 self._idle.set()
 

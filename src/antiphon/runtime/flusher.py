@@ -54,15 +54,14 @@ class Flusher:
     async def _flush(self) -> None:
         surroundings = self._surroundings
         began = perf_counter()
+        if surroundings.parking or surroundings.settling.pending():
+            self._pulse.begin()
         if surroundings.parking:
             await self._park()
         if surroundings.settling.pending() and await surroundings.settling.settle():
             surroundings.instruments.settling.observe(perf_counter() - began)
         self._settled.set()
-        if surroundings.settling.count:
-            self._pulse.beat()
-        else:
-            self._pulse.rest()
+        self._pulse.rest()
 
     async def _park(self) -> None:
         """Write the dead letters; on a store that the broker shares, in the commit that moves the watermark."""

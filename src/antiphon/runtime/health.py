@@ -69,7 +69,8 @@ class HealthReport(Struct, frozen=True):
 class ServiceHealth:
     """How one service is: it is ready once it was started, until it drains, while no part stalls.
 
-    The runtime beats `fetching` and `settling`; a part that is not busy cannot stall.
+    The runtime beats each part as it gets on; one that is not busy cannot stall. A handler that takes long stalls
+    nothing, except in a shared transaction, where others wait for it.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class ServiceHealth:
         self.state = "starting"
         self.fetching = Pulse("fetching", stall_after, monotonic)
         self.settling = Pulse("settling", stall_after, monotonic)
+        self.committing = Pulse("committing", stall_after, monotonic)
+        self.publishing = Pulse("publishing", stall_after, monotonic)
         self.loop = Pulse("event loop", stall_after, monotonic)
 
     def allow(self, stall_after: timedelta) -> None:
@@ -88,7 +91,7 @@ class ServiceHealth:
 
     @property
     def pulses(self) -> tuple[Pulse, ...]:
-        return (self.loop, self.fetching, self.settling)
+        return (self.loop, self.fetching, self.committing, self.publishing, self.settling)
 
     def parts(self) -> tuple[PartHealth, ...]:
         return tuple(

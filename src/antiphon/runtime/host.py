@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker
-from antiphon.errors import UsageError
+from antiphon.errors import SettingsError, UsageError
 from antiphon.runtime.probes import Probes
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings, load_settings
@@ -83,13 +83,31 @@ class Host:
             await probes.stop()
 
 
+def check_groups(services: Sequence[Service], settings: Settings) -> None:
+    """Raise SettingsError when two would be one group: each would skip what only the other handles."""
+    known: dict[tuple[str, str], str] = {}
+    for service in services:
+        if service.has_own_broker:
+            continue
+        own = settings.of_service(service.name)
+        place = (own.broker, own.group or service.name)
+        if place in known:
+            raise SettingsError(
+                f"the services {known[place]!r} and {service.name!r} have one consumer group, {place[1]!r}: each would get a "
+                "part of the messages, and skip what only the other handles; give one of them another name or group"
+            )
+        known[place] = service.name
+
+
 async def run_async(
     services: Sequence[Service], settings: Settings | None = None, started: Callable[[], None] = lambda: None
 ) -> None:
     """Run `services` until SIGINT or SIGTERM, drain, and return. A second signal ends the process at once."""
     if not services:
         raise UsageError("run() needs at least one service")
-    host = Host(services, settings or load_settings())
+    found = settings or load_settings()
+    check_groups(services, found)
+    host = Host(services, found)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from antiphon.errors import UndeclaredEventError
+from antiphon.errors import ClosedError, UndeclaredEventError
 from antiphon.events.message import Message, Outgoing
 from antiphon.runtime.compose import Composer
 
@@ -17,7 +17,8 @@ class Publisher(Protocol):
         """Publish one event; `key` replaces its declared key.
 
         In a handler with a Transaction it is held when that commits; elsewhere it returns once the broker holds
-        it. Raises UndeclaredEventError, EncodeError, PublishError. Calls of one handler keep their order.
+        it. Raises UndeclaredEventError, EncodeError, PublishError; ClosedError once the handler has ended. Calls of
+        one handler keep their order.
         """
         ...
 
@@ -36,16 +37,26 @@ class ServicePublisher:
 
 
 class HandlerPublisher:
-    """For one attempt of a handler: caused by what it handles, with repeatable ids, in its transaction if any."""
+    """For one attempt of a handler: caused by what it handles, with repeatable ids, in its transaction if any.
 
-    __slots__ = ("_allowed", "_cause", "_composer", "_handler", "_send", "count")
+    It is closed with the attempt: what came later would be part of no transaction, under the id of another event.
+    """
+
+    __slots__ = ("_allowed", "_cause", "_composer", "_handler", "_is_closed", "_send", "count")
 
     def __init__(self, composer: Composer, cause: Message, handler: str, allowed: tuple[type, ...], send: Send) -> None:
         self._composer, self._cause, self._handler = composer, cause, handler
         self._allowed, self._send = allowed, send
+        self._is_closed = False
         self.count = 0
 
+    def close(self) -> None:
+        """Publish no more. Twice is safe."""
+        self._is_closed = True
+
     async def publish(self, event: object, *, key: str | None = None) -> None:
+        if self._is_closed:
+            raise ClosedError(f"the publisher of {self._handler}, which has ended,", f"publish {type(event).__name__}")
         check_declared(event, self._handler, self._allowed)
         outgoing = self._composer.caused(event, self._cause, self._handler, self.count, key=key)
         self.count += 1

@@ -78,6 +78,11 @@ class Given(Struct, gc=False):
     publisher: HandlerPublisher | None = None
     details: object = None
 
+    def end(self) -> None:
+        """The attempt is over; its publisher takes no more."""
+        if self.publisher is not None:
+            self.publisher.close()
+
 
 Call = Callable[[object, Given], object]
 """Takes the event (or the list of a batch) and what is given; returns what the handler function returns."""

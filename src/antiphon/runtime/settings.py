@@ -58,7 +58,7 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
     drain_timeout: timedelta = timedelta(seconds=30)
     """How long a drain lets handlers finish before it releases what they hold."""
     stall_after: timedelta = timedelta(seconds=60)
-    """How long fetching or settling may stand still before readiness turns red."""
+    """How long fetching, committing, publishing or settling may stand still before readiness turns red."""
 
 
 _NO_TOPICS: Mapping[str, TopicSettings] = MappingProxyType({})

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from antiphon.errors import LeaseLostError, PublishError, StatementError, StoreError
 from antiphon.resilience.policy import Decision
+from antiphon.runtime.health import Pulse
 from antiphon.runtime.route import Route
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.transacting import BatchTransaction, Failures
@@ -35,8 +36,8 @@ class SharedTransaction:
     again after a pause, anything else is narrowed down to the one message that cannot commit.
     """
 
-    def __init__(self, surroundings: Surroundings, bounds: TransactionBounds) -> None:
-        self._surroundings, self._bounds = surroundings, bounds
+    def __init__(self, surroundings: Surroundings, bounds: TransactionBounds, pulse: Pulse) -> None:
+        self._surroundings, self._bounds, self._pulse = surroundings, bounds, pulse
         self._waiting: list[tuple[Sequence[Work], asyncio.Future[None]]] = []
         self._news = asyncio.Event()
         self._failures: Failures = {}
@@ -65,6 +66,7 @@ class SharedTransaction:
     async def _work_off(self, works: Sequence[Work]) -> None:
         todo = deque(works)
         pause = FIRST_PAUSE
+        self._pulse.begin()
         while todo and not self._surroundings.draining:
             limit = 1 if self._alone > 0 else self._bounds.messages
             batch = self._surroundings.stalls.without(live([todo.popleft() for _ in range(min(limit, len(todo)))]))
@@ -72,6 +74,7 @@ class SharedTransaction:
             try:
                 rest = await self._transact(batch)
                 pause = FIRST_PAUSE
+                self._pulse.beat()
             except Exception as error:
                 rest = batch
                 if not self._narrow(batch, error):
@@ -80,6 +83,7 @@ class SharedTransaction:
                     pause = min(pause * 2, LONGEST_PAUSE)
             todo.extendleft(reversed(live(rest)))
         self._details.clear()
+        self._pulse.rest()
 
     async def _transact(self, works: Sequence[Work]) -> Sequence[Work]:
         units = units_of(works)

@@ -165,7 +165,8 @@ class Surroundings:
             self.hooks.parked(Parked(self.service, work.route.name, work.delivery.message, reason))
         with about(work.route.instruments.scope, work.delivery.message, len(attempts)):
             last = attempts[-1].error if attempts else reason
-            self.log.error("parked after %d attempts: %s", len(attempts), last, extra={"reason": reason})
+            tried = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
+            self.log.error("parked after %s: %s", tried, last, extra={"reason": reason})
 
     def handled(self, work: Work, attempt: int, seconds: float) -> None:
         """Tell whoever watches that a work is done; in a transaction, once that has committed."""

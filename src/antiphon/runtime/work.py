@@ -28,10 +28,30 @@ def read(route: Route, message: Message) -> object:
     return route.codec.read(message, accept_newer=route.newer == "accept")
 
 
+LONGEST_TEXT = 20_000
+"""Characters that are kept of what an error says, and as many of its traceback."""
+
+
 def attempt_of(error: BaseException, at: datetime) -> Attempt:
-    """What is kept of one failed attempt."""
-    text = "".join(traceback.format_exception(error))
-    return Attempt(at, type(error).__name__, str(error), text)
+    """What is kept of one failed attempt. It can be stored whatever the error says."""
+    trace = "".join(traceback.format_exception(error))
+    return Attempt(at, type(error).__name__, _storable(_said_by(error)), _storable(trace))
+
+
+def _said_by(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(it raises an error of its own when it is asked what it says)"
+
+
+def _storable(text: str) -> str:
+    """Its ends, when it is long, and without what UTF-8 cannot hold, such as parts of undecodable file names."""
+    left_out = len(text) - LONGEST_TEXT
+    if left_out > 0:
+        half = LONGEST_TEXT // 2
+        text = f"{text[:half]}\n({left_out} characters left out)\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def live(works: Sequence[Work]) -> list[Work]:

@@ -34,7 +34,7 @@ def health(elapsed):
     return found
 
 
-@pytest.mark.parametrize("part", ["fetching", "settling"])
+@pytest.mark.parametrize("part", ["fetching", "committing", "publishing", "settling"])
 def test_a_part_that_stalls_turns_readiness_red_and_is_named(health, elapsed, part):
     pulse = getattr(health, part)
     pulse.begin()
