@@ -12,6 +12,7 @@ from antiphon.cli.output import print_json, print_text
 from antiphon.cli.session import settings_for
 from antiphon.runtime.description import ServiceDescription
 from antiphon.runtime.flow import Flow, boxes, flow_of, mermaid
+from antiphon.runtime.host import check_groups
 from antiphon.runtime.summary import summarize
 
 app = typer.Typer(add_completion=False)
@@ -27,7 +28,9 @@ def describe(
 ) -> None:
     """Show what services do and guarantee, without starting them."""
     settings = settings_for(broker)
-    described = [service.describe(settings=settings) for service in load_services(modules, settings)]
+    services = load_services(modules, settings)
+    check_groups(services, settings)
+    described = [service.describe(settings=settings) for service in services]
     if as_json:
         print_json(_in_json(described, flow_of(described) if flow or as_mermaid else None))
     elif as_mermaid:

@@ -92,9 +92,10 @@ def check_groups(services: Sequence[Service], settings: Settings) -> None:
         own = settings.of_service(service.name)
         place = (own.broker, own.group or service.name)
         if place in known:
+            group = place[1]
             raise SettingsError(
-                f"the services {known[place]!r} and {service.name!r} have one consumer group, {place[1]!r}: each would get a "
-                "part of the messages, and skip what only the other handles; give one of them another name or group"
+                f"the services {known[place]!r} and {service.name!r} have one consumer group, {group!r}: each would "
+                "get a part of the messages, and skip what only the other handles; give one another name or group"
             )
         known[place] = service.name
 

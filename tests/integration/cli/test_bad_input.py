@@ -131,6 +131,21 @@ def test_an_event_that_cannot_be_made_is_not_published(ask, arguments, told):
     assert not (ask.folder / ".antiphon").exists()
 
 
+def test_a_dependency_that_cannot_be_made_is_named(ask):
+    (ask.folder / "banking.py").write_text(
+        "from antiphon import Service\nbanking = Service('banking')\nclass Bank: ...\n"
+        "@banking.provides\ndef bank() -> Bank:\n    raise OSError('no route to the bank')\n"
+    )
+    told = "banking.py:4), which provides Bank: OSError: no route to the bank"
+    assert refused(ask("run", "banking", ANTIPHON_BROKER="memory:///"), 1, told)
+
+
+def test_two_services_of_one_group_are_refused_since_each_would_skip_messages_of_the_other(ask):
+    (ask.folder / "twins.py").write_text("from antiphon import Service\na = Service('twin')\nb = Service('twin')\n")
+    for command in ("describe", "run"):
+        assert refused(ask(command, "twins"), 2, "'twin' and 'twin' have one consumer group, 'twin'")
+
+
 def test_a_port_that_is_taken_is_named(antiphon):
     import socket
 

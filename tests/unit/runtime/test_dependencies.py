@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from antiphon.errors import DeclarationError
+from antiphon.errors import DeclarationError, HandlingError
 from antiphon.runtime.dependencies import Dependencies, fetched_type, read_provider
 from tests.unit.runtime.shop_events import OrderReadyToShip
 
@@ -84,8 +84,11 @@ async def test_when_one_cannot_be_made_the_others_are_closed(trace):
         raise ConnectionRefusedError("no gateway")
 
     dependencies = Dependencies({**chain(trace), **providers(broken)})
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(
+        HandlingError, match=r"broken.* which provides Gateway: ConnectionRefusedError: no gateway"
+    ) as caught:
         await dependencies.open()
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
     assert trace == ["settings", "open pool", "close pool"]
 
 
