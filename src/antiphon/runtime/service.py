@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -26,13 +27,14 @@ from antiphon.runtime.describing import describe_service
 from antiphon.runtime.description import ServiceDescription
 from antiphon.runtime.health import ServiceHealth
 from antiphon.runtime.options import Options, check_events, read_options
-from antiphon.runtime.publisher import ServicePublisher
+from antiphon.runtime.publisher import Publisher, ServicePublisher
 from antiphon.runtime.replica import Replica
 from antiphon.runtime.route import HandlerOptions
 from antiphon.runtime.running import Plan, RunningService
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stand_ins import StandIns
-from antiphon.storage.database import Database
+from antiphon.runtime.together import transact
+from antiphon.storage.database import Database, Transaction
 from antiphon.storage.migrations import load_migrations
 
 A = TypeVar("A")
@@ -228,6 +230,14 @@ class Service:
         """
         broker = self.broker
         await broker.publish([self._plan_in_force.composer.first(event) for event in events])
+
+    def transaction(self) -> AbstractAsyncContextManager[tuple[Transaction, Publisher]]:
+        """`async with service.transaction() as (tx, publisher)`: writes and events of the application's own.
+
+        They commit together at the end, or not at all when the block raises. Await nothing else inside: every other
+        writer waits for it. Raises ClosedError, UnsupportedCapabilityError, PublishError, StoreError.
+        """
+        return transact(self.broker, self._plan_in_force.composer)
 
     def part_of(self, stand_ins: StandIns) -> StandIns:
         """What of these stands in for something that it declares."""
