@@ -304,6 +304,10 @@ class StoreBroker(Protocol):
         """As `publish`, but held when `tx` commits. Raises PublishError with nothing written."""
         ...
 
+    async def seek_in(self, tx: Transaction, group: str, topic: str, to: Seek) -> None:
+        """As `Broker.seek`, when `tx` commits."""
+        ...
+
 
 class StoreLogSubscription(LogSubscription, Protocol):
     async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:

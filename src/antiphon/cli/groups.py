@@ -132,8 +132,9 @@ async def _seek(settings: Settings, group: str, topic: str, to: Seek, rerun: boo
     async with opened(settings) as broker:
         await _check(broker, group, topic)
         if rerun:
-            await _forget_marks(broker, group)
-        await broker.seek(group, topic, to)
+            await _rerun(broker, group, topic, to)
+        else:
+            await broker.seek(group, topic, to)
 
 
 async def _check(broker: Broker, group: str, topic: str) -> None:
@@ -146,8 +147,10 @@ async def _check(broker: Broker, group: str, topic: str) -> None:
         raise UsageError(f"group {group!r} does not read {topic!r}; it reads {', '.join(sorted(read)) or 'nothing'}")
 
 
-async def _forget_marks(broker: Broker, group: str) -> None:
+async def _rerun(broker: Broker, group: str, topic: str, to: Seek) -> None:
+    """Forget the marks and move in one transaction: apart, a crash between would leave half of it."""
     if not isinstance(broker, StoreBroker):
         raise UsageError(f"the marks of {group!r} are not in the broker {broker.url}; forget them in its store")
     async with broker.database.transaction() as tx:
         await Inbox(group).begin_generation(tx)
+        await broker.seek_in(tx, group, topic, to)

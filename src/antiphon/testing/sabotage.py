@@ -78,6 +78,9 @@ class Saboteur:
     async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
         await cast(StoreBroker, self.broker).publish_in(tx, outgoing)
 
+    async def seek_in(self, tx: Transaction, group: str, topic: str, to: Seek) -> None:
+        await cast(StoreBroker, self.broker).seek_in(tx, group, topic, to)
+
     async def subscribe(self, group: str, topics: Sequence[str], options: SubscribeOptions = _DEFAULTS) -> Subscription:
         subscription = await self.broker.subscribe(group, topics, options)
         if self.capabilities.model == "log":

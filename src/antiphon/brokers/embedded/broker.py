@@ -198,6 +198,12 @@ class EmbeddedBroker:
         self._topics.ids_of(topic)
         await self._write(lambda tx: move_group(tx, group, topic, to))
 
+    async def seek_in(self, tx: Transaction, group: str, topic: str, to: Seek) -> None:
+        self._require_open("seek")
+        self._topics.ids_of(topic)
+        move_group(joined(tx, self._database), group, topic, to)
+        tx.after_commit(self._bell.announce)
+
     async def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> Sequence[Delivery]:
         self._require_open("browse")
         self._topics.ids_of(topic)

@@ -137,11 +137,19 @@ class MemoryBroker:
         return self._form.lag(group)
 
     async def seek(self, group: str, topic: str, to: Seek) -> None:
+        self._movable(group, to).seek(group, topic, to)
+
+    async def seek_in(self, tx: Transaction, group: str, topic: str, to: Seek) -> None:
+        self._require("store_transactions", f"group {group!r} cannot be moved in a transaction")
+        form = self._movable(group, to)
+        tx.after_commit(lambda: form.seek(group, topic, to))
+
+    def _movable(self, group: str, to: Seek) -> LogForm:
         self._require_open("seek")
         form = self._replayable(f"group {group!r} cannot be moved")
         if isinstance(to, datetime):
             self._require("seek_time", f"group {group!r} cannot be moved to a moment")
-        form.seek(group, topic, to)
+        return form
 
     async def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> Sequence[Delivery]:
         self._require_open("browse")

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from antiphon.brokers.ports import Broker, Browsing, Delivery, SeekTo, Start, SubscribeOptions, TopicSpec
+from antiphon.brokers.ports import Broker, Browsing, Delivery, SeekTo, Start, StoreBroker, SubscribeOptions, TopicSpec
 from antiphon.errors import UnknownTopicError, UnsupportedCapabilityError
 from antiphon.testing.conformance.fetching import FetchingConformance
 from antiphon.testing.conformance.suite import ROOM, BrokerSuite, by_key, ids, requires, watermarks
@@ -219,6 +219,28 @@ class ReplayConformance(BrokerSuite):
         deliveries = await self.receive(subscription, 20)
         await broker.seek(group, topic, {deliveries[4].partition: deliveries[4].position})
         assert ids(await self.receive(subscription, 15)) == ids(deliveries[5:])
+
+    async def seek_in_a_transaction(self, broker: Broker) -> None:
+        if not isinstance(broker, StoreBroker):
+            raise UnsupportedCapabilityError(broker.url, "store_transactions", "it is in no database")
+        async with broker.database.transaction() as tx:
+            await broker.seek_in(tx, self.fresh("group"), self.fresh("topic"), SeekTo.START)
+
+    @requires("replay", seek_to_start)
+    @requires("store_transactions", seek_in_a_transaction)
+    async def test_a_seek_in_a_transaction_comes_with_its_commit(self, broker: Broker) -> None:
+        assert isinstance(broker, StoreBroker), "it claims store_transactions but is no StoreBroker"
+        topic, group = self.fresh("topic"), self.fresh("group")
+        subscription = await self.join_log(broker, group, topic)
+        sent = await self.publish(broker, topic, 5)
+        await subscription.commit(watermarks(await self.receive(subscription, 5)))
+        for ends in ("rollback", "commit"):
+            tx = await broker.database.begin()
+            await broker.seek_in(tx, group, topic, SeekTo.START)
+            await (tx.rollback() if ends == "rollback" else tx.commit())
+            lag = sum(lag.messages for lag in await broker.lag(group))
+            assert lag == (0 if ends == "rollback" else 5)
+        assert by_key(await self.receive(subscription, 5)) == by_key(sent)
 
     @requires("seek_time", seek_to_moment)
     async def test_seeking_to_a_moment_reads_what_came_after_it(self, broker: Broker) -> None:
