@@ -231,7 +231,7 @@ async def test_after_the_file_was_full_the_transaction_is_over(opened):
     with pytest.raises(StoreFullError):
         await tx.execute(f"{flood} select hex(zeroblob(200)) from n")
     for run in (lambda: tx.execute(INSERT, "late"), tx.release, tx.undo, tx.commit):
-        with pytest.raises(StoreError, match="was undone, since a statement failed"):
+        with pytest.raises(StoreFullError, match="was undone, since a statement failed"):
             await run()
     await tx.rollback()
     assert await database.fetch("select count(*) from ledger") == [(0,)]

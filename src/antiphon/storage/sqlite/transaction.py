@@ -47,7 +47,8 @@ class SqliteTransaction:
         self._known, self._counters = writer.known_statements, database.counters
         self._callbacks: list[Callable[[], None]] = []
         self._part: int | None = None
-        self._over: str | None = None
+        self._over: StoreError | None = None
+        """Why it takes nothing more, once it does not."""
 
     @property
     def database(self) -> Database:
@@ -144,12 +145,12 @@ class SqliteTransaction:
     async def commit(self) -> None:
         """As `OpenTransaction.commit`: in the thread, since it waits for the disk."""
         self._require_running()
-        self._over = _OVER
+        self._over = StoreError(_OVER)
         await self._writer.commit(self._call_back)
 
     async def rollback(self) -> None:
         """As `OpenTransaction.rollback`. During a commit it waits for that to end."""
-        self._over = self._over or _OVER
+        self._over = self._over or StoreError(_OVER)
         await self._writer.roll_back(self)
 
     def _call_back(self) -> None:
@@ -170,7 +171,7 @@ class SqliteTransaction:
 
     def _require_running(self) -> None:
         if self._over is not None:
-            raise StoreError(self._over)
+            raise type(self._over)(*self._over.args)
 
     def _require_part(self) -> int:
         self._require_running()
@@ -183,6 +184,6 @@ class SqliteTransaction:
         if not isinstance(explained, StatementError):
             undo_everything(self._cursor)
         if not self._cursor.connection.in_transaction:
-            # Left alone, the next statement would commit by itself.
-            self._over = f"the transaction was undone, since a statement failed: {explained}"
+            # Left alone, the next statement would commit by itself. The class stays: whether it can pass is in it.
+            self._over = type(explained)(f"the transaction was undone, since a statement failed: {explained}")
         return explained
