@@ -13,7 +13,7 @@ from antiphon.resilience.policy import Decision
 from antiphon.runtime.egress import Egress
 from antiphon.runtime.route import Call, Given, Route, collect, gathered
 from antiphon.runtime.signature import Shape
-from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, failure_of, is_passing, reason_of
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
 from antiphon.runtime.window import FINISHED, WAITING
 from antiphon.runtime.work import Work, read
 from antiphon.storage.dead_letters import Attempt
@@ -89,7 +89,7 @@ class AwaitExecutor:
                 elif delivery.state == WAITING:
                     delivery.state = FINISHED
             except (Exception, asyncio.CancelledError) as error:
-                failure = failure_of(error)
+                failure = self._surroundings.failure_of(error)
             if failure is not None:  # not in the clause above, where its traceback would begin every later one
                 await self.failed(work, failure)
             now = perf_counter()
@@ -104,7 +104,7 @@ class AwaitExecutor:
         try:
             await self._attempt(work, 1)
         except (Exception, asyncio.CancelledError) as error:
-            failure = failure_of(error)
+            failure = self._surroundings.failure_of(error)
         else:
             return
         await self.failed(work, failure)
@@ -125,9 +125,12 @@ class AwaitExecutor:
         self._surroundings.handled(work, number, duration)
 
     async def _call(self, route: Route, event: object, given: Given) -> object:
-        if route.shape in (Shape.ASYNC, Shape.ASYNC_GENERATOR):
+        if route.shape not in (Shape.ASYNC, Shape.ASYNC_GENERATOR):
+            return await asyncio.to_thread(call_plain, route.call, route.shape, event, given)
+        try:
             return await collect(route.call(event, given), route.shape)
-        return await asyncio.to_thread(call_plain, route.call, route.shape, event, given)
+        finally:
+            given.end()
 
     def emit(self, works: Sequence[Work], result: object, first: int = 0) -> None:
         """Publish what was returned, then finish `works`; finish them at once when there is nothing."""
@@ -155,7 +158,7 @@ class AwaitExecutor:
                 await self._attempt(work, len(attempts) + 1)
                 return
             except (Exception, asyncio.CancelledError) as again:
-                error = failure_of(again)
+                error = self._surroundings.failure_of(again)
 
     async def _run_batches(self, works: Sequence[Work], size: int) -> None:
         for start in range(0, len(works), size):
@@ -168,7 +171,7 @@ class AwaitExecutor:
         try:
             await self._attempt_batch(works)
         except (Exception, asyncio.CancelledError) as error:
-            failure = failure_of(error)
+            failure = self._surroundings.failure_of(error)
             if len(works) == 1:
                 await self.failed(works[0], failure)
                 return

@@ -18,7 +18,7 @@ from antiphon.runtime.awaiting import AwaitExecutor, ThreadExecutor
 from antiphon.runtime.egress import Egress
 from antiphon.runtime.flusher import Flusher
 from antiphon.runtime.health import ServiceHealth
-from antiphon.runtime.lanes import Executor, Lanes
+from antiphon.runtime.lanes import Executor, Lanes, cancel, warn_of_stubborn
 from antiphon.runtime.owning import OwnTransaction
 from antiphon.runtime.route import Mode, Route
 from antiphon.runtime.settlement import QueueSettling
@@ -82,9 +82,11 @@ class Consumer:
         self._fetching: asyncio.Task[None] | None = None
         self._collecting: asyncio.Task[None]
         self._background: list[asyncio.Task[None]] = []
+        self._draining: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
         surroundings.take_notices = self._take_notices
+        surroundings.is_ending = self._is_ending
         surroundings.instruments.watch(surroundings.settling, surroundings.stalls)
 
     def start(self) -> None:
@@ -203,15 +205,23 @@ class Consumer:
         return self._lanes.idle() and self._egress.idle() and not self._surroundings.parking
 
     async def drain(self) -> None:
-        """Stop fetching, finish or release what runs, flush what goes out, settle, leave the group. Twice is safe."""
-        if self._fetching is None:
-            return
-        fetching, self._fetching = self._fetching, None
+        """Stop fetching, finish or release what runs, flush what goes out, settle, leave the group.
+
+        Twice is safe. Cancelling gives up the waiting, not the drain; the next call waits again.
+        """
+        if self._draining is None and self._fetching is not None:
+            self._draining = asyncio.create_task(self._drain(self._fetching), name="antiphon drain")
+        if self._draining is not None:
+            await asyncio.shield(self._draining)
+
+    async def _drain(self, fetching: asyncio.Task[None]) -> None:
+        patience = self._bounds.drain.total_seconds()
         self._health.fetching.rest()
-        await _cancelled([fetching])
+        await cancel([fetching], patience)
         self._surroundings.draining = True
-        released = await self._lanes.drain(self._bounds.drain.total_seconds())
-        await _cancelled([self._collecting])
+        released = await self._lanes.drain(patience)
+        if await cancel([self._collecting], patience):
+            warn_of_stubborn(["a handler in a shared transaction"])
         self._surroundings.instruments.released.inc(released)
         if released:
             log.info("drain gives back %d deliveries that were not finished", released)
@@ -219,8 +229,13 @@ class Consumer:
         await self._try("settling", self._flusher.flush)
         await self._try("releasing", self._surroundings.settling.release)
         self._surroundings.stalls.stop()
-        await _cancelled(self._background)
+        await cancel(self._background, patience)
         await self._try("leaving the group", self._subscription.close)
+
+    def _is_ending(self) -> bool:
+        """Whether somebody else than the drain cancels what is ours, as the end of the event loop does."""
+        fetching = self._fetching
+        return fetching is None or fetching.done() or bool(fetching.cancelling())
 
     async def _try(self, what: str, step: Callable[[], Coroutine[object, object, None]]) -> None:
         """One step of a drain; its failure is told and the next step still runs."""
@@ -228,9 +243,3 @@ class Consumer:
             await asyncio.wait_for(step(), self._bounds.drain.total_seconds())
         except (AntiphonError, TimeoutError) as error:
             log.warning("%s failed during the drain; what is not settled comes again: %r", what, error)
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from msgspec.structs import replace
 
@@ -75,12 +75,14 @@ class Host:
         await self._stopping.wait()
 
     async def _stop(self, probes: Probes | None) -> None:
-        for service in self._services:
-            await service.stop()
-        for broker in self._brokers.values():
-            await broker.close()
-        if probes is not None:
-            await probes.stop()
+        """Services first, then what they stand on; a step that fails keeps none of the others from running."""
+        async with AsyncExitStack() as steps:
+            if probes is not None:
+                steps.push_async_callback(probes.stop)
+            for broker in self._brokers.values():
+                steps.push_async_callback(broker.close)
+            for service in reversed(self._services):
+                steps.push_async_callback(service.stop)
 
 
 def check_groups(services: Sequence[Service], settings: Settings) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from antiphon.events.clock import Clock
 from antiphon.runtime.route import Mode
 from antiphon.runtime.stalls import Stalls
-from antiphon.runtime.work import Work
+from antiphon.runtime.window import RELEASED
+from antiphon.runtime.work import Work, live
+
+log = logging.getLogger("antiphon.runtime")
 
 
 class Executor(Protocol):
@@ -22,12 +26,13 @@ class Executor(Protocol):
 class Lane:
     """A line of works that run one after another, in runs that an executor can take whole."""
 
-    __slots__ = ("busy", "company", "last", "news", "runs")
+    __slots__ = ("busy", "company", "last", "news", "running", "runs")
 
     def __init__(self) -> None:
         self.runs: deque[list[Work]] = deque()
         self.news = asyncio.Event()
         self.busy = False
+        self.running: Sequence[Work] = ()
         self.last: list[Work] = []
         """The run that works of the same company may join; one that was taken may not be joined."""
         self.company: object = None
@@ -85,7 +90,10 @@ class Lanes:
         return self._lanes[self._next % self._count]
 
     async def drain(self, patience: float) -> int:
-        """Finish what runs, for at most `patience` seconds, then cancel it; returns how many were not finished."""
+        """Finish what runs, for at most `patience` seconds, then cancel it; returns how many were not finished.
+
+        What does not let itself be cancelled for as long again is left behind.
+        """
         self._draining = True
         unfinished = sum(len(run) for lane in self._lanes for run in lane.runs)
         for lane in self._lanes:
@@ -94,11 +102,20 @@ class Lanes:
             lane.news.set()
         if self._tasks:
             _, running = await asyncio.wait(self._tasks, timeout=patience)
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
             unfinished += len(running)
+            self._release(running)
+            if stubborn := await cancel(running, patience):
+                warn_of_stubborn({work.route.name for work in self._works_of(stubborn)})
         return unfinished
+
+    def _release(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """What these have in hand counts no more, whatever their handlers make of being cancelled."""
+        for work in live(self._works_of(tasks)):
+            work.delivery.state = RELEASED
+
+    def _works_of(self, tasks: Collection[asyncio.Task[None]]) -> list[Work]:
+        lanes = [lane for task, lane in zip(self._tasks, self._lanes, strict=True) if task in tasks]
+        return [work for lane in lanes for work in lane.running]
 
     def idle(self) -> bool:
         """Whether no lane has anything to do."""
@@ -117,11 +134,26 @@ class Lanes:
             while lane.runs:
                 lane.busy = True
                 await self._gather(lane)
-                works = self._stalls.without(lane.take()) if lane.runs else ()
+                works = lane.running = self._stalls.without(lane.take()) if lane.runs else ()
                 if works:
                     await self._executors[works[0].route.mode].run(works)
-            lane.busy = False
+            lane.busy, lane.running = False, ()
             if self._draining:
                 return
             lane.news.clear()
             await lane.news.wait()
+
+
+async def cancel(tasks: Collection[asyncio.Task[None]], patience: float) -> Collection[asyncio.Task[None]]:
+    """Cancel these and return once they have ended; after `patience` seconds those that have not."""
+    for task in tasks:
+        task.cancel()
+    return (await asyncio.wait(tasks, timeout=patience))[1] if tasks else ()
+
+
+def warn_of_stubborn(handlers: Collection[str]) -> None:
+    """Say who did not end when it was cancelled."""
+    log.error(
+        "%s cannot be cancelled and is left behind: it catches CancelledError and goes on; let it raise",
+        ", ".join(sorted(handlers)),
+    )

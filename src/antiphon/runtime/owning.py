@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import TypeVar, overload
 
-from antiphon.errors import LeaseLostError
+from antiphon.errors import LeaseLostError, StoreError
 from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.route import collect
-from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, failure_of, is_passing, reason_of
-from antiphon.runtime.window import WAITING
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
 from antiphon.runtime.work import Work, read
 from antiphon.storage.database import OpenTransaction, Row, SqlValue
 from antiphon.storage.dead_letters import Attempt
@@ -28,26 +27,54 @@ class _HandledBeforeError(BaseException):
 
 
 class LazyTransaction:
-    """A `Transaction` that begins, with the inbox mark, at its first statement."""
+    """A `Transaction` that begins, with the inbox mark, at its first statement; statements side by side begin one."""
 
     def __init__(self, surroundings: Surroundings, message_id: str) -> None:
         self._surroundings, self._message_id = surroundings, message_id
+        self._beginning = asyncio.Lock()
         self._tx: OpenTransaction | None = None
-        self._is_repeated = False
+        self._is_over = False
+        self.is_repeated = False
+        """Whether the message turned out to be handled before."""
 
     async def begun(self) -> OpenTransaction:
         """The transaction itself, begun now if it was not. Raises when the message was handled before."""
-        if self._tx is None:
-            self._tx = await self._surroundings.store.begin()
-            inbox = self._surroundings.inbox
-            if inbox is not None:
-                (fresh,) = await inbox.mark(self._tx, [self._message_id], self._surroundings.clock.now())
-                self._is_repeated = not fresh
-        if self._is_repeated:
+        tx = self._tx or await self._begun_once()
+        if self.is_repeated:
             raise _HandledBeforeError
-        return self._tx
+        return tx
+
+    async def _begun_once(self) -> OpenTransaction:
+        async with self._beginning:
+            tx = self._tx = self._tx or await self._begin()
+            return tx
+
+    async def _begin(self) -> OpenTransaction:
+        self._require_attempt()
+        tx = await self._surroundings.store.begin()
+        try:
+            self._require_attempt()
+            if self._surroundings.inbox is not None:
+                marks = await self._surroundings.inbox.mark(tx, [self._message_id], self._surroundings.clock.now())
+                self.is_repeated = not all(marks)
+        except BaseException:
+            await tx.rollback()
+            raise
+        return tx
+
+    def _require_attempt(self) -> None:
+        # Begun later, nobody would end it, and it would keep the lock that every other writer waits for.
+        if self._is_over:
+            raise StoreError("the transaction is over: the handler that it was given to has ended")
+
+    async def require_sound(self) -> None:
+        """Raise what undid the transaction, if anything did: it is the reason of whatever the handler raised."""
+        if self._tx is not None:
+            await self._tx.fetch("select 1")
 
     async def rollback(self) -> None:
+        """Undo everything; from now on it cannot begin. Twice is safe."""
+        self._is_over = True
         if self._tx is not None:
             await self._tx.rollback()
 
@@ -94,12 +121,12 @@ class OwnTransaction:
     async def _run_one(self, work: Work) -> None:
         attempts: list[Attempt] = []
         pause = FIRST_PAUSE
-        while work.delivery.state == WAITING:
+        while self._surroundings.may_begin(work):
             try:
                 await self._attempt(work, len(attempts) + 1)
                 return
             except (Exception, asyncio.CancelledError) as raised:
-                error = failure_of(raised)
+                error = self._surroundings.failure_of(raised)
                 if isinstance(error, LeaseLostError):
                     self._surroundings.lost_lease()
                 if is_passing(error):
@@ -118,22 +145,34 @@ class OwnTransaction:
         began = perf_counter()
         tx = LazyTransaction(self._surroundings, delivery.message.id)
         try:
-            event = read(route, delivery.message)
-            details = await route.fetcher(event) if route.fetcher is not None else None
-            made: list[Outgoing] = []
-            result = await collect(route.call(event, self._surroundings.given(work, tx, details, made)), route.shape)
-            made += self._surroundings.outgoing(route, delivery.message, result, len(made))
+            made = await self._call(work, tx)
             await self._commit(work, await tx.begun(), made)
-        except _HandledBeforeError:
+        except BaseException as error:
             await tx.rollback()
+            # Whatever a handler makes of being told: nothing that it did counts.
+            if not tx.is_repeated or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+                raise
             route.instruments.duplicates.inc()
             self._surroundings.finished(delivery)
-        except BaseException:
-            await tx.rollback()
-            raise
         else:
             self._surroundings.handled(work, number, perf_counter() - began)
         route.instruments.durations.observe(perf_counter() - began)
+
+    async def _call(self, work: Work, tx: LazyTransaction) -> Sequence[Outgoing]:
+        """Run the handler; returns what it emits."""
+        route, message = work.route, work.delivery.message
+        event = read(route, message)
+        details = await route.fetcher(event) if route.fetcher is not None else None
+        made: list[Outgoing] = []
+        given = self._surroundings.given(work, tx, details, made)
+        try:
+            result = await collect(route.call(event, given), route.shape)
+        except Exception:
+            await tx.require_sound()
+            raise
+        finally:
+            given.end()
+        return [*made, *self._surroundings.outgoing(route, message, result, len(made))]
 
     async def _commit(self, work: Work, tx: OpenTransaction, made: Sequence[Outgoing]) -> None:
         if made:

@@ -203,7 +203,10 @@ class RunningService:
         if plan.health.state == "running":
             plan.enter("draining")
         for runner in reversed(plan.declared.runners):
-            await runner.drain()
+            try:
+                await runner.drain()
+            except Exception:
+                log.exception("runner %s failed during the drain, which goes on", runner.name)
         if self._housekeeping is not None:
             await self._housekeeping.stop()
         if self._standing is not None:

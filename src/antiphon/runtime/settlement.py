@@ -20,7 +20,7 @@ from antiphon.brokers.ports import (
     StoreQueueSubscription,
 )
 from antiphon.errors import LeaseLostError
-from antiphon.runtime.window import FINISHED, LOST, WAITING, Prefix, Windows
+from antiphon.runtime.window import FINISHED, LOST, RELEASED, WAITING, Prefix, Windows
 from antiphon.storage.database import Transaction
 
 Confirm = Callable[[], int]
@@ -82,9 +82,9 @@ def finish(deliveries: Iterable[Delivery]) -> None:
 
 
 def _check_held(done: Iterable[Delivery]) -> None:
-    lost = next((delivery for delivery in done if delivery.state == LOST), None)
+    lost = next((delivery for delivery in done if delivery.state in (LOST, RELEASED)), None)
     if lost is not None:
-        raise LeaseLostError(f"{lost!r} went to another reader while it was handled: roll back, it is repeated there")
+        raise LeaseLostError(f"{lost!r} was given up while it was handled: roll back, its next reader repeats it")
 
 
 class LogSettling:
@@ -212,7 +212,7 @@ class QueueSettling:
         return []
 
     async def release(self) -> None:
-        waiting = [delivery for delivery in self._held.values() if delivery.state == WAITING]
+        waiting = [delivery for delivery in self._held.values() if delivery.state in (WAITING, RELEASED)]
         if waiting:
             await self._subscription.settle([Settlement(delivery, RELEASE) for delivery in waiting])
         self._drop(waiting)

@@ -77,11 +77,17 @@ class Surroundings:
         self.draining = False
         """No further message is begun; what is in hand may end."""
         self.take_notices: Callable[[], None] = lambda: None
+        self.is_ending: Callable[[], bool] = lambda: True
+        """Whether the event loop ends, and cancels everything."""
 
     @property
     def shares_store(self) -> bool:
         """Whether settling and publishing can join a transaction of the store."""
         return isinstance(self.broker, StoreBroker) and self.broker.database is self.store
+
+    def failure_of(self, error: Exception | asyncio.CancelledError) -> Exception:
+        """As the function of this name; the drain cancels, and so does the end of the event loop."""
+        return failure_of(error, ends=self.draining or self.is_ending())
 
     def may_begin(self, work: Work) -> bool:
         """Whether to handle a work now: not when it was lost, waits behind a paused partition, or a drain began."""
@@ -207,13 +213,18 @@ def reason_of(error: BaseException) -> str:
     return type(error).__name__
 
 
-def failure_of(error: Exception | asyncio.CancelledError) -> Exception:
-    """What a handler raised, as its failure: a cancellation of something it awaited is one, its own is raised again."""
+def failure_of(error: Exception | asyncio.CancelledError, *, ends: bool = True) -> Exception:
+    """What a handler raised, as its failure: so is a cancellation, unless its task was cancelled; then it is raised.
+
+    Where nothing `ends`, it was not: older libraries cancel the task for a timeout and never take that back.
+    """
     if isinstance(error, Exception):
         return error
     task = asyncio.current_task()
-    if task is None or task.cancelling():
+    if task is None or (ends and task.cancelling()):
         raise error
+    while task.cancelling():
+        task.uncancel()
     failure = HandlingError("the handler awaited something that was cancelled")
     failure.__cause__ = error
     return failure

@@ -13,9 +13,9 @@ from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.driving import drive
-from antiphon.runtime.route import Given, Route, collect
+from antiphon.runtime.route import Given, collect
 from antiphon.runtime.signature import Shape
-from antiphon.runtime.surroundings import Surroundings, failure_of, is_passing, reason_of
+from antiphon.runtime.surroundings import Surroundings, is_passing, reason_of
 from antiphon.runtime.units import Unit
 from antiphon.runtime.work import Work
 from antiphon.storage.database import OpenTransaction
@@ -118,14 +118,14 @@ class BatchTransaction:
         made: list[Outgoing] = []
         await tx.savepoint()
         try:
-            result = await _call(route, unit.event, self._surroundings.given(unit.last, tx, unit.details, made))
+            result = await self._call(unit, self._surroundings.given(unit.last, tx, unit.details, made))
             if result is not None:
                 made += self._surroundings.outgoing(route, message, result, len(made))
             await tx.release()
         except (Exception, asyncio.CancelledError) as error:
             if is_passing(error):
                 raise
-            failure = failure_of(error)
+            failure = self._surroundings.failure_of(error)
             await tx.undo()
             return failure
         for one in made:
@@ -136,6 +136,19 @@ class BatchTransaction:
         if self._surroundings.hooks.handled:
             self._told.append((unit, took))
         return None
+
+    async def _call(self, unit: Unit, given: Given) -> object:
+        route = unit.route
+        result = route.call(unit.event, given)
+        coroutine = (
+            cast("Coroutine[object, object, object]", result)
+            if route.shape is Shape.ASYNC
+            else collect(result, route.shape)
+        )
+        try:
+            return await drive(coroutine, route.found_waiting)
+        finally:
+            given.end()
 
     async def _park(self, tx: OpenTransaction, unit: Unit, reason: str) -> None:
         """Park a unit. It counts as not handled, so that a redrive can handle it later."""
@@ -168,13 +181,3 @@ class BatchTransaction:
                 if not refusal.retryable:
                     self._failures[self._senders[refusal.message_id]] = error
             raise
-
-
-async def _call(route: Route, event: object, given: Given) -> object:
-    result = route.call(event, given)
-    coroutine = (
-        cast("Coroutine[object, object, object]", result)
-        if route.shape is Shape.ASYNC
-        else collect(result, route.shape)
-    )
-    return await drive(coroutine, route.found_waiting)

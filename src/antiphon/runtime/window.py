@@ -14,7 +14,9 @@ WAITING: Final = 0
 FINISHED: Final = 1
 LOST: Final = 2
 SETTLED: Final = 3
-"""The states of a delivery, kept in `Delivery.state`. A lost one must not be handled or settled any more."""
+RELEASED: Final = 4
+"""The states of a delivery, kept in `Delivery.state`. A lost one must not be handled or settled any more, nor one
+that the drain released: whatever its handler makes of being cancelled, it is not known to be done."""
 
 
 _PARTITION_OF = attrgetter("partition")

@@ -123,7 +123,7 @@ async def test_what_was_lost_meanwhile_is_refused(kind, log, queue):
     settling, some = kind(log if kind is LogSettling else queue), deliveries(2)
     settling.track(some)
     some[1].state = LOST
-    with pytest.raises(LeaseLostError, match="went to another reader while it was handled"):
+    with pytest.raises(LeaseLostError, match="was given up while it was handled"):
         await settling.settle_in(None, some)
 
 

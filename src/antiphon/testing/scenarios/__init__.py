@@ -4,6 +4,7 @@ from antiphon.testing.scenarios.committing import CommitScenarios
 from antiphon.testing.scenarios.draining import DrainScenarios
 from antiphon.testing.scenarios.failing import FailureScenarios
 from antiphon.testing.scenarios.handling import HandlingScenarios
+from antiphon.testing.scenarios.misusing import MisuseScenarios
 from antiphon.testing.scenarios.ordering import OrderScenarios
 from antiphon.testing.scenarios.patience import PatienceScenarios
 from antiphon.testing.scenarios.replaying import ReplayScenarios
@@ -15,6 +16,7 @@ __all__ = [
     "DrainScenarios",
     "FailureScenarios",
     "HandlingScenarios",
+    "MisuseScenarios",
     "OrderScenarios",
     "PatienceScenarios",
     "ReplayScenarios",

@@ -75,6 +75,31 @@ class DrainScenarios(RuntimeSuite):
             await self.settled(service)
         assert began == ["order-1"]
 
+    async def test_a_stop_that_is_cancelled_goes_on_and_the_next_call_waits_for_its_end(self, broker: Broker) -> None:
+        service, other, held, began = Service("payments"), Service("payments"), asyncio.Event(), list[str]()
+
+        async def take(order: OrderPlaced) -> None:
+            began.append(order.order_id)
+            await held.wait()
+
+        for each in (service, other):
+            each.on(OrderPlaced)(take)
+        async with self.running(broker, service):
+            await self.place(broker, OrderPlaced("order-1"))
+            await self.until(lambda: began)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await service.stop()
+            stopping = asyncio.create_task(service.stop())
+            await asyncio.sleep(0.02)
+            assert not stopping.done()
+            held.set()
+            await stopping
+        async with self.running(broker, other):
+            await self.place(broker, OrderPlaced("order-2"))
+            await self.settled(other)
+        assert began == ["order-1", "order-2"]
+
     async def test_what_was_fetched_and_not_begun_comes_again(self, broker: Broker) -> None:
         service, held, begun, attempts = Service("payments"), asyncio.Event(), list[int](), list[int]()
 
@@ -148,6 +173,24 @@ class DrainScenarios(RuntimeSuite):
         assert ended == ["runner", "handler", "gateway"]
         assert service.health.state == "stopped"
 
+    async def test_a_runner_that_fails_at_its_end_keeps_nothing_from_being_settled(self, broker: Broker) -> None:
+        service, held, began = Service("payments"), asyncio.Event(), list[str]()
+        service.carry(_Falling())
+
+        @service.on(OrderPlaced)
+        async def take(order: OrderPlaced) -> None:
+            began.append(order.order_id)
+            await held.wait()
+
+        async with self.running(broker, service):
+            await self.place(broker, OrderPlaced("order-1"))
+            await self.until(lambda: began)
+            held.set()
+        assert service.health.state == "stopped"
+        async with self.running(broker, service):
+            await self.settled(service)
+        assert began == ["order-1"]
+
 
 class Gateway:
     """Something that must be closed."""
@@ -168,3 +211,13 @@ class _Noting:
 
     async def drain(self) -> None:
         self._ended.append("runner")
+
+
+class _Falling(_Noting):
+    """A runner that cannot even end."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    async def drain(self) -> None:
+        raise ValueError("it fell")
