@@ -43,7 +43,7 @@ def new_id() -> str:
 
 
 def repeatable_id(cause: str, service: str, handler: str, index: int) -> str:
-    """The id of the event that `handler` of `service` emits as its `index`-th on `cause`: the same each time.
+    """The id of the event that `handler` of `service` emits as its `index`-th on the identity `cause`: always the same.
 
     It carries the cause's time when the cause's id is a UUID version 7, so ids stay ordered by time.
     """
@@ -51,6 +51,17 @@ def repeatable_id(cause: str, service: str, handler: str, index: int) -> str:
     timed = len(cause) == 36 and _TIMED.match(cause)
     beginning = cause[:15].lower() if timed else _UNKNOWN_TIME
     return f"{beginning}{digest[:3]}{_tail(digest[3:19])}"
+
+
+def identity(id: str, source: str) -> str:
+    """What tells a message from every other: its id where that looks like a UUID, else its source and id together.
+
+    CloudEvents promise ids that are unique in their source only: two services may both count from 1.
+    """
+    # No identity made below can pass for a UUID: it holds a colon.
+    if len(id) == 36 and id[8] == id[13] == id[18] == id[23] == "-" and ":" not in id:
+        return id
+    return f"{len(source)}:{source}:{id}"
 
 
 def _random_tail() -> str:

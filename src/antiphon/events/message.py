@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from antiphon.events.ids import identity
+
 ExtensionValue = str | int | bool
 NO_EXTENSIONS: Mapping[str, ExtensionValue] = MappingProxyType({})
 
@@ -37,6 +39,11 @@ class Message(Struct, frozen=True, gc=False):  # it can be in no circle, and log
     deadline: datetime | None = None
     tenant: str | None = None
     extensions: Mapping[str, ExtensionValue] = NO_EXTENSIONS
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other message, of whatever source."""
+        return identity(self.id, self.source)
 
 
 class Outgoing(NamedTuple):

@@ -46,7 +46,7 @@ class Composer:
         """The message of the `index`-th event that `handler` emits on `cause`; its id is the same each time."""
         codec = self._codec(event)
         declared = codec.declaration
-        id = repeatable_id(cause.id, self._service, handler, index)
+        id = repeatable_id(cause.identity, self._service, handler, index)
         message = Message(
             id,
             declared.name,

@@ -29,8 +29,8 @@ class _HandledBeforeError(BaseException):
 class LazyTransaction:
     """A `Transaction` that begins, with the inbox mark, at its first statement; statements side by side begin one."""
 
-    def __init__(self, surroundings: Surroundings, message_id: str) -> None:
-        self._surroundings, self._message_id = surroundings, message_id
+    def __init__(self, surroundings: Surroundings, identity: str) -> None:
+        self._surroundings, self._identity = surroundings, identity
         self._beginning = asyncio.Lock()
         self._tx: OpenTransaction | None = None
         self._is_over = False
@@ -55,7 +55,7 @@ class LazyTransaction:
         try:
             self._require_attempt()
             if self._surroundings.inbox is not None:
-                marks = await self._surroundings.inbox.mark(tx, [self._message_id], self._surroundings.clock.now())
+                marks = await self._surroundings.inbox.mark(tx, [self._identity], self._surroundings.clock.now())
                 self.is_repeated = not all(marks)
         except BaseException:
             await tx.rollback()
@@ -143,7 +143,7 @@ class OwnTransaction:
         delivery, route = work.delivery, work.route
         enter((route.instruments.scope, delivery.message, number))
         began = perf_counter()
-        tx = LazyTransaction(self._surroundings, delivery.message.id)
+        tx = LazyTransaction(self._surroundings, delivery.message.identity)
         try:
             made = await self._call(work, tx)
             await self._commit(work, await tx.begun(), made)

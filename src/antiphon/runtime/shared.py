@@ -103,7 +103,7 @@ class SharedTransaction:
     async def _fetch(self, unit: Unit, route: Route) -> None:
         """Fetch, at once again as often as the policy allows; the last failure is left to the transaction to park."""
         assert route.fetcher is not None
-        id = unit.last.delivery.message.id
+        id = unit.last.delivery.message.identity
         while id not in self._details and unit.error is None:
             try:
                 self._details[id] = await route.fetcher(unit.event)
@@ -133,5 +133,5 @@ class SharedTransaction:
         if len(batch) > 1:
             self._alone = len(batch)
         else:
-            self._failures[batch[0].delivery.message.id] = error
+            self._failures[batch[0].delivery.message.identity] = error
         return True

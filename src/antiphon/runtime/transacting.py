@@ -22,7 +22,7 @@ from antiphon.storage.database import OpenTransaction
 from antiphon.storage.dead_letters import Attempt, park
 
 Failures = dict[str, Exception]
-"""Messages, by id, whose handling succeeded but whose events the broker refused for good."""
+"""Messages, by identity, whose handling succeeded but whose events the broker refused for good."""
 
 
 class BatchTransaction:
@@ -72,7 +72,7 @@ class BatchTransaction:
         inbox = self._surroundings.inbox
         if inbox is None:
             return units
-        ids = [work.delivery.message.id for unit in units for work in unit.works]
+        ids = [work.delivery.message.identity for unit in units for work in unit.works]
         marks = await inbox.mark(tx, ids, self._surroundings.clock.now())
         return units if all(marks) else list(self._without_duplicates(units, marks))
 
@@ -88,14 +88,14 @@ class BatchTransaction:
                 yield unit
 
     async def _forget(self, tx: OpenTransaction, works: Iterable[Work]) -> None:
-        ids = [work.delivery.message.id for work in works]
+        ids = [work.delivery.message.identity for work in works]
         if ids and self._surroundings.inbox is not None:
             await self._surroundings.inbox.forget(tx, ids)
 
     async def _handle(self, tx: OpenTransaction, unit: Unit) -> None:
         """Attempt, again as the policy says and each time from a clean state, then park."""
         while not self._surroundings.stalls.hold_behind(unit.works):
-            final = self._failures.get(unit.last.delivery.message.id)
+            final = self._failures.get(unit.last.delivery.message.identity)
             error = final or unit.error or await self._attempt(tx, unit)
             if error is None:
                 self._done += unit.works
@@ -129,7 +129,7 @@ class BatchTransaction:
             await tx.undo()
             return failure
         for one in made:
-            self._senders[one.message.id] = message.id
+            self._senders[one.message.id] = message.identity
         self._outgoing += made
         took = (perf_counter() - began) / len(unit.works)
         route.instruments.durations.observe(took, len(unit.works))

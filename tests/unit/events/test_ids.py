@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.events import ids
-from antiphon.events.ids import new_id, repeatable_id
+from antiphon.events.ids import identity, new_id, repeatable_id
 
 CAUSE = "0190a5c8-7b3f-7abc-8def-0123456789ab"
 
 
-def millisecond(identity: str) -> int:
-    return UUID(identity).int >> 80
+def millisecond(id: str) -> int:
+    return UUID(id).int >> 80
 
 
 def test_ids_are_unique_and_never_go_back() -> None:
@@ -27,9 +27,9 @@ def test_ids_are_unique_and_never_go_back() -> None:
 
 
 def test_ids_are_uuids_of_version_7_written_in_the_usual_way() -> None:
-    identity = new_id()
-    assert (UUID(identity).version, UUID(identity).variant) == (7, "specified in RFC 4122")
-    assert str(UUID(identity)) == identity
+    made = new_id()
+    assert (UUID(made).version, UUID(made).variant) == (7, "specified in RFC 4122")
+    assert str(UUID(made)) == made
 
 
 def test_ids_carry_the_time_they_were_made() -> None:
@@ -113,9 +113,9 @@ def test_causes_without_a_time_give_ids_at_the_beginning_of_time(cause: str) -> 
 
 @given(cause=st.one_of(st.uuids().map(str), st.text()), index=st.integers(0, 1000))
 def test_repeatable_ids_are_uuids_of_version_7_whatever_the_cause(cause: str, index: int) -> None:
-    identity = repeatable_id(cause, "payments", "authorise", index)
-    assert (UUID(identity).version, UUID(identity).variant) == (7, "specified in RFC 4122")
-    assert str(UUID(identity)) == identity
+    made = repeatable_id(cause, "payments", "authorise", index)
+    assert (UUID(made).version, UUID(made).variant) == (7, "specified in RFC 4122")
+    assert str(UUID(made)) == made
 
 
 def test_a_cause_in_capitals_gives_its_time_in_small_letters() -> None:
@@ -137,3 +137,17 @@ def test_repeatable_ids_differ_by_cause_service_handler_and_index() -> None:
         for index in range(100)
     ]
     assert len(set(made)) == len(made)
+
+
+def test_a_uuid_tells_its_message_from_every_other() -> None:
+    assert identity(CAUSE, "orders") == identity(CAUSE, "a bridge that names itself") == CAUSE
+
+
+@given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
+def test_any_other_id_counts_in_its_source_only(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (identity(*one) == identity(*other)) == (one == other)
+
+
+@pytest.mark.parametrize(("id", "source"), [("1", "shop"), ("", ""), ("3-a:1", ""), ("a", "3:b"), ("x" * 36, "")])
+def test_no_other_identity_passes_for_a_uuid(id: str, source: str) -> None:
+    assert identity(identity(id, source), "any") != identity(id, source)

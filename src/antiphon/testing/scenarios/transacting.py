@@ -7,8 +7,10 @@ import logging
 import time
 
 import pytest
+from msgspec import structs
 
 from antiphon.brokers.ports import Broker
+from antiphon.events.message import Outgoing
 from antiphon.storage.database import Transaction
 from antiphon.testing.scenarios.suite import (
     Address,
@@ -79,6 +81,24 @@ class TransactionScenarios(RuntimeSuite):
             await self.settled(service)
         assert await self.ledger(broker) == ["order-1"] * 2
         await self.heard(witness, 2)
+
+    @pytest.mark.parametrize("own", [False, True])
+    async def test_messages_of_two_sources_may_have_the_same_id(self, broker: Broker, own: bool) -> None:
+        """An id is unique in its source; both messages, and what is emitted on them, are messages of their own."""
+        service, witness = self.service(), await self.listen(broker)
+
+        @service.on(OrderPlaced, transaction="own" if own else "shared")
+        async def take(order: OrderPlaced, tx: Transaction) -> PaymentTaken:
+            await tx.execute(WRITE, order.order_id, order.number)
+            return PaymentTaken(order.order_id, order.number)
+
+        one, other = (self.outgoing(OrderPlaced(f"order-{number}")).message for number in range(2))
+        one, other = structs.replace(one, id="1", source="shop"), structs.replace(other, id="1", source="market")
+        async with self.running(broker, service):
+            await broker.publish([Outgoing("orders", message) for message in (one, other, one, other)])
+            await self.settled(service)
+        assert sorted(await self.ledger(broker)) == ["order-0", "order-1"]
+        assert len({message.id for message in await self.heard(witness, 2)}) == 2
 
     async def test_without_the_inbox_the_same_message_takes_effect_twice(self, broker: Broker) -> None:
         """The control of the promise above: it can fail."""
