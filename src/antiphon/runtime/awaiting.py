@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from time import perf_counter
 from typing import cast
 
@@ -26,6 +28,8 @@ LONGEST_SILENCE = 0.02
 LONGEST_HOP = 0.05
 """Seconds after which a thread comes back with what it has done, so that it can be settled."""
 
+
+_PARTITION_OF = attrgetter("delivery.partition")
 
 Outcome = tuple[object, Exception | None]
 """What a call returned, or what it raised."""
@@ -161,10 +165,12 @@ class AwaitExecutor:
                 error = self._surroundings.failure_of(again)
 
     async def _run_batches(self, works: Sequence[Work], size: int) -> None:
-        for start in range(0, len(works), size):
-            batch = [work for work in works[start : start + size] if self._surroundings.may_begin(work)]
-            if batch:
-                await self._run_batch(batch)
+        for _, neighbors in groupby(works, _PARTITION_OF):
+            of_one = list(neighbors)
+            for start in range(0, len(of_one), size):
+                batch = [work for work in of_one[start : start + size] if self._surroundings.may_begin(work)]
+                if batch:
+                    await self._run_batch(batch)
 
     async def _run_batch(self, works: Sequence[Work]) -> None:
         """One call for all; when it fails each is tried alone, so that only the bad one is retried and parked."""

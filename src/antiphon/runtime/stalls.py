@@ -17,6 +17,8 @@ log = logging.getLogger("antiphon.runtime")
 
 FIRST_STALL = timedelta(seconds=1)
 LONGEST_STALL = timedelta(seconds=60)
+_LANE_CHECK = timedelta(milliseconds=50)
+"""Between two looks whether the lanes brought all that they had of a partition: sent back before, it is overtaken."""
 
 
 class Pausing(Protocol):
@@ -94,7 +96,10 @@ class Stalls:
 
     async def _resume_after(self, partition: Partition, delay: timedelta) -> None:
         await self._clock.sleep(delay)
+        held = self.held[partition]
+        while not held.keys() >= set(waiting := [id(each) for each in self._pausing.waiting(partition)]):
+            await self._clock.sleep(_LANE_CHECK)
         self._timers.pop(partition, None)
-        held = self.held.pop(partition, {})
-        self.again([held[id(delivery)] for delivery in self._pausing.waiting(partition) if id(delivery) in held])
+        del self.held[partition]
+        self.again([held[each] for each in waiting])
         self._pausing.resume([partition])

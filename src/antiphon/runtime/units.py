@@ -54,12 +54,15 @@ class Unit:
 
 
 def units_of(works: Iterable[Work]) -> list[Unit]:
-    """Units in order: one for each work, and one for each neighboring run of a batch handler, up to its size."""
+    """Units in order: one for each work, and one for each neighboring run of a batch handler, up to its size.
+
+    A run is of one partition, since partitions wait, and are lost, each for itself.
+    """
     units: list[Unit] = []
     run: list[Work] = []
     for work in works:
         size = work.route.batch_size
-        if run and (size is None or run[0].route is not work.route or len(run) >= size):
+        if run and (size is None or len(run) >= size or not _are_together(run[0], work)):
             units.append(Unit(run))
             run = []
         if size is None:
@@ -69,3 +72,7 @@ def units_of(works: Iterable[Work]) -> list[Unit]:
     if run:
         units.append(Unit(run))
     return units
+
+
+def _are_together(one: Work, other: Work) -> bool:
+    return one.route is other.route and one.delivery.partition == other.delivery.partition

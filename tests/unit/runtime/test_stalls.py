@@ -89,6 +89,16 @@ async def test_all_of_it_is_tried_again_in_order_of_arrival_and_then_the_flow_go
     assert len(stalls) == 0
 
 
+async def test_nothing_is_tried_again_while_something_that_follows_is_still_in_a_lane(stalls, source, clock, again):
+    newer, follower = a_work(source, 0), a_work(source, 1)
+    stalls.stall(newer, NEWER)
+    await clock.advance(LONGEST_STALL)
+    assert again == []
+    assert stalls.without([follower]) == []
+    await clock.advance(FIRST_STALL)
+    assert again == [[newer, follower]]
+
+
 async def test_it_waits_longer_each_time_up_to_a_limit(stalls, source, clock, again):
     work, delay, limit = a_work(source, 0), FIRST_STALL, timedelta(hours=1)
     waits = []

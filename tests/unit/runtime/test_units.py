@@ -30,8 +30,8 @@ def routes() -> dict[str, Route]:
     return compile_routes(declared, {}, Metrics(service="payments"), Retry())["orders"]
 
 
-def works(route: Route, *ids: str) -> list[Work]:
-    at = Partition("orders", 0)
+def works(route: Route, *ids: str, partition: int = 0) -> list[Work]:
+    at = Partition("orders", partition)
     messages = [a_message(id, f'{{"order_id":"{id}"}}'.encode()) for id in ids]
     return [Work(Delivery(at, "0", structs.replace(message, type=route.label)), route) for message in messages]
 
@@ -54,6 +54,13 @@ def test_another_handler_in_between_ends_a_batch(routes):
         OrderCancelled("b"),
         [OrderPlaced("c"), OrderPlaced("d")],
     ]
+
+
+def test_a_batch_is_of_one_partition(routes):
+    """Partitions wait for newer code, and are lost, each for itself."""
+    batch = routes["OrderPlaced"]
+    units = units_of([*works(batch, "a", "b"), *works(batch, "c", partition=1)])
+    assert [unit.event for unit in units] == [[OrderPlaced("a"), OrderPlaced("b")], [OrderPlaced("c")]]
 
 
 def test_nothing_makes_no_unit():

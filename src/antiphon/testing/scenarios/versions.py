@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 from msgspec import Struct, structs
 
-from antiphon.brokers.ports import Broker
+from antiphon.brokers.ports import Broker, Start
 from antiphon.events.declare import Key, event
 from antiphon.events.message import Message, Outgoing
 from antiphon.runtime.route import Newer
 from antiphon.runtime.service import Service
+from antiphon.runtime.settings import ServiceSettings, Settings
+from antiphon.runtime.stand_ins import StandIns
 from antiphon.storage.database import Transaction
+from antiphon.testing.clock import VirtualClock
 from antiphon.testing.scenarios.suite import OrderPlaced, RuntimeSuite, in_order
 
 
@@ -84,6 +90,39 @@ class VersionScenarios(RuntimeSuite):
                 else:
                     assert seen[-2:] == [("order-0", 1), ("order-0", 2)]
                     assert len(await self.parked(broker)) == 1
+
+    async def test_what_follows_a_newer_message_waits_behind_it_however_long_its_lane_is_busy(
+        self, broker: Broker
+    ) -> None:
+        """The pause ends while the follower still stands in a lane behind a slow handler of another partition."""
+        other = await self._a_key_elsewhere(broker)
+        service, clock, seen = Service("payments", concurrency=1, start=Start.END), VirtualClock(), list[int]()
+        gates = {0: asyncio.Event(), 2: asyncio.Event()}
+
+        @service.on(OrderPlaced)
+        async def take(order: OrderPlaced) -> None:
+            seen.append(order.number)
+            if order.number in gates:
+                await gates[order.number].wait()
+
+        await service.start(broker, Settings(common=ServiceSettings(broker=broker.url)), StandIns(clock=clock))
+        for message in (
+            self.outgoing(OrderPlaced(other, 0)),
+            self._newer("order-0", 1),
+            self.outgoing(OrderPlaced(other, 2)),
+            self.outgoing(OrderPlaced("order-0", 3)),
+        ):
+            await broker.publish([message])
+            await asyncio.sleep(0.05)
+        gates[0].set()
+        await self.until(lambda: seen == [0, 2])
+        await clock.advance(timedelta(seconds=2))
+        gates[2].set()
+        await asyncio.sleep(0.05)
+        await clock.advance(timedelta(seconds=2))
+        await asyncio.sleep(0.05)
+        await service.stop()
+        assert seen == [0, 2]
 
     async def test_fields_that_the_code_does_not_know_are_ignored(self, broker: Broker) -> None:
         service, seen = Service("payments"), list[tuple[str, int]]()
