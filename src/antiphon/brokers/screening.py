@@ -15,7 +15,7 @@ def screen(outgoing: Sequence[Outgoing], objection: Objection) -> tuple[list[Out
     """What may be sent, in order, and a refusal for each of the others.
 
     After a key's first refusal everything later of that key in that topic is refused as well, so that no
-    message overtakes the one before it.
+    message overtakes the one before it. Nothing is wrong with those: they may be tried again without it.
     """
     accepted: list[Outgoing] = []
     refusals: list[Refusal] = []
@@ -27,7 +27,7 @@ def screen(outgoing: Sequence[Outgoing], objection: Objection) -> tuple[list[Out
         if reason is None:
             accepted.append(each)
             continue
-        refusals.append(Refusal(topic, message.id, reason))
+        refusals.append(Refusal(topic, message.id, reason, retryable=first is not None))
         if message.key is not None:
             stopped.setdefault((topic, message.key), message.id)
     return accepted, refusals

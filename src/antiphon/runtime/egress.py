@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from antiphon.errors import BrokerError, PublishError, StoreError
+from antiphon.errors import BrokerError, PublishError, StatementError, StoreError
 from antiphon.events.message import Outgoing
 from antiphon.runtime.health import Pulse
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
@@ -62,7 +62,7 @@ class Egress:
                 parcels = await self._publish(parcels)
             except (BrokerError, StoreError) as error:
                 if not is_passing(error):
-                    self._park(parcels, error)
+                    await self._narrow(parcels, error)
                     return
                 log.warning("publishing what handlers returned waits: %s", error)
             if parcels:
@@ -82,6 +82,16 @@ class Egress:
         for works, _ in live:
             self._finish(works)
         return []
+
+    async def _narrow(self, parcels: Sequence[Parcel], error: BrokerError | StoreError) -> None:
+        """Find the parcel that cannot be sent. A store that takes nothing is no parcel's fault: the service stops."""
+        if isinstance(error, StoreError) and not isinstance(error, StatementError):
+            raise error
+        if len(parcels) == 1:
+            self._park(parcels, error)
+            return
+        for parcel in parcels:
+            await self._send([parcel])
 
     def _finish(self, works: Sequence[Work]) -> None:
         for work in works:

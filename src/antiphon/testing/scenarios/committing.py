@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from antiphon.brokers.ports import Broker, SubscribeOptions, Subscription
+from antiphon.brokers.screening import screen
 from antiphon.errors import PublishError, Refusal, StoreFullError
 from antiphon.events.message import Outgoing
 from antiphon.runtime.service import Service
@@ -20,6 +22,7 @@ from antiphon.testing.scenarios.suite import (
     PaymentTaken,
     PriceSet,
     RuntimeSuite,
+    in_order,
     orders,
 )
 
@@ -64,6 +67,31 @@ class CommitScenarios(RuntimeSuite):
         assert sorted(await self.ledger(broker)) == sorted(o.order_id for o in orders(10) if o.number != 4)
         assert [letter.message.key for letter in await self.parked(broker)] == ["order-4"]
         await self.heard(witness, 9)
+
+    @pytest.mark.parametrize("with_transaction", [False, True])
+    async def test_what_follows_a_refused_message_of_its_key_is_sent_all_the_same(
+        self, broker: Broker, with_transaction: bool
+    ) -> None:
+        """It was only held back; nothing is wrong with it."""
+        service, stage, witness = self.service(), Strict(broker), await self.listen(broker)
+
+        if with_transaction:
+
+            @service.on(OrderPlaced)
+            async def write(order: OrderPlaced, tx: Transaction) -> PaymentTaken:
+                return PaymentTaken(order.order_id, order.number)
+        else:
+
+            @service.on(OrderPlaced)
+            async def take(order: OrderPlaced) -> PaymentTaken:
+                return PaymentTaken(order.order_id, order.number)
+
+        async with self.running(stage, service):
+            await self.place(broker, *orders(5, keys=1))
+            await self.settled(service)
+        assert len(await self.parked(broker)) == 1
+        heard = [msgspec.json.decode(m.data or b"", type=PaymentTaken).number for m in await self.heard(witness, 4)]
+        assert in_order(broker, heard) == [0, 1, 3, 4]
 
     async def test_a_full_disk_is_waited_for_and_nothing_is_parked(self, broker: Broker) -> None:
         service, stage = self.service(), Full(broker)
@@ -148,6 +176,25 @@ class Refusing(Saboteur):
         bad = [Refusal(topic, m.id, "too large") for topic, m in outgoing if m.key == "order-4"]
         if bad:
             raise PublishError(bad)
+        await super().publish_in(tx, outgoing)
+
+
+class Strict(Saboteur):
+    """Refuses the event with number 2, and as every broker does what follows it of its key."""
+
+    def _screened(self, outgoing: Sequence[Outgoing]) -> tuple[list[Outgoing], list[Refusal]]:
+        return screen(outgoing, lambda one: "too large" if b'"number":2' in (one.message.data or b"") else None)
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        accepted, refusals = self._screened(outgoing)
+        await super().publish(accepted)
+        if refusals:
+            raise PublishError(refusals)
+
+    async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
+        _, refusals = self._screened(outgoing)
+        if refusals:
+            raise PublishError(refusals)
         await super().publish_in(tx, outgoing)
 
 
