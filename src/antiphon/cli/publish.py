@@ -17,6 +17,7 @@ from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.settings import Settings
+from antiphon.runtime.topics import make_topics
 
 app = typer.Typer(add_completion=False)
 
@@ -66,9 +67,7 @@ def _load(event_type: str, modules: list[str] | None, settings: Settings) -> Non
 
 async def _publish(settings: Settings, outgoing: Outgoing) -> None:
     async with opened(settings, existing=False) as broker:
-        known = {topic.name for topic in await broker.topics()}
-        if outgoing.topic not in known:
-            await broker.ensure_topic(settings.topic(outgoing.topic))
+        await make_topics(broker, [outgoing.topic], settings)
         await broker.publish([outgoing])
         if not broker.capabilities.durable:
             print(f"note: {broker.url} forgets it when this process ends", file=sys.stderr)

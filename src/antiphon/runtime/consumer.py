@@ -37,16 +37,16 @@ _NO_ROUTES: Mapping[str, Route] = MappingProxyType({})
 _TOPIC_OF = attrgetter("partition.topic")
 
 
-class Bounds(Struct, frozen=True):
+class Bounds(Struct, frozen=True, kw_only=True):
     """How much a consumer holds at once, and how patient it is."""
 
-    messages: int = 10_000
-    bytes: int = 64 * 1024 * 1024
-    fetch: int = 1_000
+    messages: int
+    bytes: int
+    fetch: int
+    drain: timedelta
+    concurrency: int
+    transaction: TransactionBounds
     wait: timedelta = timedelta(seconds=1)
-    drain: timedelta = timedelta(seconds=15)
-    concurrency: int = 32
-    transaction: TransactionBounds = TransactionBounds()
 
 
 class Consumer:

@@ -28,6 +28,7 @@ from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.standing import Standing
 from antiphon.runtime.surroundings import Surroundings
+from antiphon.runtime.topics import make_topics
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
 
@@ -49,7 +50,6 @@ class Plan:
         self.subscribing = SubscribeOptions()
         self.migrations: Sequence[Migration] = ()
         self.concurrency: int | None = None
-        self.bounds: Bounds | None = None
         self.code_version = ""
         self.stand_ins: StandIns | None = None
 
@@ -106,7 +106,7 @@ class RunningService:
     def __init__(self, plan: Plan, broker: Broker, settings: Settings) -> None:
         self.plan, self._broker = plan, broker
         self._settings = settings.of_service(plan.name)
-        self._topics = settings
+        self._all_settings = settings
         stand_ins = plan.stand_ins
         self._dependencies = Dependencies(plan.declared.providers, {} if stand_ins is None else stand_ins.provided)
         self._housekeeping: Housekeeping | None = None
@@ -134,25 +134,20 @@ class RunningService:
         await self.store.open()
         if plan.migrations:
             await self.store.migrate(f"service:{plan.name}", plan.migrations)
-        await self._make_topics()
+        # Those that only settings name, too: an application may publish to them from now on.
+        await make_topics(self._broker, {*plan.declared.topics(), *self._all_settings.topics}, self._all_settings)
         await self._dependencies.open()
         if plan.declared.by_event:
             await self._consume()
         for runner in plan.declared.runners:
             await runner.start()
 
-    async def _make_topics(self) -> None:
-        known = {topic.name for topic in await self._broker.topics()}
-        for name in self.plan.declared.topics():
-            if name not in known or name in self._topics.topics:
-                await self._broker.ensure_topic(self._topics.topic(name))
-
     async def _consume(self) -> None:
         plan, group = self.plan, self._settings.group or self.plan.name
         routes = compile_routes(plan.declared, self._dependencies.values, plan.metrics, plan.policy, plan.stand_ins)
         subscription = await self._broker.subscribe(group, plan.declared.topics_read(), plan.subscribing)
         surroundings = self._surroundings(subscription, group)
-        bounds = plan.bounds or Bounds(
+        bounds = Bounds(
             messages=self._settings.inflight_messages,
             bytes=self._settings.inflight_bytes,
             fetch=self._settings.fetch_messages,

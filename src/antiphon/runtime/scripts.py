@@ -9,6 +9,7 @@ from antiphon.errors import UsageError
 from antiphon.events.clock import SystemClock
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.settings import load_settings
+from antiphon.runtime.topics import make_topics
 
 
 def publish_blocking(*events: object, broker: str | None = None, source: str = "script") -> None:
@@ -26,11 +27,13 @@ def publish_blocking(*events: object, broker: str | None = None, source: str = "
 
 
 async def _publish(events: tuple[object, ...], url: str | None, source: str) -> None:
-    broker = connect(url or load_settings().broker)
+    settings = load_settings({"broker": url})
+    broker = connect(settings.broker)
     composer = Composer(source, SystemClock())
     outgoing = [composer.first(event) for event in events]
     await broker.open()
     try:
+        await make_topics(broker, (one.topic for one in outgoing), settings)
         await broker.publish(outgoing)
     finally:
         await broker.close()

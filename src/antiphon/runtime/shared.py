@@ -25,8 +25,8 @@ log = logging.getLogger("antiphon.runtime")
 class TransactionBounds(Struct, frozen=True):
     """When a transaction commits: every other writer of the file waits for it until then."""
 
-    messages: int = 500
-    time: timedelta = timedelta(milliseconds=20)
+    messages: int
+    time: timedelta
 
 
 class SharedTransaction:
