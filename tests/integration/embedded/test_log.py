@@ -178,8 +178,9 @@ async def test_a_group_moved_while_it_reads_goes_on_from_there(broker: EmbeddedB
 
 async def test_a_group_is_moved_to_a_moment_of_arrival(path: Path) -> None:
     clock = VirtualClock()
-    broker = EmbeddedBroker(path, clock=clock, partitions=3)
+    broker = EmbeddedBroker(path, clock=clock)
     await broker.open()
+    await broker.ensure_topic(TopicSpec("t", partitions=3))
     batches = []
     for _ in range(5):
         batches.append(a_batch("t", 30))
@@ -216,8 +217,9 @@ async def test_a_topic_without_partitions_is_refused(broker: EmbeddedBroker) -> 
 
 async def test_lag_counts_messages_and_the_age_of_the_oldest_unread(path: Path) -> None:
     clock = VirtualClock()
-    broker = EmbeddedBroker(path, clock=clock, partitions=1)
+    broker = EmbeddedBroker(path, clock=clock)
     await broker.open()
+    await broker.ensure_topic(TopicSpec("t", partitions=1))
     subscription = await broker.subscribe("g", ["t"], SubscribeOptions(member="reader"))
     await broker.publish(a_batch("t", 5))
     await clock.advance(timedelta(seconds=3))
@@ -244,8 +246,9 @@ async def test_browsing_follows_the_order_of_arrival_over_partitions(broker: Emb
 
 
 async def test_a_fetch_is_bounded_in_bytes_even_when_one_message_is_huge(path: Path) -> None:
-    broker = EmbeddedBroker(path, partitions=1)
+    broker = EmbeddedBroker(path)
     await broker.open()
+    await broker.ensure_topic(TopicSpec("t", partitions=1))
     small, huge = [Outgoing("t", a_message("k", b"x" * 100)) for _ in range(20)], a_message("k", b"x" * 1_000_000)
     await broker.publish([*small, Outgoing("t", huge), *small])
     subscription = await broker.subscribe("g", ["t"])

@@ -23,7 +23,6 @@ class FileAddress(Protocol):
 def from_address(
     address: FileAddress,
     *,
-    partitions: int = 8,
     max_message_bytes: int = 16 * 1024 * 1024,
     lease: timedelta = timedelta(seconds=10),
     grace: timedelta = timedelta(seconds=10),
@@ -36,6 +35,4 @@ def from_address(
         )
     if not address.path:
         raise SettingsError(f"{address.url} names no file: write embedded:///.antiphon/log.db")
-    return EmbeddedBroker(
-        address.path, partitions=partitions, max_message_bytes=max_message_bytes, lease=lease, grace=grace
-    )
+    return EmbeddedBroker(address.path, max_message_bytes=max_message_bytes, lease=lease, grace=grace)

@@ -50,7 +50,6 @@ class EmbeddedBroker:
         self,
         store: SqliteDatabase | str | PathLike[str],
         *,
-        partitions: int = 8,
         max_message_bytes: int = 16 * 1024 * 1024,
         lease: timedelta = timedelta(seconds=10),
         grace: timedelta = timedelta(seconds=10),
@@ -62,7 +61,7 @@ class EmbeddedBroker:
         self._clock = clock or SystemClock()
         self._lease, self._grace, self._beat = lease, grace, beat.total_seconds()
         self._max_message_bytes = max_message_bytes
-        self._topics = Topics(self._database, self.url, partitions)
+        self._topics = Topics(self._database, self.url)
         self._appender = Appender(self._topics, self._clock, max_message_bytes)
         self._writes = GroupCommit(self._database)
         self._folder = None if self._database.path == ":memory:" else Path(f"{self._database.path}.members")

@@ -18,8 +18,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class Topics:
     """The topics of one log. What is known is kept, since topics are never removed and never repartitioned."""
 
-    def __init__(self, database: SqliteDatabase, url: str, partitions: int) -> None:
-        self._database, self._url, self._default = database, url, partitions
+    def __init__(self, database: SqliteDatabase, url: str) -> None:
+        self._database, self._url = database, url
         self._ids: dict[str, tuple[int, ...]] = {}
         self._partitions: dict[int, Partition] = {}
 
@@ -58,7 +58,7 @@ class Topics:
         """Make the unknown ones of these with the defaults."""
         for name in names:
             if name not in self._ids and not tx.query(_SQL["partitions_of"], (name,)):
-                self._make(tx, TopicSpec(name, self._default))
+                self._make(tx, TopicSpec(name))
 
     def ensure(self, tx: SqliteTransaction, spec: TopicSpec) -> None:
         """Make the topic, or change its retention. Raises UnsupportedCapabilityError when the partitions differ."""
