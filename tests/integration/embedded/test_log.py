@@ -8,10 +8,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.brokers.ports import NoticeKind, Partition, SeekTo, Start, SubscribeOptions, TopicSpec
-from antiphon.errors import LeaseLostError, PositionLostError, PublishError, UnknownTopicError, UsageError
+from antiphon.errors import (
+    LeaseLostError,
+    PositionLostError,
+    PublishError,
+    StatementError,
+    UnknownTopicError,
+    UsageError,
+)
 from antiphon.events.message import Message, Outgoing
 from antiphon.testing.clock import VirtualClock
 from tests.integration.embedded.messages import a_batch, a_message, ids
@@ -59,6 +67,32 @@ async def test_a_moment_without_a_time_zone_is_refused_by_name(broker: EmbeddedB
     with pytest.raises(PublishError, match="no time zone") as raised:
         await broker.publish([Outgoing("t", a_message("k")), Outgoing("t", naive), Outgoing("t", a_message("k"))])
     assert len(raised.value.refusals) == 2
+
+
+@pytest.mark.parametrize("field", ["id", "type", "key"])
+async def test_what_no_text_can_hold_is_refused_by_name_and_leaves_nothing(broker: EmbeddedBroker, field: str) -> None:
+    good, bad = a_message("k"), structs.replace(a_message("k"), **{field: "a file named \udcff"})
+    with pytest.raises(PublishError) as refused:
+        await broker.publish([Outgoing("t", good), Outgoing("t", bad)])
+    assert [refusal.message_id for refusal in refused.value.refusals] == [bad.id]
+    async with broker.database.transaction() as tx:
+        with pytest.raises(PublishError):
+            await broker.publish_in(tx, [Outgoing("t", good), Outgoing("t", bad)])
+    await broker.publish([Outgoing("t", a_message("k"))])
+    subscription = await broker.subscribe("g", ["t"])
+    assert len(await subscription.fetch(10, ROOM, LONG)) == 2
+
+
+async def test_a_batch_that_cannot_be_written_whole_leaves_nothing_in_the_way_of_the_next(
+    broker: EmbeddedBroker,
+) -> None:
+    good, bad = a_message("k"), structs.replace(a_message("k"), data="no bytes")
+    async with broker.database.transaction() as tx:
+        with pytest.raises(StatementError):
+            await broker.publish_in(tx, [Outgoing("t", good), Outgoing("t", bad)])
+    await broker.publish([Outgoing("t", good)])
+    subscription = await broker.subscribe("g", ["t"])
+    assert ids(await subscription.fetch(10, ROOM, LONG)) == [good.id]
 
 
 async def test_a_publish_that_joins_a_transaction_is_undone_with_it(broker: EmbeddedBroker) -> None:

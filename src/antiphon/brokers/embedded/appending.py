@@ -7,12 +7,12 @@ from datetime import datetime
 from time import time_ns
 from typing import Protocol, cast
 
-from antiphon.brokers.embedded.envelope import EPOCH, microseconds, objection, pack_rest
+from antiphon.brokers.embedded.envelope import EPOCH, check_texts, microseconds, objection, pack_rest
 from antiphon.brokers.embedded.places import OFFSET_BITS, OFFSET_MASK
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.placement import hash_of_key
 from antiphon.brokers.screening import screen
-from antiphon.errors import Refusal
+from antiphon.errors import Refusal, StatementError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 from antiphon.storage.database import Row, SqlValue
@@ -47,6 +47,7 @@ class Batch:
     def __init__(self, outgoing: Sequence[Outgoing]) -> None:
         self.outgoing = outgoing
         self.rests = [pack_rest(message) for _, message in outgoing]
+        check_texts(outgoing)
 
 
 class Appender:
@@ -83,8 +84,13 @@ class Appender:
                 end.added += size
                 end.largest = max(end.largest, size)
             add((end.place, message.id, message.type, key, end.arrived, data, rest))
-        tx.send_many(_SQL["append"], rows)
         touched = [end for lanes in ends.values() for end in lanes if end.place != end.first]
+        try:
+            tx.send_many(_SQL["append"], rows)
+        except StatementError:
+            # Rows that nothing counts would be in the way of all that comes later, should the caller go on.
+            tx.send_many(_SQL["delete_range"], [(end.first, end.place) for end in touched])
+            raise
         tx.send_many(
             _SQL["move_ends"],
             [(e.partition_id, e.place & OFFSET_MASK, e.added, e.largest, e.arrived) for e in touched],

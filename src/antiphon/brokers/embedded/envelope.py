@@ -80,6 +80,12 @@ def objection(outgoing: Outgoing, max_message_bytes: int) -> str | None:
         return f"its data has {len(message.data)} bytes, the limit is {max_message_bytes}"
     try:
         pack_rest(message)
+        check_texts([outgoing])
     except (TypeError, ValueError, OverflowError) as error:
         return str(error)
     return None
+
+
+def check_texts(outgoing: Sequence[Outgoing]) -> None:
+    """Raise UnicodeEncodeError, which is a ValueError, where a name, id or key holds what no text of a file can."""
+    "".join([f"{topic}{message.id}{message.type}{message.key}" for topic, message in outgoing]).encode()
