@@ -50,7 +50,6 @@ class Plan:
         self.subscribing = SubscribeOptions()
         self.migrations: Sequence[Migration] = ()
         self.concurrency: int | None = None
-        self.code_version = ""
         self.stand_ins: StandIns | None = None
 
     def with_stand_ins(self, stand_ins: StandIns) -> Plan:
@@ -168,7 +167,7 @@ class RunningService:
         settling = (
             LogSettling(subscription) if isinstance(subscription, LogSubscription) else QueueSettling(subscription)
         )
-        return Surroundings(
+        surroundings = Surroundings(
             plan.name,
             group,
             self._broker,
@@ -178,6 +177,8 @@ class RunningService:
             Stalls(plan.clock, settling),
             plan,
         )
+        surroundings.code_version = self._settings.code_version
+        return surroundings
 
     async def caught_up(self) -> bool:
         """Settle what is finished; says whether nothing is left to do, as `Service.caught_up`."""

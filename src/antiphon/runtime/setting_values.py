@@ -83,6 +83,7 @@ _EVERY_SERVICE: Readers = {
     "transaction_time": _duration,
     "drain_timeout": _duration,
     "stall_after": _duration,
+    "code_version": _text,
 }
 TOP: Readers = MappingProxyType({**_EVERY_SERVICE, "modules": _names, "health": _port})
 SERVICE: Readers = MappingProxyType({**_EVERY_SERVICE, "group": _text})

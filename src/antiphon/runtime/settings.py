@@ -59,6 +59,8 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
     """How long a drain lets handlers finish before it releases what they hold."""
     stall_after: timedelta = timedelta(seconds=60)
     """How long fetching, committing, publishing or settling may stand still before readiness turns red."""
+    code_version: str = "unknown"
+    """Which version of the user's code runs; dead letters keep it."""
 
 
 _NO_TOPICS: Mapping[str, TopicSettings] = MappingProxyType({})

@@ -42,7 +42,6 @@ class Instrumented(Protocol):
     clock: Clock
     metrics: Metrics
     hooks: Hooks
-    code_version: str
 
 
 class Surroundings:
@@ -69,7 +68,7 @@ class Surroundings:
         self.composer = plan.composer
         self.clock = plan.clock
         self.hooks = plan.hooks
-        self.code_version = plan.code_version
+        self.code_version = ""
         self.log = service_logger(service, RepeatLimit(monotonic=plan.clock.monotonic))
         self.instruments = ConsumerInstruments(plan.metrics, broker.url.partition(":")[0], group)
         self.parking: list[tuple[DeadLetter, Delivery]] = []

@@ -1,8 +1,11 @@
 """A service says what goes wrong, and says it a bounded number of times, wherever it is embedded."""
 
+import asyncio
 import logging
 
 from antiphon import Key, Retry, Service, Struct, event
+from antiphon.runtime.settings import ServiceSettings, Settings
+from antiphon.storage.dead_letters import list_parked
 from antiphon.testing import Harness
 
 
@@ -35,3 +38,19 @@ async def test_whoever_watches_hears_that_it_runs_drains_and_stops():
     async with Harness(service):
         assert states == ["running"]
     assert states == ["running", "draining", "stopped"]
+
+
+async def test_a_dead_letter_says_which_version_of_the_code_gave_it_up():
+    service = Service("payments", policy=Retry(immediate=0))
+
+    @service.on(OrderPlaced)
+    async def refuse(order: OrderPlaced) -> None:
+        raise ValueError("never")
+
+    await service.start(settings=Settings(common=ServiceSettings(broker="memory:///", code_version="1.4.2")))
+    await service.publish(OrderPlaced("o-1"))
+    while not await service.caught_up():  # noqa: ASYNC110 - there is nothing to be told by
+        await asyncio.sleep(0)
+    (letter,) = await list_parked(service.store)
+    assert letter.code_version == "1.4.2"
+    await service.stop()
