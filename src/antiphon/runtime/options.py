@@ -7,6 +7,7 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Literal, TypedDict, cast, get_args
 
+from antiphon.brokers.ports import Start, SubscribeOptions
 from antiphon.errors import DeclarationError
 from antiphon.resilience.policy import Retry
 from antiphon.runtime.route import HandlerOptions, Newer
@@ -64,10 +65,26 @@ def _check(given: Mapping[str, object]) -> None:
         choices = _CHOICES.get(name)
         if choices is not None and value not in choices:
             raise DeclarationError(f"on(..., {name}={value!r}): it is one of {', '.join(map(repr, choices))}")
-    if not isinstance(given.get("policy", Retry()), Retry):
-        raise DeclarationError(f"on(..., policy={given['policy']!r}): it is a policy, as in policy=Retry(immediate=3)")
+    check_policy("on", given.get("policy"))
     if not isinstance(given.get("publishes", ()), Sequence):
         raise DeclarationError("on(..., publishes=...): it is several event classes, as in publishes=(OrderPlaced,)")
+
+
+def check_policy(of: str, policy: object) -> None:
+    """Raise DeclarationError for what is no policy."""
+    if policy is not None and not isinstance(policy, Retry):
+        raise DeclarationError(f"{of}(..., policy={policy!r}): it is a policy, as in policy=Retry(immediate=3)")
+
+
+def read_places(start: Start, lost: Start) -> SubscribeOptions:
+    """Where a group reads from. Raises DeclarationError for what is no place to begin."""
+    if start not in (Start.START, Start.END):
+        raise DeclarationError(
+            f"Service(..., start={start!r}): a group begins at Start.START or Start.END; only lost= may be Start.STOP"
+        )
+    if lost not in tuple(Start):
+        raise DeclarationError(f"Service(..., lost={lost!r}): it is one of Start.START, Start.END, Start.STOP")
+    return SubscribeOptions(start=Start(start), lost=Start(lost))
 
 
 def _nearest(name: str) -> str:

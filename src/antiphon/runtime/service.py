@@ -13,7 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.ports import Broker, Start, SubscribeOptions
+from antiphon.brokers.ports import Broker, Start
 from antiphon.errors import ClosedError, DeclarationError
 from antiphon.events.clock import SystemClock
 from antiphon.events.declare import Declaration
@@ -26,7 +26,7 @@ from antiphon.runtime.dependencies import fetched_type, read_provider
 from antiphon.runtime.describing import describe_service
 from antiphon.runtime.description import ServiceDescription
 from antiphon.runtime.health import ServiceHealth
-from antiphon.runtime.options import Options, check_events, read_options
+from antiphon.runtime.options import Options, check_events, check_policy, read_options, read_places
 from antiphon.runtime.publisher import Publisher, ServicePublisher
 from antiphon.runtime.replica import Replica
 from antiphon.runtime.route import HandlerOptions
@@ -83,10 +83,11 @@ class Service:
         self.metrics = Metrics(service=name)
         self.hooks = Hooks(self.metrics)
         self._plan = Plan(self._declared, SystemClock(), self.metrics, self.hooks)
+        check_policy("Service", policy)
         self._plan.policy = policy or Retry()
         self._plan.inbox = inbox
         self._plan.concurrency = _counted(concurrency)
-        self._plan.subscribing = SubscribeOptions(start=start, lost=lost)
+        self._plan.subscribing = read_places(start, lost)
         if migrations is not None:
             folder = Path(_caller().f_globals.get("__file__", ".")).parent / migrations
             self._plan.migrations = load_migrations(folder)

@@ -1,11 +1,11 @@
 """Whether an option that would not be obeyed is refused where it is written."""
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from antiphon import Key, Service, Struct, event
+from antiphon import Key, Service, Start, Struct, event
 from antiphon.errors import DeclarationError, GuaranteeError
 from antiphon.runtime.options import Options, read_options
 
@@ -32,6 +32,22 @@ def test_an_unknown_option_or_value_is_refused_with_what_may_stand_there(
 ) -> None:
     with pytest.raises(DeclarationError, match=r"on\(\.\.\., \w+=") as caught:
         read_options(cast("Options", given))
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"start": Start.STOP}, "begins at Start.START or Start.END"),
+        ({"start": "middle"}, "begins at Start.START or Start.END"),
+        ({"lost": "never"}, "one of Start.START, Start.END, Start.STOP"),
+        ({"policy": 3}, "as in policy=Retry(immediate=3)"),
+    ],
+    ids=["stop", "start", "lost", "policy"],
+)
+def test_a_service_refuses_what_it_would_not_obey(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        Service("payments", **given)
     assert told in str(caught.value)
 
 
