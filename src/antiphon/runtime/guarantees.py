@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.errors import GuaranteeError, SettingsError
+from antiphon.errors import GuaranteeError
 from antiphon.runtime.route import Handler, Mode
 
 
@@ -45,17 +45,8 @@ def derive(handler: Handler, capabilities: Capabilities, *, shares_store: bool, 
     return Derived(Guarantee.EFFECTIVELY_ONCE, reason)
 
 
-def parse(text: str) -> Guarantee:
-    """The guarantee named by `text`. Raises SettingsError."""
-    try:
-        return Guarantee[text.upper()]
-    except KeyError as error:
-        known = ", ".join(each.label for each in Guarantee)
-        raise SettingsError(f"guarantee={text!r} is unknown: use one of {known}") from error
-
-
 def demand(handler: Handler, derived: Derived) -> None:
     """Raise GuaranteeError when the handler demands more than it gets."""
     demanded = handler.options.guarantee
-    if demanded is not None and derived.guarantee < parse(demanded):
+    if demanded is not None and derived.guarantee < Guarantee[demanded.upper()]:
         raise GuaranteeError(handler.name, demanded, derived.guarantee.label, derived.reason)

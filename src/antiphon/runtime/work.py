@@ -11,6 +11,7 @@ from msgspec import Struct
 from antiphon.brokers.ports import Delivery
 from antiphon.events.message import Message
 from antiphon.runtime.route import Route
+from antiphon.runtime.window import WAITING
 from antiphon.storage.dead_letters import Attempt
 
 
@@ -56,4 +57,4 @@ def _storable(text: str) -> str:
 
 def live(works: Sequence[Work]) -> list[Work]:
     """Those not lost or settled meanwhile."""
-    return [work for work in works if work.delivery.state == 0]
+    return [work for work in works if work.delivery.state == WAITING]
