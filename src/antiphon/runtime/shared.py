@@ -132,6 +132,8 @@ class SharedTransaction:
             return bool(self._failures)
         if len(batch) > 1:
             self._alone = len(batch)
+        elif (identity := batch[0].delivery.message.identity) in self._failures:
+            raise error  # it cannot even be parked
         else:
-            self._failures[batch[0].delivery.message.identity] = error
+            self._failures[identity] = error
         return True
