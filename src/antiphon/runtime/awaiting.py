@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 from time import perf_counter
-from typing import cast
+from typing import NamedTuple, cast
 
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
@@ -31,8 +31,13 @@ LONGEST_HOP = 0.05
 
 _PARTITION_OF = attrgetter("delivery.partition")
 
-Outcome = tuple[object, Exception | None]
-"""What a call returned, or what it raised."""
+
+class Called(NamedTuple):
+    """What a call returned, or what it raised, and how many seconds it took."""
+
+    result: object
+    error: Exception | None
+    took: float
 
 
 def call_plain(call: Call, shape: Shape, event: object, given: Given) -> object:
@@ -53,7 +58,7 @@ class AwaitExecutor:
         route = works[0].route
         if route.batch_size is not None:
             await self._run_batches(works, route.batch_size)
-        elif route.direct is not None:
+        elif route.direct is not None and not self._surroundings.hooks.handled:
             await self._run_direct(works, route)
         else:
             for work in works:
@@ -193,8 +198,11 @@ class AwaitExecutor:
         events = [read(route, work.delivery.message) for work in works]
         given = self._surroundings.given(last, None, None, None)
         result = await self._call(route, events, given)
-        route.instruments.durations.observe((perf_counter() - began) / len(works), len(works))
+        took = (perf_counter() - began) / len(works)
+        route.instruments.durations.observe(took, len(works))
         self.emit(works, result, 0 if given.publisher is None else given.publisher.count)
+        for work in works:
+            self._surroundings.handled(work, 1, took)
 
 
 class ThreadExecutor:
@@ -211,36 +219,39 @@ class ThreadExecutor:
         todo: list[Work] = [work for work in works if self._surroundings.may_begin(work)]
         while todo:
             done = await asyncio.to_thread(self._call_some, route, todo)
-            for work, outcome in zip(todo, done, strict=False):
-                await self._settle(work, outcome)
+            for work, called in zip(todo, done, strict=False):
+                await self._settle(work, called)
             self._surroundings.dirty.set()
             todo = [work for work in todo[len(done) :] if self._surroundings.may_begin(work)]
 
-    def _call_some(self, route: Route, works: Sequence[Work]) -> list[Outcome]:
+    def _call_some(self, route: Route, works: Sequence[Work]) -> list[Called]:
         """Call for some of `works`: until one fails, it has taken long, or a drain began."""
         began = previous = perf_counter()
-        done: list[Outcome] = []
+        done: list[Called] = []
         for work in works:
             message = work.delivery.message
             enter((route.instruments.scope, message, work.delivery.attempt))
             try:
-                done.append((call_plain(route.call, route.shape, read(route, message), Given(work.delivery)), None))
+                result = call_plain(route.call, route.shape, read(route, message), Given(work.delivery))
             except Exception as error:
-                done.append((None, error))
+                done.append(Called(None, error, perf_counter() - previous))
                 break
             now = perf_counter()
+            done.append(Called(result, None, now - previous))
             route.instruments.durations.observe(now - previous)
             previous = now
             if self._surroundings.draining or now - began > LONGEST_HOP:
                 break
         return done
 
-    async def _settle(self, work: Work, outcome: Outcome) -> None:
-        result, error = outcome
+    async def _settle(self, work: Work, called: Called) -> None:
+        error = called.error
         if error is None:
             try:
-                self._one_by_one.emit((work,), result)
+                self._one_by_one.emit((work,), called.result)
             except Exception as undeclared:
                 error = undeclared
-        if error is not None:
+        if error is None:
+            self._surroundings.handled(work, 1, called.took)
+        else:
             await self._one_by_one.failed(work, error)

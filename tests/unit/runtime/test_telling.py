@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from antiphon import Key, Retry, Service, Struct, event
+from antiphon import Key, Retry, Service, Struct, Transaction, event
 from antiphon.runtime.settings import ServiceSettings, Settings
 from antiphon.storage.dead_letters import list_parked
 from antiphon.testing import Harness
@@ -11,6 +11,21 @@ from antiphon.testing import Harness
 
 @event(topic="orders")
 class OrderPlaced(Struct, frozen=True):
+    order_id: Key[str]
+
+
+@event(topic="orders")
+class OrderPaid(Struct, frozen=True):
+    order_id: Key[str]
+
+
+@event(topic="orders")
+class OrderSent(Struct, frozen=True):
+    order_id: Key[str]
+
+
+@event(topic="done")
+class OrderDone(Struct, frozen=True):
     order_id: Key[str]
 
 
@@ -54,3 +69,24 @@ async def test_a_dead_letter_says_which_version_of_the_code_gave_it_up():
     (letter,) = await list_parked(service.store)
     assert letter.code_version == "1.4.2"
     await service.stop()
+
+
+async def test_whoever_watches_hears_of_every_message_however_it_is_handled():
+    service, told = Service("payments"), list[tuple[str, str | None]]()
+    service.hooks.handled.watch(lambda fact: told.append((fact.handler, fact.message.key)))
+
+    @service.on(OrderPlaced)
+    async def take(order: OrderPlaced) -> None: ...
+
+    @service.on(OrderPaid)
+    def plain(order: OrderPaid) -> None: ...
+
+    @service.on(OrderSent)
+    async def write(order: OrderSent, tx: Transaction) -> None: ...
+
+    @service.on_batch(OrderDone)
+    async def many(orders: list[OrderDone]) -> None: ...
+
+    async with Harness(service) as harness:
+        await harness.give(*(kind(key) for kind in (OrderPlaced, OrderPaid, OrderSent, OrderDone) for key in "ab"))
+    assert sorted(told) == sorted((name, key) for name in ("take", "plain", "write", "many") for key in "ab")
