@@ -9,8 +9,7 @@ from antiphon.events.declare import EventKind, declaration_of
 from antiphon.events.message import Message
 from antiphon.schemas.codec import codec_for
 from antiphon.storage.database import Database, Transaction
-from antiphon.storage.replicas import Replica as Entry
-from antiphon.storage.replicas import Replicas
+from antiphon.storage.replicas import Entity, Replicas
 
 T = TypeVar("T")
 
@@ -27,24 +26,24 @@ class Replica(Generic[T]):
             )
         self.event = event
         self._codec = codec_for(event)
-        self._entries = Replicas(service, declared.name)
+        self._entities = Replicas(service, declared.name)
 
     async def get(self, store: Transaction | Database, key: str) -> T | None:
         """The entity of `key` as last heard of, or None: never heard of, or gone.
 
         With a handler's transaction it is read there; with a database, as committed. It may be behind its source.
         """
-        entry = await self._entries.get(store, key)
-        return None if entry is None else self._codec.decode(entry.data)
+        entity = await self._entities.get(store, key)
+        return None if entity is None else self._codec.decode(entity.data)
 
     async def count(self, store: Transaction | Database) -> int:
         """How many entities are known."""
-        return await self._entries.count(store)
+        return await self._entities.count(store)
 
     async def keep(self, message: Message, tx: Transaction) -> None:
         """Take one message: its event replaces the entity, a tombstone removes it."""
         key = message.key or ""
         if message.data is None:
-            await self._entries.delete(tx, [key])
+            await self._entities.delete(tx, [key])
         else:
-            await self._entries.upsert(tx, [Entry(key, message.id, message.time, message.data)])
+            await self._entities.upsert(tx, [Entity(key, message.id, message.time, message.data)])

@@ -13,7 +13,7 @@ from antiphon.storage.queries import load_queries
 _SQL = load_queries("antiphon.storage", "sql/replicas.sql")
 
 
-class Replica(Struct, frozen=True):
+class Entity(Struct, frozen=True):
     """One entity's last known state: the event's data as it came, and which message brought it when."""
 
     key: str
@@ -28,18 +28,18 @@ class Replicas:
     def __init__(self, service: str, entity: str) -> None:
         self.service, self.entity = service, entity
 
-    async def upsert(self, tx: Transaction, replicas: Iterable[Replica]) -> None:
+    async def upsert(self, tx: Transaction, entities: Iterable[Entity]) -> None:
         """Keep each as its key's state when `tx` commits."""
-        rows = [(self.service, self.entity, r.key, r.message_id, r.time.isoformat(), r.data) for r in replicas]
+        rows = [(self.service, self.entity, e.key, e.message_id, e.time.isoformat(), e.data) for e in entities]
         await tx.execute_many(_SQL["upsert"], rows)
 
     async def delete(self, tx: Transaction, keys: Iterable[str]) -> None:
         """Forget these, as a tombstone asks. A key that is not there does nothing."""
         await tx.execute_many(_SQL["delete"], [(self.service, self.entity, key) for key in keys])
 
-    async def get(self, store: Database | Transaction, key: str) -> Replica | None:
+    async def get(self, store: Database | Transaction, key: str) -> Entity | None:
         """The state of `key`: with a transaction as it sees it, with a database as committed."""
-        found = await store.fetch(_SQL["get"], self.service, self.entity, key, row=Replica)
+        found = await store.fetch(_SQL["get"], self.service, self.entity, key, row=Entity)
         return found[0] if found else None
 
     async def count(self, store: Database | Transaction) -> int:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from antiphon.storage.replicas import Replica, Replicas
+from antiphon.storage.replicas import Entity, Replicas
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -15,7 +15,7 @@ def products():
 
 
 def state(key, data=b"{}", message_id="m1"):
-    return Replica(key, message_id, NOW, data)
+    return Entity(key, message_id, NOW, data)
 
 
 async def test_the_last_one_written_wins(tx, products):
