@@ -134,7 +134,7 @@ class LogSubscription(Protocol):
         """At most `limit` deliveries of together some `max_bytes` (at least one), in order within each partition.
 
         Returns as soon as there is anything, empty after `wait`. Raises PositionLostError, ConnectionLostError
-        or StoreError. Cancelling loses nothing: what was not returned is returned by the next call.
+        or StoreError. Canceling loses nothing: what was not returned is returned by the next call.
         """
         ...
 

@@ -20,7 +20,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, duration: timedelta) -> None:
-        """Return after `duration`; cancelling is safe."""
+        """Return after `duration`; canceling is safe."""
         ...
 
 

@@ -36,7 +36,7 @@ class Egress:
         self._news.set()
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Go on until canceled."""
         while True:
             await self._news.wait()
             self._news.clear()

@@ -28,7 +28,7 @@ class Flusher:
         self._flushing = asyncio.Lock()
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Go on until canceled."""
         surroundings = self._surroundings
         pause = FIRST_PAUSE
         while True:

@@ -92,7 +92,7 @@ class Lanes:
     async def drain(self, patience: float) -> int:
         """Finish what runs, for at most `patience` seconds, then cancel it; returns how many were not finished.
 
-        What does not let itself be cancelled for as long again is left behind.
+        What does not let itself be canceled for as long again is left behind.
         """
         self._draining = True
         unfinished = sum(len(run) for lane in self._lanes for run in lane.runs)
@@ -109,7 +109,7 @@ class Lanes:
         return unfinished
 
     def _release(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        """What these have in hand counts no more, whatever their handlers make of being cancelled."""
+        """What these have in hand counts no more, whatever their handlers make of being canceled."""
         for work in live(self._works_of(tasks)):
             work.delivery.state = RELEASED
 
@@ -152,8 +152,8 @@ async def cancel(tasks: Collection[asyncio.Task[None]], patience: float) -> Coll
 
 
 def warn_of_stubborn(handlers: Collection[str]) -> None:
-    """Say who did not end when it was cancelled."""
+    """Say who did not end when it was canceled."""
     log.error(
-        "%s cannot be cancelled and is left behind: it catches CancelledError and goes on; let it raise",
+        "%s cannot be canceled and is left behind: it catches CancelledError and goes on; let it raise",
         ", ".join(sorted(handlers)),
     )

@@ -280,7 +280,7 @@ class Service:
         return connect(self._given or settings.of_service(self.name).broker)
 
     async def stop(self) -> None:
-        """Drain and stop. Twice is safe. Cancelling gives up the waiting; call it again to wait for the end."""
+        """Drain and stop. Twice is safe. Canceling gives up the waiting; call it again to wait for the end."""
         try:
             if self._running is not None:
                 await self._running.stop()

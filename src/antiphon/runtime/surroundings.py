@@ -213,7 +213,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def failure_of(error: Exception | asyncio.CancelledError, *, ends: bool = True) -> Exception:
-    """What a handler raised, as its failure: so is a cancellation, unless its task was cancelled; then it is raised.
+    """What a handler raised, as its failure: so is a cancellation, unless its task was canceled; then it is raised.
 
     Where nothing `ends`, it was not: older libraries cancel the task for a timeout and never take that back.
     """
@@ -224,7 +224,7 @@ def failure_of(error: Exception | asyncio.CancelledError, *, ends: bool = True) 
         raise error
     while task.cancelling():
         task.uncancel()
-    failure = HandlingError("the handler awaited something that was cancelled")
+    failure = HandlingError("the handler awaited something that was canceled")
     failure.__cause__ = error
     return failure
 

@@ -16,7 +16,7 @@ LOST: Final = 2
 SETTLED: Final = 3
 RELEASED: Final = 4
 """The states of a delivery, kept in `Delivery.state`. A lost one must not be handled or settled any more, nor one
-that the drain released: whatever its handler makes of being cancelled, it is not known to be done."""
+that the drain released: whatever its handler makes of being canceled, it is not known to be done."""
 
 
 _PARTITION_OF = attrgetter("partition")

@@ -56,8 +56,8 @@ def wire_names(cls: type[object]) -> dict[str, str]:
     encoded: tuple[str, ...] = getattr(cls, "__struct_encode_fields__", ())
     if fields:
         return dict(zip(fields, encoded, strict=True))
-    modelled: dict[str, object] = getattr(cls, "__pydantic_fields__", {})
-    return {name: getattr(field, "serialization_alias", None) or name for name, field in modelled.items()}
+    modeled: dict[str, object] = getattr(cls, "__pydantic_fields__", {})
+    return {name: getattr(field, "serialization_alias", None) or name for name, field in modeled.items()}
 
 
 def _refers(schema: object, name: str) -> bool:

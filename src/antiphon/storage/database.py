@@ -77,7 +77,7 @@ class OpenTransaction(Transaction, Protocol):
         ...
 
     async def commit(self) -> None:
-        """Return when it is durable. Raises StoreError, and then nothing was written. Cancelling waits for the end."""
+        """Return when it is durable. Raises StoreError, and then nothing was written. Canceling waits for the end."""
         ...
 
     async def rollback(self) -> None:

@@ -93,7 +93,7 @@ async def test_a_handler_may_outlive_a_cancellation_as_any_task_may(waits):
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             return "went on"
-        return "never cancelled"
+        return "never canceled"
 
     task = asyncio.create_task(drive(handler(), lambda: waits.append("waited")))
     await asyncio.sleep(0)

@@ -46,7 +46,7 @@ class GroupCommit:
     async def write(self, work: Callable[[SqliteTransaction], T]) -> T:
         """Run `work` in a transaction and return its result once that is durable.
 
-        It may run twice, the first time undone. Raises what it raises, or StoreError. Cancelling gives up the
+        It may run twice, the first time undone. Raises what it raises, or StoreError. Canceling gives up the
         answer, not the write.
         """
         loop = asyncio.get_running_loop()

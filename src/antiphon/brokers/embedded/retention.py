@@ -35,7 +35,7 @@ class Retention:
         self._duty, self._pause = duty, pause.total_seconds()
 
     async def run(self) -> None:
-        """Delete until cancelled."""
+        """Delete until canceled."""
         try:
             while True:
                 await asyncio.sleep(self._pause)

@@ -24,7 +24,7 @@ class Ending(Protocol):
     known_statements: KnownStatements
 
     async def commit(self, then: Callable[[], None]) -> None:
-        """Commit the current transaction; `then` is called when that succeeded, whoever is cancelled meanwhile."""
+        """Commit the current transaction; `then` is called when that succeeded, whoever is canceled meanwhile."""
         ...
 
     async def roll_back(self, tx: SqliteTransaction) -> None:

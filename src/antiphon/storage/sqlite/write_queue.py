@@ -45,7 +45,7 @@ class WriteQueue:
     async def enter(self) -> None:
         """Return when it is our turn. Raises StoreUnavailableError when somebody keeps it for too long.
 
-        Cancelling is safe: the turn is not taken, or given back.
+        Canceling is safe: the turn is not taken, or given back.
         """
         await self._enter_turn()
         try:
@@ -65,7 +65,7 @@ class WriteQueue:
             self._lock.release()
 
     async def run(self, work: Callable[[], None]) -> None:
-        """Do `work` in the thread. Cancelling waits for its end first, so its outcome is always known."""
+        """Do `work` in the thread. Canceling waits for its end first, so its outcome is always known."""
         future = self._submit(work)
         interrupted: asyncio.CancelledError | None = None
         while not future.done():

@@ -155,7 +155,7 @@ class MisuseScenarios(RuntimeSuite):
         await self.until(lambda: began)
         async with asyncio.timeout(10):
             await service.stop()
-        assert "cannot be cancelled" in caplog.text
+        assert "cannot be canceled" in caplog.text
         held.set()
         await asyncio.sleep(0.05)
         async with self.running(broker, service):
