@@ -105,11 +105,16 @@ class Consumer:
         return task
 
     def _fail(self, error: BaseException) -> None:
-        """A fault that no policy covers: the service stops with it rather than going on half."""
+        """A fault that no policy covers: the service stops with it rather than going on half.
+
+        It drains, so that others of its group get what it holds, whether or not anybody waits for it here.
+        """
         if self.failure is None:
             self.failure = error
+            self._health.state = "failed"
             log.critical("consuming stopped: %s", error, exc_info=None if isinstance(error, AntiphonError) else error)
         self.failed.set()
+        self._begin_drain()
 
     async def _fetch(self) -> None:
         bounds, settling = self._bounds, self._surroundings.settling
@@ -209,10 +214,13 @@ class Consumer:
 
         Twice is safe. Cancelling gives up the waiting, not the drain; the next call waits again.
         """
-        if self._draining is None and self._fetching is not None:
-            self._draining = asyncio.create_task(self._drain(self._fetching), name="antiphon drain")
+        self._begin_drain()
         if self._draining is not None:
             await asyncio.shield(self._draining)
+
+    def _begin_drain(self) -> None:
+        if self._draining is None and self._fetching is not None:
+            self._draining = asyncio.create_task(self._drain(self._fetching), name="antiphon drain")
 
     async def _drain(self, fetching: asyncio.Task[None]) -> None:
         patience = self._bounds.drain.total_seconds()

@@ -44,9 +44,12 @@ class SharedTransaction:
         self._details: dict[str, object] = {}
         """What was fetched for works in hand, by message: a transaction that is repeated asks nobody again."""
         self._alone = 0
+        self._is_over = False
 
     async def run(self, works: Sequence[Work]) -> None:
-        """Return when every work is committed, stalled or lost."""
+        """Return when every work is committed, stalled or lost, or nothing is collected any more."""
+        if self._is_over:
+            return
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((works, done))
         self._news.set()
@@ -54,14 +57,17 @@ class SharedTransaction:
 
     async def collect(self) -> None:
         """Take what the lanes bring; go on until cancelled."""
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            taken, self._waiting = self._waiting, []
-            await self._work_off([work for works, _ in taken for work in works])
-            for _, done in taken:
-                if not done.done():
-                    done.set_result(None)
+        taken: list[tuple[Sequence[Work], asyncio.Future[None]]] = []
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                taken, self._waiting = self._waiting, []
+                await self._work_off([work for works, _ in taken for work in works])
+                _let_go(taken)
+        finally:
+            self._is_over = True
+            _let_go([*taken, *self._waiting])
 
     async def _work_off(self, works: Sequence[Work]) -> None:
         todo = deque(works)
@@ -137,3 +143,9 @@ class SharedTransaction:
         else:
             self._failures[identity] = error
         return True
+
+
+def _let_go(waiting: Sequence[tuple[Sequence[Work], asyncio.Future[None]]]) -> None:
+    for _, done in waiting:
+        if not done.done():
+            done.set_result(None)

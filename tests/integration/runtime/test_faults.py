@@ -12,6 +12,7 @@ from antiphon.brokers.memory import MemoryBroker
 from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
+from antiphon.runtime.health import readiness
 from antiphon.runtime.settings import ServiceSettings, Settings
 
 
@@ -32,11 +33,43 @@ async def test_a_message_that_cannot_even_be_parked_stops_the_service() -> None:
 
     await broker.open()
     await service.start(broker, Settings(common=ServiceSettings(broker=broker.url)))
-    topic, message = Composer("test", SystemClock()).first(OrderPlaced("order-1"))
-    await broker.publish([Outgoing(topic, structs.replace(message, id="\ud800"))])
     async with asyncio.timeout(5):
+        await broker.publish([an_order("\ud800")])
         with pytest.raises(UnicodeEncodeError):
             await service.wait()
-    await service.stop()
+        await service.stop()
     await broker.close()
     await broker.database.close()
+
+
+async def test_a_service_that_failed_is_not_ready_and_leaves_its_messages_to_others() -> None:
+    """An application that carries it may not be waiting for it."""
+    broker, failing, other, taken = MemoryBroker(), Service("payments"), Service("payments"), asyncio.Event()
+
+    @failing.on(OrderPlaced)
+    async def fail(order: OrderPlaced, tx: Transaction) -> None:
+        raise AssertionError("it has no mark, so it must not be handled")
+
+    @other.on(OrderPlaced)
+    async def take(order: OrderPlaced) -> None:
+        taken.set()
+
+    await broker.open()
+    settings = Settings(common=ServiceSettings(broker=broker.url))
+    async with asyncio.timeout(5):
+        await failing.start(broker, settings)
+        await broker.publish([an_order("\ud800")])
+        with pytest.raises(UnicodeEncodeError):
+            await failing.wait()
+        assert not readiness([failing.health]).ok
+        await other.start(broker, settings)
+        await taken.wait()
+        await other.stop()
+        await failing.stop()
+    await broker.close()
+    await broker.database.close()
+
+
+def an_order(id: str) -> Outgoing:
+    topic, message = Composer("test", SystemClock()).first(OrderPlaced("order-1"))
+    return Outgoing(topic, structs.replace(message, id=id))
