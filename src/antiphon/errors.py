@@ -105,7 +105,7 @@ class ClosedError(UsageError):
 
     def __init__(self, subject: str, tried: str) -> None:
         self.subject, self.tried = subject, tried
-        super().__init__(f"cannot {tried}: {subject} is not open")
+        super().__init__(f"cannot {tried}: {subject} is not open, not yet or not any more")
 
 
 class BrokerError(AntiphonError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import TypeVar, overload
 
-from antiphon.errors import LeaseLostError, StoreError
+from antiphon.errors import LeaseLostError, StoreError, UsageError
 from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
@@ -65,7 +65,9 @@ class LazyTransaction:
     def _require_attempt(self) -> None:
         # Begun later, nobody would end it, and it would keep the lock that every other writer waits for.
         if self._is_over:
-            raise StoreError("the transaction is over: the handler that it was given to has ended")
+            raise StoreError(
+                "the transaction is over: the handler that it was given to has ended; write before it returns"
+            )
 
     async def require_sound(self) -> None:
         """Raise what undid the transaction, if anything did: it is the reason of whatever the handler raised."""
@@ -102,7 +104,7 @@ class LazyTransaction:
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         if self._tx is None:
-            raise RuntimeError("after_commit() before the first statement of a transaction of its own: execute first")
+            raise UsageError("after_commit() before the first statement of a transaction of its own: execute first")
         self._tx.after_commit(callback)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack,
 
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, Start
-from antiphon.errors import ClosedError, DeclarationError
+from antiphon.errors import ClosedError, DeclarationError, UsageError
 from antiphon.events.clock import SystemClock
 from antiphon.events.declare import Declaration
 from antiphon.events.runner import Runner
@@ -262,7 +262,7 @@ class Service:
         and closed by it. `stand_ins` take the place of its clock, dependencies and fetchers, for tests.
         """
         if self._running is not None:
-            raise ClosedError(f"service {self.name!r}", "start it twice")
+            raise UsageError(f"service {self.name!r} runs already: stop it before it is started again")
         found = settings or load_settings()
         self._owns_broker = broker is None and not isinstance(self._given, Broker)
         self._broker = broker or self._choose(found)
