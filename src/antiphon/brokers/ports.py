@@ -277,9 +277,9 @@ class Browsing(Protocol):
     """Reading without a group, for tails and searches. Offered by every broker with `replay`."""
 
     async def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> Sequence[Delivery]:
-        """Up to `limit` messages after these positions, by partition number (missing ones: from the start),
+        """Up to `limit` messages after these positions by number of partition; from the start of those left out.
 
-        ordered by time of arrival where the broker knows it. Never waits; changes nothing.
+        They are ordered by time of arrival where the broker knows it. Never waits; changes nothing.
         """
         ...
 

@@ -41,10 +41,10 @@ class Transaction(Protocol):
     @overload
     async def fetch(self, sql: str, *args: SqlValue, row: type[T]) -> list[T]: ...
     async def fetch(self, sql: str, *args: SqlValue, row: type[T] | None = None) -> list[T] | list[Row]:
-        """All rows of one statement, as tuples; with `row` each is converted (a struct by column names, a
+        """All rows of one statement, as tuples or, with `row`, converted to that type.
 
-        typed tuple by place, anything else from the only column). Raises StoreError, or SchemaError where a
-        row does not fit.
+        A struct is filled by the names of columns, a typed tuple by place, anything else from the only column.
+        Raises StoreError, or SchemaError where a row does not fit.
         """
         ...
 
