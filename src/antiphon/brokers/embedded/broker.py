@@ -124,13 +124,13 @@ class EmbeddedBroker:
                 return
             for subscription in tuple(self._subscriptions):
                 await subscription.close()
-            self._is_open = False
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._writes.close()
             self._bell.close()
             await self._close_database()
+            self._is_open = False  # not before: a call that was cancelled is completed by the next
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         self._require_open("publish")

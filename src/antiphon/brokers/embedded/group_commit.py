@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from antiphon.errors import UsageError
+from antiphon.errors import ClosedError, UsageError
 from antiphon.storage.database import Transaction
 from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
@@ -96,7 +96,7 @@ class GroupCommit:
 
     def _abandon(self, works: list[_Work[Any]]) -> None:
         for work in (*works, *self._pending):
-            work.future.cancel()
+            work.fail(ClosedError(self._database.url, "confirm a write"))
         self._pending = []
 
 

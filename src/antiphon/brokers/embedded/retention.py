@@ -42,8 +42,10 @@ class Retention:
                 try:
                     if self._duty.is_ours():
                         await self.delete_all()
-                except AntiphonError as error:
-                    logger.warning("retention waits: %s", error)
+                except Exception as error:
+                    # Nobody waits for this task, so it would end in silence.
+                    known = isinstance(error, AntiphonError)
+                    logger.warning("retention waits: %s", error, exc_info=None if known else error)
         finally:
             self._duty.drop()
 

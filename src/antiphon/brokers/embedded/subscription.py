@@ -14,7 +14,7 @@ from antiphon.brokers.embedded.membership import Membership
 from antiphon.brokers.embedded.reading import OwnedPartition, read_partition, share_limit
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
-from antiphon.errors import ClosedError, LeaseLostError, PositionLostError, StoreCorruptError
+from antiphon.errors import ClosedError, LeaseLostError, PositionLostError, StoreCorruptError, StoreError
 from antiphon.storage.database import Transaction
 from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
@@ -126,9 +126,10 @@ class EmbeddedSubscription:
             async with asyncio.timeout(_LONGEST_GOODBYE), self._acting:
                 await self._writes.write(self._membership.leave)
             self._bell.announce()
-        except TimeoutError:
-            # Somebody keeps a transaction open. The others see by our lifeline that we are gone.
-            logger.warning("group %s was left without a word: the file is locked", self._membership.group)
+        except (TimeoutError, StoreError) as error:
+            # The file is locked, or takes no more. The others see by our lifeline that we are gone.
+            reason = str(error) or "the file is locked"
+            logger.warning("group %s was left without a word: %s", self._membership.group, reason)
         finally:
             self._held.clear()
             self._membership.let_go()
