@@ -89,7 +89,7 @@ SETTLE_FAILURES = _counter(
     "antiphon.settle.failures", "Settlements that the broker or store refused.", "error", unit="{settlement}"
 )
 FETCH_FAILURES = _counter("antiphon.fetch.failures", "Fetches that failed.", "error", unit="{fetch}")
-FETCH_STALLS = _counter("antiphon.fetch.stalls", "Times that fetching waited for room in memory.", unit="{stall}")
+FETCH_WAITS = _counter("antiphon.fetch.waits", "Times that fetching waited for room in memory.", unit="{wait}")
 PAUSES = _counter("antiphon.partition.pauses", "Times that a partition was paused.", "topic", "reason", unit="{pause}")
 REBALANCES = _counter("antiphon.rebalances", "Changes of who owns which partitions.", "reason", unit="{change}")
 HOOK_FAILURES = _counter("antiphon.hook.failures", "Exceptions raised by hooks.", "hook", unit="{exception}")

@@ -49,7 +49,7 @@ def call_plain(call: Call, shape: Shape, event: object, given: Given) -> object:
 
 
 class AwaitExecutor:
-    """Runs works one after another; returns when each is finished, handed to the egress, parked or stalled."""
+    """Runs works one after another; returns when each is finished, handed to the egress, parked or paused."""
 
     def __init__(self, surroundings: Surroundings, egress: Egress) -> None:
         self._surroundings, self._egress = surroundings, egress
@@ -72,12 +72,12 @@ class AwaitExecutor:
         function, decode, version = route.direct, route.decode, route.version
         assert function is not None
         surroundings, durations = self._surroundings, list[float]()
-        stalled = surroundings.stalls.held
+        paused = surroundings.pauses.held
         scope = route.instruments.scope
         began = told = perf_counter()
         for work in works:
             delivery = work.delivery
-            if delivery.state != WAITING or (stalled and surroundings.stalls.hold_behind((work,))):
+            if delivery.state != WAITING or (paused and surroundings.pauses.hold_behind((work,))):
                 continue
             if surroundings.draining:
                 break

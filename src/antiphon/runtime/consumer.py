@@ -77,7 +77,7 @@ class Consumer:
         }
         modes = {route.mode for by_type in routes.values() for route in by_type.values()}
         lanes = 1 if modes <= {Mode.SHARED} else bounds.concurrency
-        self._lanes = Lanes(lanes, executors, surroundings.stalls, surroundings.clock)
+        self._lanes = Lanes(lanes, executors, surroundings.pauses, surroundings.clock)
         self._unread = Unread(surroundings)
         self._fetching: asyncio.Task[None] | None = None
         self._collecting: asyncio.Task[None]
@@ -87,7 +87,7 @@ class Consumer:
         self.failed = asyncio.Event()
         surroundings.take_notices = self._take_notices
         surroundings.is_ending = self._is_ending
-        surroundings.instruments.watch(surroundings.settling, surroundings.stalls)
+        surroundings.instruments.watch(surroundings.settling, surroundings.pauses)
 
     def start(self) -> None:
         """Begin to fetch and handle."""
@@ -144,7 +144,7 @@ class Consumer:
     async def _wait_for_room(self) -> None:
         """Fetching pauses; membership and leases are kept by the subscription itself."""
         self._settled.clear()
-        self._surroundings.instruments.stalls.inc()
+        self._surroundings.instruments.waits_for_room.inc()
         self._surroundings.dirty.set()
         self._health.fetching.rest()
         await self._settled.wait()
@@ -159,7 +159,7 @@ class Consumer:
             log.info("%s: %s", notice.kind.value, ", ".join(f"{p.topic}/{p.number}" for p in notice.partitions))
         gone = [p for notice in notices if notice.kind is not NoticeKind.ASSIGNED for p in notice.partitions]
         self._surroundings.settling.notice(notices)
-        self._surroundings.stalls.forget(gone)
+        self._surroundings.pauses.forget(gone)
 
     def _dispatch(self, deliveries: Sequence[Delivery]) -> None:
         self._surroundings.settling.track(deliveries)
@@ -196,7 +196,7 @@ class Consumer:
     @property
     def paused(self) -> Collection[Partition]:
         """Partitions that wait for newer code."""
-        return self._surroundings.stalls.partitions()
+        return self._surroundings.pauses.partitions()
 
     async def settled(self) -> bool:
         """Settle what is finished; says whether nothing runs or waits to leave. What is paused may wait."""
@@ -236,7 +236,7 @@ class Consumer:
         await self._try("publishing", self._egress.flushed)
         await self._try("settling", self._flusher.flush)
         await self._try("releasing", self._surroundings.settling.release)
-        self._surroundings.stalls.stop()
+        self._surroundings.pauses.stop()
         await cancel(self._background, patience)
         await self._try("leaving the group", self._subscription.close)
 

@@ -50,15 +50,15 @@ class ConsumerInstruments:
         self.wait = metrics.histogram(names.TRANSACTION_WAIT)
         self.duration = metrics.histogram(names.TRANSACTION_DURATION)
         self.settling = metrics.histogram(names.OPERATION_DURATION, system=system, operation="settle")
-        self.stalls = metrics.counter(names.FETCH_STALLS)
+        self.waits_for_room = metrics.counter(names.FETCH_WAITS)
         self.released = metrics.counter(names.RELEASED)
         self.sending = metrics.histogram(names.OPERATION_DURATION, system=system, operation="send")
 
-    def watch(self, settling: Held, stalls: Sized) -> None:
+    def watch(self, settling: Held, pauses: Sized) -> None:
         """Let the gauges read what is held and what waits."""
         self._metrics.gauge(names.INFLIGHT).follow(lambda: settling.count)
         self._metrics.gauge(names.INFLIGHT_BYTES).follow(lambda: settling.bytes)
-        self._metrics.gauge(names.PAUSED_PARTITIONS).follow(stalls.__len__)
+        self._metrics.gauge(names.PAUSED_PARTITIONS).follow(pauses.__len__)
 
     def behind(self, topic: str, messages: int, age: timedelta) -> None:
         """Say how far the group is behind on `topic`."""

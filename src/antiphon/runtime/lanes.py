@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from antiphon.events.clock import Clock
+from antiphon.runtime.pauses import Pauses
 from antiphon.runtime.route import Mode
-from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.window import RELEASED
 from antiphon.runtime.work import Work, live
 
@@ -18,7 +18,7 @@ log = logging.getLogger("antiphon.runtime")
 
 
 class Executor(Protocol):
-    """Runs works of one mode in order; returns when each is finished, handed on, parked, stalled or lost."""
+    """Runs works of one mode in order; returns when each is finished, handed on, parked, paused or lost."""
 
     async def run(self, works: Sequence[Work]) -> None: ...
 
@@ -55,10 +55,10 @@ class Lane:
 class Lanes:
     """A fixed number of lanes; the key decides which. One task each, for the life of the service."""
 
-    def __init__(self, count: int, executors: Mapping[Mode, Executor], stalls: Stalls, clock: Clock) -> None:
+    def __init__(self, count: int, executors: Mapping[Mode, Executor], pauses: Pauses, clock: Clock) -> None:
         self._lanes = [Lane() for _ in range(count)]
         self._executors = executors
-        self._stalls, self._clock = stalls, clock
+        self._pauses, self._clock = pauses, clock
         self._count = count
         self._next = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -134,7 +134,7 @@ class Lanes:
             while lane.runs:
                 lane.busy = True
                 await self._gather(lane)
-                works = lane.running = self._stalls.without(lane.take()) if lane.runs else ()
+                works = lane.running = self._pauses.without(lane.take()) if lane.runs else ()
                 if works:
                     await self._executors[works[0].route.mode].run(works)
             lane.busy, lane.running = False, ()

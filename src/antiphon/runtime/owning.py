@@ -115,7 +115,7 @@ class OwnTransaction:
         self._surroundings = surroundings
 
     async def run(self, works: Sequence[Work]) -> None:
-        """Return when every work is committed, parked, stalled or lost."""
+        """Return when every work is committed, parked, paused or lost."""
         for work in works:
             if self._surroundings.may_begin(work):
                 await self._run_one(work)

@@ -20,11 +20,11 @@ from antiphon.runtime.dependencies import Dependencies
 from antiphon.runtime.guarantees import demand, derive
 from antiphon.runtime.health import ServiceHealth
 from antiphon.runtime.housekeeping import Housekeeping
+from antiphon.runtime.pauses import Pauses
 from antiphon.runtime.route import Handler
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.settlement import LogSettling, QueueSettling
 from antiphon.runtime.shared import TransactionBounds
-from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.standing import Standing
 from antiphon.runtime.surroundings import Surroundings
@@ -155,7 +155,7 @@ class RunningService:
             transaction=TransactionBounds(self._settings.transaction_messages, self._settings.transaction_time),
         )
         self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)
-        surroundings.stalls.again = self.consumer.again
+        surroundings.pauses.again = self.consumer.again
         self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock)
         self._standing = Standing(group, self._broker, self.store, plan.clock, surroundings.instruments)
         self.consumer.start()
@@ -174,7 +174,7 @@ class RunningService:
             self.store,
             settling,
             Inbox(group) if plan.inbox else None,
-            Stalls(plan.clock, settling),
+            Pauses(plan.clock, settling),
             plan,
         )
         surroundings.code_version = self._settings.code_version

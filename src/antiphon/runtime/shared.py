@@ -47,7 +47,7 @@ class SharedTransaction:
         self._is_over = False
 
     async def run(self, works: Sequence[Work]) -> None:
-        """Return when every work is committed, stalled or lost, or nothing is collected any more."""
+        """Return when every work is committed, paused or lost, or nothing is collected any more."""
         if self._is_over:
             return
         done = asyncio.get_running_loop().create_future()
@@ -75,7 +75,7 @@ class SharedTransaction:
         self._pulse.begin()
         while todo and not self._surroundings.draining:
             limit = 1 if self._alone > 0 else self._bounds.messages
-            batch = self._surroundings.stalls.without(live([todo.popleft() for _ in range(min(limit, len(todo)))]))
+            batch = self._surroundings.pauses.without(live([todo.popleft() for _ in range(min(limit, len(todo)))]))
             self._alone -= 1
             try:
                 rest = await self._transact(batch)

@@ -21,10 +21,10 @@ from antiphon.observability.repeats import RepeatLimit
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.instruments import ConsumerInstruments
+from antiphon.runtime.pauses import Pauses
 from antiphon.runtime.publisher import HandlerPublisher, check_declared
 from antiphon.runtime.route import Given, Route, events_of
 from antiphon.runtime.settlement import Settling
-from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.window import FINISHED, WAITING
 from antiphon.runtime.work import Work, attempt_of
 from antiphon.storage.database import Database, Transaction
@@ -55,7 +55,7 @@ class Surroundings:
         store: Database,
         settling: Settling,
         inbox: Inbox | None,
-        stalls: Stalls,
+        pauses: Pauses,
         plan: Instrumented,
     ) -> None:
         self.service = service
@@ -64,7 +64,7 @@ class Surroundings:
         self.store = store
         self.settling = settling
         self.inbox = inbox
-        self.stalls = stalls
+        self.pauses = pauses
         self.composer = plan.composer
         self.clock = plan.clock
         self.hooks = plan.hooks
@@ -90,7 +90,7 @@ class Surroundings:
 
     def may_begin(self, work: Work) -> bool:
         """Whether to handle a work now: not when it was lost, waits behind a paused partition, or a drain began."""
-        return work.delivery.state == WAITING and not self.draining and not self.stalls.hold_behind((work,))
+        return work.delivery.state == WAITING and not self.draining and not self.pauses.hold_behind((work,))
 
     def lost_lease(self) -> None:
         """Learn what went to others, after a transaction was refused for it and rolled back."""
@@ -133,7 +133,7 @@ class Surroundings:
         """Note a failed attempt and say what follows; None when the work now waits for newer code."""
         route = work.route
         if isinstance(error, NewerVersionError) and route.newer == "pause":
-            if self.stalls.stall(work, error):
+            if self.pauses.pause(work, error):
                 self.instruments.paused(work.delivery.partition.topic, "newer version")
             return None
         attempts.append(attempt_of(error, self.clock.now()))

@@ -94,7 +94,7 @@ class BatchTransaction:
 
     async def _handle(self, tx: OpenTransaction, unit: Unit) -> None:
         """Attempt, again as the policy says and each time from a clean state, then park."""
-        while not self._surroundings.stalls.hold_behind(unit.works):
+        while not self._surroundings.pauses.hold_behind(unit.works):
             final = self._failures.get(unit.last.delivery.message.identity)
             error = final or unit.error or await self._attempt(tx, unit)
             if error is None:

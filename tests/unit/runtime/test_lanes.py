@@ -10,8 +10,8 @@ import pytest
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.events.clock import Clock
 from antiphon.runtime.lanes import Lanes
+from antiphon.runtime.pauses import Pauses
 from antiphon.runtime.route import Mode
-from antiphon.runtime.stalls import Stalls
 from antiphon.runtime.work import Work
 from antiphon.testing.clock import VirtualClock
 from tests.unit.runtime.shop_events import a_message
@@ -58,7 +58,7 @@ def clock() -> VirtualClock:
 
 
 def lanes(executor: Executor, clock: Clock, count: int = 8) -> Lanes:
-    return Lanes(count, dict.fromkeys(Mode, executor), Stalls(clock, Pausing()), clock)
+    return Lanes(count, dict.fromkeys(Mode, executor), Pauses(clock, Pausing()), clock)
 
 
 def work(position: int, key: str | None, road: Road, partition: int = 0) -> Work:

@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.errors import NewerVersionError
-from antiphon.runtime.stalls import FIRST_STALL, LONGEST_STALL, Stalls
+from antiphon.runtime.pauses import FIRST_WAIT, LONGEST_WAIT, Pauses
 from antiphon.runtime.work import Work
 from antiphon.testing.clock import VirtualClock
 from tests.unit.runtime.shop_events import a_message
@@ -50,8 +50,8 @@ def again() -> list[list[Work]]:
 
 
 @pytest.fixture
-def stalls(clock, source, again) -> Stalls:
-    found = Stalls(clock, source)
+def pauses(clock, source, again) -> Pauses:
+    found = Pauses(clock, source)
     found.again = lambda works: again.append(list(works))
     return found
 
@@ -62,68 +62,68 @@ def a_work(source: Source, position: int, partition: Partition = ZERO) -> Work:
     return Work(delivery, None)
 
 
-async def test_its_partition_is_paused_and_others_are_not(stalls, source):
-    assert stalls.stall(a_work(source, 0), NEWER)
+async def test_its_partition_is_paused_and_others_are_not(pauses, source):
+    assert pauses.pause(a_work(source, 0), NEWER)
     assert source.paused == {ZERO}
-    assert stalls.partitions() == (ZERO,)
-    assert not stalls.hold_behind([a_work(source, 0, ONE)])
-    stalls.stop()
+    assert pauses.partitions() == (ZERO,)
+    assert not pauses.hold_behind([a_work(source, 0, ONE)])
+    pauses.stop()
 
 
-async def test_what_follows_in_its_partition_is_held(stalls, source):
+async def test_what_follows_in_its_partition_is_held(pauses, source):
     first, second, other = a_work(source, 0), a_work(source, 1), a_work(source, 0, ONE)
-    stalls.stall(first, NEWER)
-    assert stalls.without([second, other]) == [other]
-    assert not stalls.stall(second, NEWER)
-    stalls.stop()
+    pauses.pause(first, NEWER)
+    assert pauses.without([second, other]) == [other]
+    assert not pauses.pause(second, NEWER)
+    pauses.stop()
 
 
-async def test_all_of_it_is_tried_again_in_order_of_arrival_and_then_the_flow_goes_on(stalls, source, clock, again):
+async def test_all_of_it_is_tried_again_in_order_of_arrival_and_then_the_flow_goes_on(pauses, source, clock, again):
     first, second, third = (a_work(source, n) for n in range(3))
-    stalls.stall(second, NEWER)
-    stalls.hold_behind([third])
-    stalls.hold_behind([first])
-    await clock.advance(FIRST_STALL)
+    pauses.pause(second, NEWER)
+    pauses.hold_behind([third])
+    pauses.hold_behind([first])
+    await clock.advance(FIRST_WAIT)
     assert again == [[first, second, third]]
     assert source.paused == set()
-    assert len(stalls) == 0
+    assert len(pauses) == 0
 
 
-async def test_nothing_is_tried_again_while_something_that_follows_is_still_in_a_lane(stalls, source, clock, again):
+async def test_nothing_is_tried_again_while_something_that_follows_is_still_in_a_lane(pauses, source, clock, again):
     newer, follower = a_work(source, 0), a_work(source, 1)
-    stalls.stall(newer, NEWER)
-    await clock.advance(LONGEST_STALL)
+    pauses.pause(newer, NEWER)
+    await clock.advance(LONGEST_WAIT)
     assert again == []
-    assert stalls.without([follower]) == []
-    await clock.advance(FIRST_STALL)
+    assert pauses.without([follower]) == []
+    await clock.advance(FIRST_WAIT)
     assert again == [[newer, follower]]
 
 
-async def test_it_waits_longer_each_time_up_to_a_limit(stalls, source, clock, again):
-    work, delay, limit = a_work(source, 0), FIRST_STALL, timedelta(hours=1)
+async def test_it_waits_longer_each_time_up_to_a_limit(pauses, source, clock, again):
+    work, delay, limit = a_work(source, 0), FIRST_WAIT, timedelta(hours=1)
     waits = []
     while sum(waits, timedelta()) < limit:
-        stalls.stall(work, NEWER)
+        pauses.pause(work, NEWER)
         before = clock.now()
         tries = len(again)
         while len(again) == tries:
             await clock.advance(timedelta(seconds=1))
         waits.append(clock.now() - before)
-    assert waits[:4] == [FIRST_STALL, FIRST_STALL * 2, FIRST_STALL * 4, FIRST_STALL * 8]
-    assert max(waits) == LONGEST_STALL
-    assert delay == FIRST_STALL
+    assert waits[:4] == [FIRST_WAIT, FIRST_WAIT * 2, FIRST_WAIT * 4, FIRST_WAIT * 8]
+    assert max(waits) == LONGEST_WAIT
+    assert delay == FIRST_WAIT
 
 
-async def test_what_went_to_another_owner_is_dropped(stalls, source, clock, again):
-    stalls.stall(a_work(source, 0), NEWER)
-    stalls.forget([ZERO, ONE])
-    await clock.advance(LONGEST_STALL)
+async def test_what_went_to_another_owner_is_dropped(pauses, source, clock, again):
+    pauses.pause(a_work(source, 0), NEWER)
+    pauses.forget([ZERO, ONE])
+    await clock.advance(LONGEST_WAIT)
     assert again == []
-    assert len(stalls) == 0
+    assert len(pauses) == 0
 
 
-async def test_after_the_end_nothing_is_tried_again(stalls, source, clock, again):
-    stalls.stall(a_work(source, 0), NEWER)
-    stalls.stop()
-    await clock.advance(LONGEST_STALL)
+async def test_after_the_end_nothing_is_tried_again(pauses, source, clock, again):
+    pauses.pause(a_work(source, 0), NEWER)
+    pauses.stop()
+    await clock.advance(LONGEST_WAIT)
     assert again == []

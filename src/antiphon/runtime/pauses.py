@@ -15,8 +15,8 @@ from antiphon.runtime.work import Work
 
 log = logging.getLogger("antiphon.runtime")
 
-FIRST_STALL = timedelta(seconds=1)
-LONGEST_STALL = timedelta(seconds=60)
+FIRST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(seconds=60)
 _LANE_CHECK = timedelta(milliseconds=50)
 """Between two looks whether the lanes brought all that they had of a partition: sent back before, it is overtaken."""
 
@@ -33,7 +33,7 @@ class Pausing(Protocol):
         ...
 
 
-class Stalls:
+class Pauses:
     """Partitions paused at a message newer than the code: it and what follows it wait in memory, others flow.
 
     After a while the held works are tried again; a process with newer code takes them over in a rolling deploy.
@@ -53,14 +53,14 @@ class Stalls:
     def partitions(self) -> tuple[Partition, ...]:
         return tuple(self.held)
 
-    def stall(self, work: Work, error: NewerVersionError) -> bool:
+    def pause(self, work: Work, error: NewerVersionError) -> bool:
         """Pause the partition of `work` and hold it; true when it was not paused before."""
         partition = work.delivery.partition
         first = partition not in self.held
         if first:
             self._pausing.pause([partition])
-            delay = self._delays.get(partition, FIRST_STALL)
-            self._delays[partition] = min(delay * 2, LONGEST_STALL)
+            delay = self._delays.get(partition, FIRST_WAIT)
+            self._delays[partition] = min(delay * 2, LONGEST_WAIT)
             self._timers[partition] = asyncio.create_task(self._resume_after(partition, delay))
             log.warning("%s/%d is paused for %s: %s", *partition, delay, error)
         self.held.setdefault(partition, {})[id(work.delivery)] = work
