@@ -16,7 +16,7 @@ from antiphon.events.ids import new_id, repeatable_id
 from benchmarks.hand_log import OFFSETS, PARTITIONS, READ, Row, append, open_log, rest
 from benchmarks.measure import report
 from benchmarks.shop.by_hand import SERVICES, encode
-from examples.shop.catalogue import Demand
+from examples.shop.catalog import Demand
 from examples.shop.generator import generate_orders
 from examples.shop.order import Order
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 
-from examples.shop.catalogue import items_of
+from examples.shop.catalog import items_of
 from examples.shop.order import Order
 
 FIRST_DAY = date(2026, 1, 5)

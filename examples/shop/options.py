@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from examples.shop.catalogue import Demand
+from examples.shop.catalog import Demand
 from examples.shop.generator import generate_orders
 from examples.shop.order import Order
 from examples.shop.orders_file import read_orders

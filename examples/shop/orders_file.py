@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import BinaryIO, TypeVar
 
 from examples.shop import fields
-from examples.shop.catalogue import items_of
+from examples.shop.catalog import items_of
 from examples.shop.order import Item, Order, merged
 from examples.shop.refusals import Reason, Refusal, RefusedError, shown
 from examples.shop.rows import Row, read_rows

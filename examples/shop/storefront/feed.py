@@ -11,7 +11,7 @@ from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.storage.database import Migration
-from examples.shop.catalogue import Goods
+from examples.shop.catalog import Goods
 from examples.shop.order import Order
 from examples.shop.storefront.events import GoodsDelivered, Item, OrderPlaced
 

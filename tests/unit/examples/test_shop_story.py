@@ -14,7 +14,7 @@ from antiphon.storage.database import Transaction
 from antiphon.testing import Harness
 from antiphon.testing.sabotage import Saboteur
 from examples.shop.audit import read_ledgers
-from examples.shop.catalogue import Demand
+from examples.shop.catalog import Demand
 from examples.shop.generator import generate_orders
 from examples.shop.process import service_named
 from examples.shop.processes import SERVICES

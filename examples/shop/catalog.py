@@ -41,7 +41,7 @@ def fixed_number(text: str) -> int:
 
 
 @cache
-def catalogue() -> tuple[Product, ...]:
+def catalog() -> tuple[Product, ...]:
     """The 240 products that every shop has, best sellers first."""
     names = (" ".join(words) for words in product(_STYLES, _COLORS, _THINGS))
     return tuple(described(f"{10_001 + place}", name) for place, name in enumerate(names))
@@ -55,7 +55,7 @@ def described(sku: str, name: str) -> Product:
 @cache
 def _popularity() -> list[float]:
     """Running sums of how often each product is bought: the second half as often as the first, and so on."""
-    return list(accumulate(1 / (place + 8) for place in range(len(catalogue()))))
+    return list(accumulate(1 / (place + 8) for place in range(len(catalog()))))
 
 
 def items_of(order_id: str) -> tuple[Item, ...]:
@@ -69,7 +69,7 @@ def _item(bits: int) -> Item:
     sums = _popularity()
     aim = (bits % 4_096) / 4_096 * sums[-1]
     place = next(place for place, reached in enumerate(sums) if aim < reached)
-    return Item(catalogue()[place].sku, 1 + (bits >> 12) % 3)
+    return Item(catalog()[place].sku, 1 + (bits >> 12) % 3)
 
 
 class Demand:
@@ -103,7 +103,7 @@ class Demand:
         ]
 
     def _products(self) -> list[Product]:
-        known = {found.sku: found for found in catalogue()}
+        known = {found.sku: found for found in catalog()}
         for sku in self._pieces:
             if sku not in known:
                 known[sku] = described(sku, self._names.get(sku, ""))
