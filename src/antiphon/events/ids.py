@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from hashlib import blake2b
 from time import time_ns
 
@@ -83,4 +84,5 @@ def _forget_after_fork() -> None:
     _tails.clear()
 
 
-os.register_at_fork(after_in_child=_forget_after_fork)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -72,6 +74,19 @@ async def idle(broker: EmbeddedBroker) -> None:
     tell(share=(time.process_time() - used) / (time.perf_counter() - began))
 
 
+async def fork(broker: EmbeddedBroker) -> None:
+    """As `consume`, with a child that outlives it, as those of a pool of processes do."""
+    consuming = asyncio.create_task(consume(broker))
+    while not await broker.groups():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    child = os.fork()
+    if not child:
+        os.close(1)
+        signal.pause()
+    tell(child=child)
+    await consuming
+
+
 def tell_notices(subscription: EmbeddedSubscription) -> None:
     for kind, partitions in subscription.notices():
         tell(notice=kind.value, partitions=[number for _, number in partitions], at=time.time())
@@ -80,7 +95,7 @@ def tell_notices(subscription: EmbeddedSubscription) -> None:
 async def main(role: str, path: str, lease: str = "10") -> None:
     broker = EmbeddedBroker(path, lease=timedelta(seconds=float(lease)))
     await broker.open()
-    await {"publish": publish, "consume": consume, "effect": effect, "idle": idle}[role](broker)
+    await {"publish": publish, "consume": consume, "effect": effect, "idle": idle, "fork": fork}[role](broker)
     await broker.close()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -59,6 +61,20 @@ async def test_what_a_killed_process_did_not_commit_is_read_elsewhere_within_a_s
     await broker.publish(batch)
     await until(lambda: len(second.read()) >= 64)
     assert sorted(id for _, _, id in second.read()) == sorted(message.id for _, message in batch)
+
+
+async def test_a_process_is_known_to_be_dead_though_a_child_that_it_forked_lives_on(spawn: Spawn) -> None:
+    first = spawn("fork")
+    await until(lambda: len(first.owned()) == 8)
+    second = spawn("consume")
+    await until(lambda: len(second.owned()) == 4)
+    killed = first.kill()
+    try:
+        await until(lambda: len(second.owned()) == 8)
+    finally:
+        os.kill(next(each["child"] for each in first.told if "child" in each), signal.SIGKILL)
+    taken_over = [each["at"] for each in second.told if each.get("notice") == "assigned"][-1] - killed
+    assert taken_over < 1.0
 
 
 async def test_a_restarted_process_reads_within_a_second_of_the_death_of_the_old_one(

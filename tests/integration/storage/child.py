@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -46,6 +47,19 @@ async def hold(path):
     tx = await database.begin()
     await tx.execute(INSERT, "hold", ENTRY)
     say("written")
+    await asyncio.sleep(3600)
+
+
+async def hold_and_fork(path):
+    """As `hold`, with a child that outlives it, as those of a pool of processes do."""
+    database = await opened(path)
+    tx = await database.begin()
+    await tx.execute(INSERT, "hold", ENTRY)
+    child = os.fork()
+    if not child:
+        os.close(1)
+        signal.pause()
+    say(child)
     await asyncio.sleep(3600)
 
 
@@ -114,7 +128,7 @@ async def open_as(path, user):
         say(json.dumps({"error": None, "text": ""}))
 
 
-WORKS = {work.__name__: work for work in (append, hold, migrate, contend, fill, open_as)}
+WORKS = {work.__name__: work for work in (append, hold, hold_and_fork, migrate, contend, fill, open_as)}
 
 if __name__ == "__main__":
     asyncio.run(WORKS[sys.argv[1]](*sys.argv[2:]))

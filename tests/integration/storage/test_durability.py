@@ -1,8 +1,10 @@
 """What was confirmed is kept, what was not is not seen, whatever ends the process or the task."""
 
 import asyncio
+import os
 import random
 import signal
+from datetime import timedelta
 
 import pytest
 
@@ -77,6 +79,20 @@ async def test_a_process_killed_before_its_commit_leaves_nothing_and_no_lock(pat
     child.wait()
     async with database.transaction() as tx:
         await tx.execute(INSERT, "after")
+    assert await database.fetch("select writer from ledger") == [("test",)]
+
+
+async def test_a_killed_process_leaves_no_lock_to_the_children_that_it_forked(path, spawn, opened):
+    database = await opened(patience=timedelta(seconds=5))
+    child = spawn("hold_and_fork", path)
+    orphan = int(child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    try:
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, "after")
+    finally:
+        os.kill(orphan, signal.SIGKILL)
     assert await database.fetch("select writer from ledger") == [("test",)]
 
 

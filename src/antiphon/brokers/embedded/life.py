@@ -9,6 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 from uuid import uuid4
 
+from antiphon.storage.forks import forget_in_children
+
 if sys.platform != "win32":
     import fcntl
 
@@ -26,6 +28,7 @@ class LifeLine:
         self._folder = folder
         self._descriptor = -1
         self.token = uuid4().hex
+        forget_in_children(self)
 
     def hold(self) -> None:
         """Take the lock. Raises OSError."""
@@ -41,9 +44,14 @@ class LifeLine:
     def drop(self) -> None:
         """Give the lock up and remove the file. Twice is safe."""
         if self._folder is not None and self._descriptor >= 0:
+            self.forget()
+            bury(self._folder, self.token)
+
+    def forget(self) -> None:
+        """As `Holder.forget`."""
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            bury(self._folder, self.token)
 
 
 class Duty:
@@ -52,6 +60,7 @@ class Duty:
     def __init__(self, folder: Path | None, name: str) -> None:
         self._folder, self._name = folder, name
         self._descriptor = -1
+        forget_in_children(self)
 
     def is_ours(self) -> bool:
         """Take it on if nobody has it. Never waits. Raises nothing: who cannot make the file leaves it to others."""
@@ -72,6 +81,10 @@ class Duty:
 
     def drop(self) -> None:
         """Leave it to another. Twice is safe."""
+        self.forget()
+
+    def forget(self) -> None:
+        """As `Holder.forget`."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from antiphon.storage.forks import forget_in_children
+
 if sys.platform != "win32":
     import fcntl
 
@@ -20,12 +22,17 @@ class FileLock:
 
     def __init__(self) -> None:
         self._lock = self._head = -1
+        forget_in_children(self)
 
     def open(self, file: str) -> None:
         """Make the two files that lie beside `file`. Raises OSError."""
         if sys.platform == "win32":
             return
         self._lock, self._head = (_open(f"{file}.lock"), _open(f"{file}.next"))
+
+    def forget(self) -> None:
+        """As `Holder.forget`."""
+        self.close()
 
     def close(self) -> None:
         """Give up everything. Twice is safe."""
