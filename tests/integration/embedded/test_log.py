@@ -486,6 +486,16 @@ async def test_a_close_that_was_cancelled_is_completed_by_the_next(path: Path, t
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("antiphon-store")] == []
 
 
+async def test_a_broker_stays_in_the_event_loop_that_opened_it(broker: EmbeddedBroker) -> None:
+    def elsewhere() -> None:
+        for use in (broker.open, broker.topics, broker.close):
+            with pytest.raises(UsageError, match="another event loop"):
+                asyncio.run(use())
+
+    await asyncio.to_thread(elsewhere)
+    await broker.publish(a_batch("t", 1))
+
+
 async def test_nothing_is_left_behind_beside_the_file(path: Path) -> None:
     broker = EmbeddedBroker(path)
     await broker.open()

@@ -25,7 +25,7 @@ from antiphon.brokers.embedded.standing import group_names, lag_of, member_token
 from antiphon.brokers.embedded.subscription import EmbeddedSubscription
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
-from antiphon.errors import ClosedError, PublishError
+from antiphon.errors import ClosedError, PublishError, UsageError
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.storage.database import Transaction
@@ -74,6 +74,7 @@ class EmbeddedBroker:
         self._opening = asyncio.Lock()
         self._trouble = ""
         self._is_open = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def url(self) -> str:
@@ -104,7 +105,9 @@ class EmbeddedBroker:
     async def open(self) -> None:
         async with self._opening:
             if self._is_open:
+                self._require_loop()
                 return
+            self._loop = asyncio.get_running_loop()
             await self._database.open()
             try:
                 await self._database.migrate(_COMPONENT, load_migrations(_MIGRATIONS))
@@ -122,6 +125,7 @@ class EmbeddedBroker:
         async with self._opening:
             if not self._is_open:
                 return
+            self._require_loop()
             for subscription in tuple(self._subscriptions):
                 await subscription.close()
             for task in self._tasks:
@@ -247,3 +251,11 @@ class EmbeddedBroker:
     def _require_open(self, tried: str) -> None:
         if not self._is_open:
             raise ClosedError(f"broker {self.url}", tried)
+        self._require_loop()
+
+    def _require_loop(self) -> None:
+        # In another loop nothing keeps its leases, and what it waits for never comes.
+        if self._loop is not asyncio.get_running_loop():
+            raise UsageError(
+                f"broker {self.url} was opened in another event loop: close it there, or make another one here"
+            )
