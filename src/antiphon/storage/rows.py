@@ -20,7 +20,7 @@ def convert_rows(rows: Sequence[Row], columns: Sequence[str], row: type[T]) -> l
     Text becomes a datetime, Decimal, UUID or enum, and 0 or 1 a bool, where the type says so. Raises SchemaError.
     """
     try:
-        return msgspec.convert(_shaped(rows, columns, row), list[row], strict=False)  # type: ignore[valid-type]
+        return msgspec.convert(_shaped(rows, columns, row), list[row], strict=False)  # type: ignore[valid-type]  # `row` is a value
     except msgspec.ValidationError as error:
         name = getattr(row, "__name__", row)
         raise SchemaError(f"a row of ({', '.join(columns)}) does not fit {name}: {error}") from error
