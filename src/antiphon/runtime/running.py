@@ -191,7 +191,10 @@ class RunningService:
 
     async def _is_behind(self, consumer: Consumer) -> bool:
         lags = await self._broker.lag(self._settings.group or self.plan.name)
-        return any(lag.messages and lag.partition not in consumer.paused for lag in lags)
+        # The group may have read more topics once, or other members do: what lies there is not for this one.
+        topics = self.plan.declared.topics_read()
+        open_lags = [lag for lag in lags if lag.partition.topic in topics and lag.partition not in consumer.paused]
+        return any(lag.messages for lag in open_lags)
 
     async def stop(self) -> None:
         """Drain: stop fetching, finish or release, flush, settle, leave the group. Twice is safe."""

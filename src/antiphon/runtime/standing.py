@@ -42,8 +42,9 @@ class Standing:
         while True:
             try:
                 await self.measure()
-            except AntiphonError as error:
-                log.warning("the lag could not be measured: %s", error)
+            except Exception as error:
+                known = isinstance(error, AntiphonError)
+                log.warning("the lag could not be measured: %s", error, exc_info=None if known else error)
             await self._clock.sleep(EVERY)
 
     async def measure(self) -> None:

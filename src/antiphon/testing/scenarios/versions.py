@@ -17,7 +17,7 @@ from antiphon.runtime.settings import ServiceSettings, Settings
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.storage.database import Transaction
 from antiphon.testing.clock import VirtualClock
-from antiphon.testing.scenarios.suite import OrderPlaced, RuntimeSuite, in_order
+from antiphon.testing.scenarios.suite import OrderPlaced, PriceSet, RuntimeSuite, in_order
 
 
 @event(topic="orders", version=2, name="OrderPlaced")
@@ -123,6 +123,41 @@ class VersionScenarios(RuntimeSuite):
         await asyncio.sleep(0.05)
         await service.stop()
         assert seen == [0, 2]
+
+    async def test_members_that_read_other_topics_share_those_they_have_in_common(self, broker: Broker) -> None:
+        """A deploy that adds a topic, and one that takes it away again, each beside the code before it."""
+        old, new, taken = Service("payments"), Service("payments"), list[str]()
+
+        async def take(order: OrderPlaced) -> None:
+            taken.append(order.order_id)
+
+        async def note(price: PriceSet) -> None:
+            taken.append(price.product)
+
+        old.on(OrderPlaced)(take)
+        new.on(OrderPlaced)(take)
+        new.on(PriceSet)(note)
+        expected = list[str]()
+
+        async def place(round: int) -> None:
+            placed = [OrderPlaced(f"order-{round}-{number}") for number in range(50)]
+            await self.place(broker, *placed, *[PriceSet(f"product-{round}-{number}", 1) for number in range(50)])
+            expected.extend(order.order_id for order in placed)
+
+        async with self.running(broker, old):
+            await place(1)
+            await self.settled(old)
+            async with self.running(broker, new):
+                await place(2)
+                await self.settled(old, new)
+            await place(3)
+            await self.settled(old)
+        assert sorted(name for name in taken if name.startswith("order")) == sorted(expected)
+        async with self.running(broker, new):
+            await self.settled(new)
+        products = sorted(name for name in taken if name.startswith("product"))
+        assert products == sorted(f"product-{round}-{number}" for round in (1, 2, 3) for number in range(50))
+        assert len(taken) == len(expected) * 2
 
     async def test_fields_that_the_code_does_not_know_are_ignored(self, broker: Broker) -> None:
         service, seen = Service("payments"), list[tuple[str, int]]()
