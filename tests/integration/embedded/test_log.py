@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +38,15 @@ async def test_concurrent_publishes_share_commits_and_each_has_its_own_verdict(p
     assert broker.database.counters.commits - before < 10
     assert [state.messages for state in await broker.topics()] == [45]
     await broker.close()
+
+
+@pytest.mark.parametrize(("seconds", "commits"), [(0.0, 1), (0.03, 3)])
+async def test_no_write_joins_a_commit_that_others_have_waited_for_long(
+    broker: EmbeddedBroker, seconds: float, commits: int
+) -> None:
+    before = broker.database.counters.commits
+    await asyncio.gather(*(broker._writes.write(lambda tx: time.sleep(seconds)) for _ in range(3)))
+    assert broker.database.counters.commits - before == commits
 
 
 async def test_a_write_that_fails_does_not_take_its_neighbors_with_it(broker: EmbeddedBroker) -> None:

@@ -97,6 +97,17 @@ async def test_callbacks_run_in_order_once_it_is_committed(database, tx):
     assert calls == ["first", before + 1]
 
 
+async def test_a_callback_that_fails_is_logged_and_changes_nothing(database, tx, caplog):
+    called = []
+    await tx.execute(INSERT, "a")
+    tx.after_commit(lambda: called[0])
+    tx.after_commit(lambda: called.append("second"))
+    await tx.commit()
+    assert called == ["second"]
+    assert await entries(database) == ["a"]
+    assert "a callback after a commit failed" in caplog.text
+
+
 async def test_callbacks_of_an_undone_part_are_dropped(tx):
     calls = []
     tx.after_commit(lambda: calls.append("before"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from antiphon.errors import ClosedError, UsageError
@@ -14,6 +16,8 @@ T = TypeVar("T")
 
 _LONGEST_WAIT = 5.0
 """Seconds that closing waits while somebody else keeps a transaction open."""
+_LONGEST_TURN = 0.02
+"""Seconds after which no further write joins a commit."""
 
 
 class _Work(Generic[T]):
@@ -40,7 +44,7 @@ class GroupCommit:
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
-        self._pending: list[_Work[Any]] = []
+        self._pending: deque[_Work[Any]] = deque()
         self._writer: asyncio.Task[None] | None = None
 
     async def write(self, work: Callable[[SqliteTransaction], T]) -> T:
@@ -68,9 +72,7 @@ class GroupCommit:
         while self._pending:
             works: list[_Work[Any]] = []
             try:
-                tx = await self._database.begin()
-                works, self._pending = self._pending, []
-                await _commit(tx, works)
+                await _commit(await self._database.begin(), self._pending, works)
             except Exception as error:  # noqa: BLE001 - it is the verdict of whoever asked for the write
                 await self._give_verdicts(works, error)
             except BaseException:
@@ -80,7 +82,8 @@ class GroupCommit:
     async def _give_verdicts(self, works: list[_Work[Any]], error: Exception) -> None:
         """All of them failed together. Where there were several, find out whose fault it was."""
         if not works:
-            works, self._pending = self._pending, []
+            works = list(self._pending)
+            self._pending.clear()
         elif len(works) > 1:
             for work in works:
                 await self._write_alone(work)
@@ -90,25 +93,29 @@ class GroupCommit:
 
     async def _write_alone(self, work: _Work[Any]) -> None:
         try:
-            await _commit(await self._database.begin(), [work])
+            await _commit(await self._database.begin(), deque([work]), [])
         except Exception as error:  # noqa: BLE001 - it is the verdict of this write
             work.fail(error)
 
     def _abandon(self, works: list[_Work[Any]]) -> None:
         for work in (*works, *self._pending):
             work.fail(ClosedError(self._database.url, "confirm a write"))
-        self._pending = []
+        self._pending.clear()
 
 
-async def _commit(tx: SqliteTransaction, works: list[_Work[Any]]) -> None:
+async def _commit(tx: SqliteTransaction, waiting: deque[_Work[Any]], taken: list[_Work[Any]]) -> None:
+    """Write what waits, moving it to `taken`, for as long as may be: event loop and other writers stand still."""
+    latest = perf_counter() + _LONGEST_TURN
     try:
-        for work in works:
+        while waiting and (not taken or perf_counter() < latest):
+            work = waiting.popleft()
+            taken.append(work)
             work.result = work.write(tx)
         await tx.commit()
     except BaseException:
         await tx.rollback()
         raise
-    for work in works:
+    for work in taken:
         work.succeed()
 
 

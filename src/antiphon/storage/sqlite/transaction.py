@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar, overload
 
@@ -13,6 +14,8 @@ from antiphon.storage.sqlite.errors import explain
 from antiphon.storage.statements import KnownStatements, shorten, split_script
 
 T = TypeVar("T")
+
+logger = logging.getLogger("antiphon.storage")
 
 _OVER = "the transaction is over: it was committed or rolled back"
 
@@ -155,7 +158,11 @@ class SqliteTransaction:
 
     def _call_back(self) -> None:
         for callback in self._callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # It is committed, so nobody may take this for a failure; and the other callbacks count on being called.
+                logger.exception("%s: a callback after a commit failed", self._writer.path)
 
     def _control(self, sql: str) -> None:
         self._require_running()
