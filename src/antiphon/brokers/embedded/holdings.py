@@ -107,6 +107,11 @@ class Holdings:
                 owned.leave_by = None
                 self._ring()
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether anything is wanted elsewhere."""
+        return any(owned.leave_by is not None for owned in self._owned.values())
+
     def leaving(self, now: float) -> list[OwnedPartition]:
         """Those wanted elsewhere of which everything is done, or for which that took too long."""
         return [o for o in self._owned.values() if o.leave_by is not None and (o.is_drained or o.leave_by <= now)]

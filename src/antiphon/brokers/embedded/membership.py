@@ -35,6 +35,10 @@ class CursorRow(NamedTuple):
     position: int
 
 
+_MemberRow = tuple[int, str, str, int]
+"""Id, token, topics, and when it was last heard of."""
+
+
 class Round(NamedTuple):
     """What one member should do, as far as can be seen without writing."""
 
@@ -61,7 +65,7 @@ class Membership:
         self._group_id = self.id = 0
         self._name = ""
         self._last_beat: datetime | None = None
-        self._generation = -1
+        self._generation = self._looked_at = -1
 
     def hold(self) -> None:
         """Become visible as alive; before `join`, so that nobody takes a newcomer for dead."""
@@ -100,9 +104,25 @@ class Membership:
 
     def is_changed(self) -> bool:
         """Whether members or leases of the group changed since the last look."""
-        ((generation,),) = cast("list[tuple[int]]", self._database.read(_SQL["generation"], (self._group_id,)))
+        generation = self._read_generation()
         changed, self._generation = generation != self._generation, generation
         return changed
+
+    def is_quiet(self) -> bool:
+        """Whether a look would find what the last one found: nobody came, went, died or fell silent since."""
+        if self.is_beat_due() or self._looked_at != self._read_generation():
+            return False
+        now = self._clock.now()
+        members = cast("list[_MemberRow]", self._database.read(_SQL["members"], (self._group_id,)))
+        return not any(
+            moment(heard) + self._ttl <= now or is_dead(self._folder, token)
+            for member_id, token, _, heard in members
+            if member_id != self.id
+        )
+
+    def _read_generation(self) -> int:
+        ((generation,),) = cast("list[tuple[int]]", self._database.read(_SQL["generation"], (self._group_id,)))
+        return generation
 
     def is_beat_due(self) -> bool:
         """Whether the leases should be renewed by now."""
@@ -111,6 +131,7 @@ class Membership:
 
     def look(self) -> Round:
         """What there is to do, from what is committed."""
+        self._looked_at = self._read_generation()
         return self._round(self._database.read)
 
     def cursors(self) -> list[CursorRow]:
@@ -162,9 +183,7 @@ class Membership:
         now = self._clock.now()
         members: list[Member] = [Member(str(self.id), self._names, now)]
         dead: list[tuple[int, str]] = []
-        for member_id, token, topics, heard in cast(
-            "list[tuple[int, str, str, int]]", query(_SQL["members"], (self._group_id,))
-        ):
+        for member_id, token, topics, heard in cast("list[_MemberRow]", query(_SQL["members"], (self._group_id,))):
             if member_id == self.id:
                 continue
             gone = is_dead(self._folder, token)

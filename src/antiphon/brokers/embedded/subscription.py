@@ -139,7 +139,7 @@ class EmbeddedSubscription:
         if self._acting.locked():
             return
         async with self._acting:
-            if self._is_closed:
+            if self._is_closed or (self._membership.is_quiet() and not self._held.is_leaving):
                 return
             todo = self._membership.look()
             now = asyncio.get_running_loop().time()
