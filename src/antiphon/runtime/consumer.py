@@ -117,11 +117,11 @@ class Consumer:
         self._begin_drain()
 
     async def _fetch(self) -> None:
-        bounds, settling = self._bounds, self._surroundings.settling
+        bounds = self._bounds
         pause = FIRST_PAUSE
         self._health.fetching.begin()
         while True:
-            room, space = bounds.messages - settling.count, bounds.bytes - settling.bytes
+            room, space = self._room()
             if room <= 0 or space <= 0:
                 await self._wait_for_room()
                 continue
@@ -140,6 +140,13 @@ class Consumer:
             self._take_notices()
             if deliveries:
                 self._dispatch(deliveries)
+
+    def _room(self) -> tuple[int, int]:
+        """How many more messages, and bytes of data, may be fetched now."""
+        bounds, settling, pauses = self._bounds, self._surroundings.settling, self._surroundings.pauses
+        held, size = pauses.extent() if pauses else (0, 0)
+        room = bounds.messages + min(held, bounds.messages) - settling.count
+        return room, bounds.bytes + min(size, bounds.bytes) - settling.bytes
 
     async def _wait_for_room(self) -> None:
         """Fetching pauses; membership and leases are kept by the subscription itself."""

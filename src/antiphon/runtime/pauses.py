@@ -37,7 +37,8 @@ class Pauses:
     """Partitions paused at a message newer than the code: it and what follows it wait in memory, others flow.
 
     After a while the held works are tried again; a process with newer code takes them over in a rolling deploy.
-    Memory stays bounded because nothing more is fetched from a paused partition.
+    Memory stays bounded because nothing more is fetched from a paused partition. What is held takes room of its own,
+    as much again as the rest has, so that the others go on.
     """
 
     def __init__(self, clock: Clock, pausing: Pausing) -> None:
@@ -52,6 +53,11 @@ class Pauses:
 
     def partitions(self) -> tuple[Partition, ...]:
         return tuple(self.held)
+
+    def extent(self) -> tuple[int, int]:
+        """How many messages are held, and how many bytes their data has."""
+        works = [work for held in self.held.values() for work in held.values()]
+        return len(works), sum(len(work.delivery.message.data or b"") for work in works)
 
     def pause(self, work: Work, error: NewerVersionError) -> bool:
         """Pause the partition of `work` and hold it; true when it was not paused before."""

@@ -124,6 +124,23 @@ class VersionScenarios(RuntimeSuite):
         await service.stop()
         assert seen == [0, 2]
 
+    async def test_what_waits_for_newer_code_takes_no_room_from_the_others(self, broker: Broker) -> None:
+        other = await self._a_key_elsewhere(broker)
+        service, seen = Service("payments", start=Start.END), list[int]()
+
+        @service.on(OrderPlaced)
+        async def take(order: OrderPlaced) -> None:
+            seen.append(order.number)
+
+        await service.start(broker, Settings(common=ServiceSettings(broker=broker.url, inflight_messages=20)))
+        followers = [self.outgoing(OrderPlaced("order-0", number)) for number in range(1, 20)]
+        await broker.publish([self._newer("order-0", 0), *followers])
+        await asyncio.sleep(0.1)
+        await self.place(broker, *[OrderPlaced(other, number) for number in range(100, 150)])
+        await self.until(lambda: len(seen) == 50)
+        await service.stop()
+        assert seen == list(range(100, 150))
+
     async def test_members_that_read_other_topics_share_those_they_have_in_common(self, broker: Broker) -> None:
         """A deploy that adds a topic, and one that takes it away again, each beside the code before it."""
         old, new, taken = Service("payments"), Service("payments"), list[str]()
