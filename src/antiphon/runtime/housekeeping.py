@@ -6,7 +6,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from antiphon.errors import StoreError
+from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
 from antiphon.storage.database import Database
 from antiphon.storage.inbox import Inbox
@@ -42,8 +42,10 @@ class Housekeeping:
             try:
                 while not await self._expire(inbox):
                     await self._clock.sleep(STEP)
-            except StoreError as error:
-                log.warning("expired inbox marks stay for now: %s", error)
+            except Exception as error:
+                # Nobody waits for this task, so it would end in silence.
+                known = isinstance(error, AntiphonError)
+                log.warning("expired inbox marks stay for now: %s", error, exc_info=None if known else error)
 
     async def _expire(self, inbox: Inbox) -> bool:
         async with self._store.transaction() as tx:
