@@ -9,6 +9,7 @@ AntiphonError
 │  ├─ UnsupportedCapabilityError  the broker or store cannot do what was asked
 │  ├─ GuaranteeError           the guarantee derived is below the one demanded
 │  ├─ SettingsError            an unknown or unusable setting
+│  ├─ DeadLetterError          a dead letter or redrive that is not there, or to which this cannot be done now
 │  └─ ClosedError              used before it was opened or after it was closed
 ├─ BrokerError                 the road
 │  ├─ ConnectionLostError*     the broker cannot be reached
@@ -31,7 +32,9 @@ AntiphonError
 │  ├─ DecodeError              data that does not fit the declared event
 │  └─ NewerVersionError*       the event is newer than the code
 └─ HandlingError               your handler
-   └─ RejectError              raised by a handler: park at once, do not retry
+   ├─ RejectError              raised by a handler: park at once, do not retry
+   ├─ ItemsFailedError         raised by a batch handler: these items failed, the others are done
+   └─ CircuitOpenError*        a call not made, since what it calls keeps failing
 ```
 `*` marks the classes whose `retryable` is true: the same call may succeed later, unchanged.
 Drivers' exceptions never leave an adapter except as `__cause__`.
@@ -39,7 +42,8 @@ Drivers' exceptions never leave an adapter except as `__cause__`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import ClassVar
 
 
@@ -98,6 +102,10 @@ class GuaranteeError(UsageError):
 
 class SettingsError(UsageError):
     """A setting is unknown or its value cannot be used."""
+
+
+class DeadLetterError(UsageError):
+    """No dead letter or redrive is meant by this, or it cannot be done to it now; nothing was changed."""
 
 
 class ClosedError(UsageError):
@@ -258,3 +266,34 @@ class HandlingError(AntiphonError):
 
 class RejectError(HandlingError):
     """Raise it in a handler to park the message at once: trying again cannot help."""
+
+
+class ItemsFailedError(HandlingError):
+    """Raise it in a batch handler to name the items that failed, by their place in the list, each with its error.
+
+    Only those are tried again or parked, each alone; the others are done, and `emits` is what they emit. In a
+    transaction what the handler wrote before it raised this is kept, so write nothing for the items that failed.
+    """
+
+    def __init__(self, items: Mapping[int, Exception], emits: Sequence[object] = ()) -> None:
+        self.items, self.emits = dict(items), tuple(emits)
+        named = ", ".join(f"{index}: {error!r}" for index, error in list(self.items.items())[:5])
+        more = f" (and {len(self.items) - 5} more)" if len(self.items) > 5 else ""
+        super().__init__(f"{len(self.items)} items of the batch failed: {named}{more}")
+
+    def fits(self, count: int) -> bool:
+        """Whether it names items of a batch of `count`, at least one."""
+        return bool(self.items) and all(0 <= index < count for index in self.items)
+
+
+class CircuitOpenError(HandlingError):
+    """A call was not made: too many of those before it failed. `wait` says how long until one may be tried."""
+
+    retryable = True
+
+    def __init__(self, name: str, wait: timedelta) -> None:
+        self.name, self.wait = name, wait
+        super().__init__(
+            f"{name} is open, as too many calls failed or were slow: nothing was called; "
+            f"it may be tried again in {wait.total_seconds():.3g} s"
+        )
