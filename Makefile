@@ -5,6 +5,7 @@
 ROUNDS ?= 100
 BIN := .venv/bin
 READY := .venv/.ready
+PROMTOOL := $(BIN)/promtool
 RUNS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 help: ## Say what can be made
@@ -29,7 +30,10 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## Run the shop: ORDERS=FILE takes real orders, CHAOS=1 kills services meanwhile, JSON=1 prints one object
 	@$(BIN)/python -m examples.shop $(if $(ORDERS),--orders "$(ORDERS)") $(if $(CHAOS),--chaos) $(if $(JSON),--json)
 
-test: setup ## Run every test (at most 10 minutes on two cores)
+$(PROMTOOL): | $(READY)
+	@$(BIN)/python -m tests.promtool $@
+
+test: setup $(PROMTOOL) ## Run every test (at most 10 minutes on two cores)
 	@$(BIN)/python -m pytest --durations=15
 
 unit: setup ## Run the tests without I/O (at most 30 seconds)

@@ -37,13 +37,24 @@ class Failed(Struct, frozen=True):
     error: BaseException
 
 
+class Delayed(Struct, frozen=True):
+    """A message was put off: it is tried again after `delay`."""
+
+    service: str
+    handler: str
+    message: Message
+    attempt: int
+    delay: timedelta
+
+
 class Parked(Struct, frozen=True):
-    """A message became a dead letter."""
+    """A message became a dead letter. `fingerprint` is the same for the same failure."""
 
     service: str
     handler: str | None
     message: Message
     reason: str
+    fingerprint: str = ""
 
 
 class Published(Struct, frozen=True):
@@ -52,6 +63,14 @@ class Published(Struct, frozen=True):
     service: str
     topic: str
     messages: tuple[Message, ...]
+
+
+class CircuitChanged(Struct, frozen=True):
+    """The breaker of a topic opened, let trials through, or closed."""
+
+    service: str
+    topic: str
+    state: str
 
 
 class StateChanged(Struct, frozen=True):
@@ -106,6 +125,8 @@ class Hooks:
     def __init__(self, metrics: Metrics) -> None:
         self.handled: Hook[Handled] = Hook("handled", metrics)
         self.failed: Hook[Failed] = Hook("failed", metrics)
+        self.delayed: Hook[Delayed] = Hook("delayed", metrics)
         self.parked: Hook[Parked] = Hook("parked", metrics)
+        self.circuit_changed: Hook[CircuitChanged] = Hook("circuit_changed", metrics)
         self.published: Hook[Published] = Hook("published", metrics)
         self.state_changed: Hook[StateChanged] = Hook("state_changed", metrics)

@@ -24,6 +24,9 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "event": "antiphon.event",
         "reason": "antiphon.reason",
         "hook": "antiphon.hook",
+        "fingerprint": "antiphon.fingerprint",
+        "state": "antiphon.state",
+        "part": "antiphon.part",
     }
 )
 """Our short word for each label, and its name outside."""
@@ -79,9 +82,15 @@ OPERATION_DURATION = _seconds(
 )
 PROCESS_DURATION = _seconds("messaging.process.duration", "How long one run of a handler took.", "topic", "handler")
 
+PUBLISH_FAILURES = _counter("antiphon.publish.failures", "Messages that the broker did not take.", "topic", "error")
 FAILURES = _counter("antiphon.handler.failures", "Runs of a handler that failed.", "handler", "error")
+IGNORED = _counter("antiphon.ignored", "Messages whose failure the policy ignores.", "handler", "error")
 RETRIES = _counter("antiphon.retries", "Attempts after the first.", "handler")
-PARKED = _counter("antiphon.parked", "Messages parked as dead letters.", "handler", "reason")
+DELAYED = _counter("antiphon.delayed", "Messages put off for a delayed retry.", "handler")
+PARKED = _counter("antiphon.parked", "Messages parked as dead letters.", "handler", "reason", "fingerprint")
+REDRIVEN = _counter("antiphon.redriven", "Dead letters sent again.", "handler")
+DEADLINES_MISSED = _counter("antiphon.deadlines.missed", "Messages whose deadline passed unhandled.", "handler")
+PROCESS_DEATHS = _counter("antiphon.process.deaths", "Messages found after a restart whose attempt never ended.")
 DUPLICATES = _counter("antiphon.duplicates", "Messages that were handled before and not handled again.", "handler")
 SKIPPED = _counter("antiphon.skipped", "Messages of types that no handler asked for.", "topic")
 RELEASED = _counter("antiphon.released", "Deliveries given back unhandled by a drain.")
@@ -91,6 +100,8 @@ SETTLE_FAILURES = _counter(
 FETCH_FAILURES = _counter("antiphon.fetch.failures", "Fetches that failed.", "error", unit="{fetch}")
 FETCH_WAITS = _counter("antiphon.fetch.waits", "Times that fetching waited for room in memory.", unit="{wait}")
 PAUSES = _counter("antiphon.partition.pauses", "Times that a partition was paused.", "topic", "reason", unit="{pause}")
+CIRCUIT_OPENED = _counter("antiphon.circuit.opened", "Times that a breaker opened.", "topic", unit="{change}")
+RATE_LIMITED = _counter("antiphon.rate.waits", "Times that fetching waited for a rate limit.", "topic", unit="{wait}")
 REBALANCES = _counter("antiphon.rebalances", "Changes of who owns which partitions.", "reason", unit="{change}")
 HOOK_FAILURES = _counter("antiphon.hook.failures", "Exceptions raised by hooks.", "hook", unit="{exception}")
 COMMITS = _counter("antiphon.transaction.commits", "Transactions that committed.", unit="{transaction}")
@@ -99,9 +110,15 @@ ROLLBACKS = _counter("antiphon.transaction.rollbacks", "Transactions rolled back
 INFLIGHT = _gauge("antiphon.inflight", "Deliveries fetched and not yet settled.")
 INFLIGHT_BYTES = _gauge("antiphon.inflight.bytes", "Bytes of data fetched and not yet settled.", unit="By")
 PAUSED_PARTITIONS = _gauge("antiphon.partitions.paused", "Partitions paused now.", unit="{partition}")
+TOPIC_PAUSED = _gauge("antiphon.topic.paused", "1 while a topic is paused.", "topic", "reason", unit="1")
+CIRCUIT_STATE = _gauge("antiphon.circuit.state", "A breaker: 0 closed, 1 half open, 2 open.", "topic", unit="1")
+STALLED = _gauge("antiphon.stalled", "1 while a part makes no progress past its limit.", "part", unit="1")
 LAG = _gauge("antiphon.lag", "Messages between the whole group and the end of the topic.", "topic", "group")
 LAG_SECONDS = _gauge("antiphon.lag.age", "Age of the oldest message unread by the group.", "topic", "group", unit="s")
 DEAD_LETTERS = _gauge("antiphon.dead_letters", "Dead letters held for the whole group.", "group")
+SET_ASIDE = _gauge("antiphon.set_aside", "Messages held as delayed, behind another, or parked.", "group", "state")
+SCHEDULED = _gauge("antiphon.scheduled", "Messages waiting for their time to be published.")
+SCHEDULED_LATE = _gauge("antiphon.scheduled.late", "How late the oldest scheduled message is.", unit="s")
 
 TRANSACTION_WAIT = _seconds("antiphon.transaction.wait", "How long a batch waited for its turn to write.")
 TRANSACTION_DURATION = _seconds("antiphon.transaction.duration", "From the beginning of a transaction to its end.")
