@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from types import MappingProxyType
-from typing import NamedTuple, cast
+from enum import IntEnum
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from antiphon.events.ids import repeatable_id
 from antiphon.events.message import Message
-from antiphon.storage.database import Database, SqlValue, Transaction
+from antiphon.storage.database import Database, Transaction
+from antiphon.storage.envelopes import decode_message
+from antiphon.storage.letter_query import LetterQuery, compiled, written
 from antiphon.storage.queries import load_queries
+from antiphon.storage.set_aside import AsideState, Attempt, SetAside, aside_id, set_aside
 
 _SQL = load_queries("antiphon.storage", "sql/dead_letters.sql")
-
-
-class Attempt(Struct, frozen=True):
-    """One failed attempt: when, the error's class and text, and where it was raised."""
-
-    time: datetime
-    error: str
-    text: str
-    traceback: str = ""
+_ATTEMPTS = msgspec.json.Decoder(tuple[Attempt, ...])
+_PAST_ANY_ID = "~"  # ids are of hexadecimal digits and hyphens, and this is greater than all of them
+_ALL = LetterQuery()
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
@@ -33,6 +29,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
     `reason` is one word that groups; `position` is the source's own. The group is the service's unless given, and
     the id follows from group, handler, message and position, so that parking the same twice is parking it once.
+    `lane` is its key where what follows it waits; `fingerprint` is the same for the same failure.
     """
 
     message: Message
@@ -46,34 +43,168 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     code_version: str
     parked_at: datetime
     group: str = ""
+    lane: str | None = None
+    fingerprint: str = ""
     id: str = ""
 
     def __post_init__(self) -> None:
         group = self.group or self.service
-        place = f"{self.handler}\0{self.topic}\0{self.position}"
         force_setattr(self, "group", group)
-        force_setattr(self, "id", self.id or repeatable_id(self.message.id, group, place, self.partition))
+        id = self.id or aside_id(self.message, group, self.handler, self.topic, self.partition, self.position)
+        force_setattr(self, "id", id)
+
+
+class RedriveState(IntEnum):
+    """How a redrive stands with a letter that it took."""
+
+    NONE = 0
+    """No redrive took it."""
+    WAITING = 1
+    """It waits for its turn, still parked."""
+    RELEASED = 2
+    """It is on its way to its handler again."""
+    FAILED = 3
+    """It was given up again."""
+
+
+class StoredLetter(Struct, frozen=True, kw_only=True):
+    """A dead letter as it lies in the store. `number` grows in the order in which messages were set aside.
+
+    `edited` is what its handler is given instead of the message as it came. `redrive` is the last one that took it,
+    `busy` the one that has it now. One that is not `PARKED` is on its way again; `attempts` are then those made so far.
+    """
+
+    number: int
+    letter: DeadLetter
+    state: AsideState = AsideState.PARKED
+    edited: Message | None = None
+    redrive: str | None = None
+    redrive_state: RedriveState = RedriveState.NONE
+    busy: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.letter.id
+
+    @property
+    def current(self) -> Message:
+        """The message that its handler is given."""
+        return self.edited or self.letter.message
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Dead letters of one group and handler that failed alike: how many, since when, and one of them."""
+
+    group: str
+    handler: str
+    fingerprint: str
+    count: int
+    first: datetime
+    last: datetime
+    example: str
+    """The id of the newest one."""
+    error: str
+    """Class and text of what it failed with last."""
+
+
+class LetterOutline(NamedTuple):
+    """As much of a dead letter as decides what can be done with it."""
+
+    number: int
+    id: str
+    state: AsideState
+    busy: str | None
+    group: str
+    handler: str
+    topic: str
+    type: str
+
+
+class Behind(NamedTuple):
+    """What waits behind a dead letter of its key."""
+
+    messages: int
+    oldest: datetime | None
 
 
 async def park(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
     """Keep these when `tx` commits. One that is kept already, by its id, stays as it is."""
-    await tx.execute_many(_SQL["park"], [_values(letter) for letter in letters])
+    await set_aside(tx, [_aside(letter) for letter in letters])
 
 
 async def list_parked(
     store: Database | Transaction, group: str | None = None, limit: int = 100
 ) -> Sequence[DeadLetter]:
-    """The first `limit`, in the order in which they were parked; of one group or of all."""
-    return [_letter(row) for row in await store.fetch(_SQL["list_parked"], group, limit, row=_Parked)]
+    """The first `limit`, in the order in which they were set aside; of one group or of all."""
+    return [found.letter for found in await find(store, LetterQuery(group=group), limit)]
+
+
+async def find(store: Database | Transaction, query: LetterQuery, limit: int, after: int = 0) -> list[StoredLetter]:
+    """The first `limit` parked ones that fit, in order of their numbers and above `after`, for the next page."""
+    sql, args = compiled(_SQL["find"], query, after, after=(limit,))
+    return [_stored(row) for row in await store.fetch(sql, *args, row=_Row)]
+
+
+async def outline(store: Database | Transaction, query: LetterQuery, limit: int) -> list[LetterOutline]:
+    """As `find`, of each only the outline; of whole ids that are given also those that are on their way again."""
+    statement = _SQL["outline_any" if query.ids else "outline"]
+    sql, args = compiled(statement, query, after=(limit,))
+    return await store.fetch(sql, *args, row=LetterOutline)
+
+
+async def parked_before(store: Database | Transaction, numbers: Sequence[int], moment: datetime) -> int:
+    """How many of these were parked before that."""
+    chosen = msgspec.json.encode(numbers).decode()
+    (count,) = await store.fetch(_SQL["parked_before"], written(moment), chosen, row=int)
+    return count
+
+
+async def find_any(store: Database | Transaction, ids: Sequence[str]) -> list[StoredLetter]:
+    """Those of these whole ids that are there, parked or on their way again, in order of their numbers."""
+    chosen = msgspec.json.encode(ids).decode()
+    return [_stored(row) for row in await store.fetch(_SQL["find_any"], chosen, row=_Row)]
+
+
+async def ids_beginning(store: Database | Transaction, beginning: str, limit: int = 2) -> list[str]:
+    """The first `limit` ids that begin so, parked or on their way again."""
+    return await store.fetch(_SQL["ids_beginning"], beginning, beginning + _PAST_ANY_ID, limit, row=str)
 
 
 async def count(store: Database | Transaction, group: str | None = None) -> int:
     """How many are parked, of one group or of all."""
-    (number,) = await store.fetch(_SQL["count"], group, row=int)
+    return await count_fitting(store, LetterQuery(group=group))
+
+
+async def count_fitting(store: Database | Transaction, query: LetterQuery = _ALL) -> int:
+    """How many parked ones fit."""
+    sql, args = compiled(_SQL["count"], query)
+    (number,) = await store.fetch(sql, *args, row=int)
     return number
 
 
-class _Parked(NamedTuple):
+async def failures(store: Database | Transaction, query: LetterQuery = _ALL) -> list[Failure]:
+    """The parked ones that fit, by group, handler and fingerprint, the most frequent failure first."""
+    sql, args = compiled(_SQL["failures"], query)
+    found = await store.fetch(sql, *args, row=_Failed)
+    numbers = msgspec.json.encode([row.example for row in found]).decode()
+    examples = {row.number: row for row in await store.fetch(_SQL["examples"], numbers, row=_Example)}
+    return [_failure(row, examples[row.example]) for row in found]
+
+
+async def behind(store: Database | Transaction, letter: DeadLetter) -> Behind:
+    """How many messages of its key wait behind it, and since when the oldest does."""
+    args = (letter.group, letter.topic, letter.lane, letter.id)
+    (found,) = await store.fetch(_SQL["behind"], *args, row=Behind)
+    return found
+
+
+class _Row(NamedTuple):
+    number: int
+    state: AsideState
+    edited: str | None
+    redrive: str | None
+    redrive_state: RedriveState
+    busy: str | None
     id: str
     group: str
     service: str
@@ -81,40 +212,98 @@ class _Parked(NamedTuple):
     topic: str
     partition: int
     position: str
+    lane: str | None
     message: str
     attempts: str
     reason: str
+    fingerprint: str
     code_version: str
     parked_at: datetime
 
 
-def _values(letter: DeadLetter) -> tuple[SqlValue, ...]:
-    return (
-        letter.id,
-        letter.group,
-        letter.service,
-        letter.handler,
-        letter.topic,
-        letter.partition,
-        letter.position,
-        letter.message.id,
-        letter.message.type,
-        msgspec.json.encode(letter.message, enc_hook=_plain).decode(),
-        msgspec.json.encode(letter.attempts).decode(),
-        letter.reason,
-        letter.code_version,
-        letter.parked_at.isoformat(),
+_OUTER = _Row._fields[:6]
+
+
+class _Failed(NamedTuple):
+    group: str
+    handler: str
+    fingerprint: str
+    times: int
+    first: datetime
+    last: datetime
+    example: int
+
+
+class _Example(NamedTuple):
+    number: int
+    id: str
+    reason: str
+    attempts: str
+
+
+def letter_of(item: SetAside) -> DeadLetter:
+    """The dead letter that a message becomes when it is set aside as parked."""
+    return DeadLetter(
+        message=item.message,
+        topic=item.topic,
+        partition=item.partition,
+        position=item.position,
+        service=item.service,
+        group=item.group,
+        handler=item.handler,
+        lane=item.lane,
+        attempts=item.attempts,
+        reason=item.reason,
+        fingerprint=item.fingerprint,
+        code_version=item.code_version,
+        parked_at=item.since,
     )
 
 
-def _letter(row: _Parked) -> DeadLetter:
-    values = row._asdict()
-    values["message"] = msgspec.json.decode(row.message, type=Message)
-    values["attempts"] = msgspec.json.decode(row.attempts, type=tuple[Attempt, ...])
-    return DeadLetter(**values)
+def _aside(letter: DeadLetter) -> SetAside:
+    return SetAside(
+        message=letter.message,
+        topic=letter.topic,
+        partition=letter.partition,
+        position=letter.position,
+        service=letter.service,
+        group=letter.group,
+        handler=letter.handler,
+        lane=letter.lane,
+        state=AsideState.PARKED,
+        since=letter.parked_at,
+        attempts=letter.attempts,
+        reason=letter.reason,
+        fingerprint=letter.fingerprint,
+        code_version=letter.code_version,
+    )
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, MappingProxyType):
-        return dict(cast("MappingProxyType[str, object]", value))
-    raise NotImplementedError(f"a message cannot hold a {type(value).__name__}")
+def _stored(row: _Row) -> StoredLetter:
+    values = {name: value for name, value in row._asdict().items() if name not in _OUTER}
+    values["message"] = decode_message(row.message)
+    values["attempts"] = _ATTEMPTS.decode(row.attempts)
+    return StoredLetter(
+        number=row.number,
+        letter=DeadLetter(**values),
+        state=row.state,
+        edited=None if row.edited is None else decode_message(row.edited),
+        redrive=row.redrive,
+        redrive_state=row.redrive_state,
+        busy=row.busy,
+    )
+
+
+def _failure(row: _Failed, example: _Example) -> Failure:
+    attempts = _ATTEMPTS.decode(example.attempts)
+    error = f"{attempts[-1].error}: {attempts[-1].text}" if attempts else example.reason
+    return Failure(
+        group=row.group,
+        handler=row.handler,
+        fingerprint=row.fingerprint,
+        count=row.times,
+        first=row.first,
+        last=row.last,
+        example=example.id,
+        error=error,
+    )

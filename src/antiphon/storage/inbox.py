@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
 from antiphon.storage.database import Transaction
 from antiphon.storage.queries import load_queries
+
+KEEP_MARKS = timedelta(days=7)
+"""How long a mark is kept: a message that comes again later than that is handled again."""
 
 _SQL = load_queries("antiphon.storage", "sql/inbox.sql")
 

@@ -18,6 +18,7 @@ from antiphon.errors import (
     StoreVersionError,
 )
 from antiphon.storage.database import Migration
+from antiphon.storage.migrations import own_migrations
 from antiphon.storage.sqlite import SqliteDatabase
 
 NOBODY = 65534
@@ -100,19 +101,12 @@ async def test_a_file_with_other_tables_is_shared(path):
 
 async def test_a_file_of_a_newer_version_is_refused(path, opened):
     database = await opened()
-    await database.migrate(
-        "antiphon", [*[Migration(*row) for row in await known(database)], Migration(2, "new", "select 1")]
-    )
+    known = own_migrations()
+    await database.migrate("antiphon", [*known, Migration(len(known) + 1, "new", "select 1")])
     await database.close()
     error = await refusal(path)
     assert type(error) is StoreVersionError
     assert "written by a newer version; upgrade this process" in str(error)
-
-
-async def known(database):
-    from antiphon.storage.migrations import own_migrations
-
-    return [(migration.version, migration.name, migration.sql) for migration in own_migrations()]
 
 
 @pytest.mark.parametrize("replaced", [True, False])

@@ -1,15 +1,72 @@
--- Messages given up, each with its whole diagnosis, until someone redrives or deletes them.
+-- Messages given up, each with its whole diagnosis, until someone redrives or drops them. They are found by numbers first,
+-- from indexes where that is enough, since their rows are long.
 
--- name: park
-insert or ignore into antiphon_dead_letters (
-    id, consumer_group, service, handler, topic, partition, position,
-    message_id, message_type, message, attempts, reason, code_version, parked_at
-) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+-- name: find
+select number, state, edited, coalesce(waiting.redrive, letter.redrive),
+    case when waiting.redrive is null then redrive_state else 1 end,
+    (
+        select redrive.id from antiphon_redrives as redrive where redrive.state = 0 and redrive.id = coalesce(
+            waiting.redrive, case when redrive_state = 2 then letter.redrive end
+        )
+    ),
+    id, consumer_group, service, handler, topic, partition, position, lane, message, attempts, reason, fingerprint,
+    code_version, since
+from antiphon_set_aside as letter left join antiphon_redrive_letters as waiting on waiting.letter = letter.number
+where number in (
+    select number from antiphon_set_aside where state = 2 and number > ? /* fitting */ order by number limit ?
+) order by number;
 
--- name: list_parked
-select id, consumer_group, service, handler, topic, partition, position,
-    message, attempts, reason, code_version, parked_at
-from antiphon_dead_letters where ?1 is null or consumer_group = ?1 order by number limit ?2;
+-- name: find_any
+select number, state, edited, coalesce(waiting.redrive, letter.redrive),
+    case when waiting.redrive is null then redrive_state else 1 end,
+    (
+        select redrive.id from antiphon_redrives as redrive where redrive.state = 0 and redrive.id = coalesce(
+            waiting.redrive, case when redrive_state = 2 then letter.redrive end
+        )
+    ),
+    id, consumer_group, service, handler, topic, partition, position, lane, message, attempts, reason, fingerprint,
+    code_version, since
+from antiphon_set_aside as letter left join antiphon_redrive_letters as waiting on waiting.letter = letter.number
+where id in (select value from json_each(?)) order by number;
+
+-- name: outline
+select number, id, state, (
+        select redrive.id from antiphon_redrives as redrive where redrive.state = 0 and redrive.id = coalesce(
+            waiting.redrive, case when redrive_state = 2 then letter.redrive end
+        )
+    ), consumer_group, handler, topic, message_type
+from antiphon_set_aside as letter left join antiphon_redrive_letters as waiting on waiting.letter = letter.number
+where state = 2 /* fitting */ order by number limit ?;
+
+-- name: outline_any
+select number, id, state, (
+        select redrive.id from antiphon_redrives as redrive where redrive.state = 0 and redrive.id = coalesce(
+            waiting.redrive, case when redrive_state = 2 then letter.redrive end
+        )
+    ), consumer_group, handler, topic, message_type
+from antiphon_set_aside as letter left join antiphon_redrive_letters as waiting on waiting.letter = letter.number
+where true /* fitting */ order by number limit ?;
+
+-- name: parked_before
+-- From the index alone, since rows are long.
+select count(*) from antiphon_set_aside indexed by antiphon_set_aside_parked
+where state = 2 and since < ? and number in (select value from json_each(?));
+
+-- name: ids_beginning
+select id from antiphon_set_aside where id >= ? and id < ? order by id limit ?;
 
 -- name: count
-select count(*) from antiphon_dead_letters where ?1 is null or consumer_group = ?1;
+select count(*) from antiphon_set_aside where state = 2 /* fitting */;
+
+-- name: failures
+select consumer_group, handler, fingerprint, count(*), min(since), max(since), max(number)
+from antiphon_set_aside where state = 2 /* fitting */
+group by consumer_group, fingerprint, handler order by count(*) desc, max(number) desc;
+
+-- name: examples
+select number, id, reason, attempts from antiphon_set_aside where number in (select value from json_each(?));
+
+-- name: behind
+select count(*), min(since) from antiphon_set_aside
+where consumer_group = ?1 and topic = ?2 and lane = ?3 and state = 1
+and number > (select number from antiphon_set_aside where id = ?4);

@@ -1,0 +1,44 @@
+-- The conditions that a question about dead letters can have, each with one argument. A lane is the key where its
+-- order is kept.
+
+-- name: by_ids
+id in (select value from json_each(?));
+
+-- name: by_group
+consumer_group = ?;
+
+-- name: by_handler
+handler = ?;
+
+-- name: by_topic
+topic = ?;
+
+-- name: by_key
+coalesce(lane, json_extract(message, '$.key')) = ?;
+
+-- name: by_type
+message_type = ?;
+
+-- name: by_reason
+reason = ?;
+
+-- name: by_fingerprint
+fingerprint = ?;
+
+-- name: by_message
+message_id = ?;
+
+-- name: by_tenant
+json_extract(message, '$.tenant') = ?;
+
+-- name: by_since
+since >= ?;
+
+-- name: by_until
+since < ?;
+
+-- name: by_text
+exists (
+    select 1 from json_each(attempts)
+    where json_extract(value, '$.error') || ': ' || json_extract(value, '$.text') like ? escape '\'
+);

@@ -1,0 +1,97 @@
+-- Messages taken out of the flow. A lane is the messages of one key on one topic, where their order is kept.
+
+-- name: insert
+-- Where its lane holds something already, what would be tried waits behind that.
+insert or ignore into antiphon_set_aside (
+    id, consumer_group, service, handler, topic, partition, position, lane, state, due_at,
+    message_id, message_type, message, attempts, reason, fingerprint, code_version, since
+)
+select
+    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+    case
+        when ?9 <> 2 and ?8 is not null and exists (
+            select 1 from antiphon_set_aside where consumer_group = ?2 and topic = ?5 and lane = ?8
+        ) then 1
+        when ?9 = 1 then 0
+        else ?9
+    end,
+    ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18;
+
+-- name: blocked
+select distinct topic, lane from antiphon_set_aside indexed by antiphon_set_aside_lanes
+where consumer_group = ? and lane is not null limit ?;
+
+-- name: blocked_among
+select distinct lane from antiphon_set_aside indexed by antiphon_set_aside_lanes
+where consumer_group = ? and topic = ? and lane in (select value from json_each(?));
+
+-- name: next_due
+select min(due_at) from antiphon_set_aside
+where consumer_group = ?1 and state = 0 and (token is null or held_until < ?2)
+and topic not in (select value from json_each(?3));
+
+-- name: due
+select number, topic, lane from antiphon_set_aside
+where consumer_group = ?1 and state = 0 and due_at <= ?2
+and (token is null or (held_until < ?2 and token <> ?3))
+and topic not in (select value from json_each(?4))
+order by due_at, number limit ?5;
+
+-- name: in_lanes
+select number, lane, state, token is not null and held_until >= ?5
+from antiphon_set_aside indexed by antiphon_set_aside_lanes
+where consumer_group = ?1 and topic = ?2 and lane in (select value from json_each(?3)) order by number limit ?4;
+
+-- name: claim
+update antiphon_set_aside set token = ?, held_until = ? where number in (select value from json_each(?));
+
+-- name: claimed
+select number, topic, partition, position, lane, coalesce(edited, message), attempts, forgiven, redrive_state = 2
+from antiphon_set_aside
+where number in (select value from json_each(?)) order by number;
+
+-- name: extend
+update antiphon_set_aside set held_until = ?3
+where consumer_group = ?1 and token = ?2 and number in (select value from json_each(?4));
+
+-- name: finish
+delete from antiphon_set_aside where token = ?1 and number in (select value from json_each(?2)) returning number;
+
+-- name: release
+update antiphon_set_aside set token = null, held_until = 0
+where token = ?1 and number in (select value from json_each(?2));
+
+-- name: release_all
+update antiphon_set_aside set token = null, held_until = 0 where consumer_group = ? and token = ? and state <> 2;
+
+-- name: again
+update antiphon_set_aside
+set state = ?3, due_at = ?4, attempts = ?5, reason = ?6, fingerprint = ?7, code_version = ?8, since = ?9,
+    service = ?10, handler = ?11, token = null, held_until = 0,
+    redrive_state = case when redrive is not null and ?3 = 2 then 3 else redrive_state end
+where token = ?1 and number = ?2 returning number;
+
+-- name: promote
+update antiphon_set_aside set state = 0, due_at = ?4
+where state = 1 and number in (
+    select min(number) from antiphon_set_aside indexed by antiphon_set_aside_lanes
+    where consumer_group = ?1 and topic = ?2 and lane in (select value from json_each(?3)) group by lane
+);
+
+-- name: is_due
+select exists (
+    select 1 from antiphon_set_aside
+    where consumer_group = ?1 and state = 0 and due_at <= ?2 and topic not in (select value from json_each(?3))
+);
+
+-- name: waiting
+select
+    topic, partition, position, service, consumer_group, handler, lane, state, due_at,
+    coalesce(edited, message), attempts, reason, fingerprint, code_version, since
+from antiphon_set_aside where state <> 2 and (?1 is null or consumer_group = ?1) order by number limit ?2;
+
+-- name: next_moment
+select min(due_at) from antiphon_set_aside where state = 0 and due_at > ?;
+
+-- name: counts
+select state, count(*) from antiphon_set_aside where consumer_group = ? group by state;
