@@ -154,6 +154,14 @@ class LogSubscription(Protocol):
         """Fetch from these again, going on where it stopped. Twice is safe."""
         ...
 
+    def pause_topic(self, topic: str) -> None:
+        """Stop fetching from all of this topic, also from partitions of it that come later. Twice is safe."""
+        ...
+
+    def resume_topic(self, topic: str) -> None:
+        """Fetch from this topic again, but for partitions that are paused by themselves. Twice is safe."""
+        ...
+
     def notices(self) -> Sequence[Notice]:
         """What changed since the last call; never waits.
 
@@ -203,6 +211,14 @@ class QueueSubscription(Protocol):
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         """Hold these for another full period. One whose hold expired is left out."""
+        ...
+
+    def pause_topic(self, topic: str) -> None:
+        """Stop fetching from this topic; what is held of it stays held. Twice is safe."""
+        ...
+
+    def resume_topic(self, topic: str) -> None:
+        """Fetch from this topic again. Twice is safe."""
         ...
 
     async def close(self) -> None:
@@ -285,6 +301,33 @@ class Browsing(Protocol):
 
     async def ends(self, topic: str) -> Mapping[int, str]:
         """The position at the end of each partition, by number: browse after these for what comes from now on."""
+        ...
+
+
+@runtime_checkable
+class DeadLettering(Protocol):
+    """Looking after what the broker itself keeps of rejected messages. Offered with `native_dead_letters`."""
+
+    async def read_dead_letters(self, group: str, limit: int) -> Sequence[Delivery]:
+        """Up to `limit` of what `group` rejected, the oldest first where the broker knows it. Changes nothing."""
+        ...
+
+    async def take_dead_letters(self, group: str, limit: int) -> Sequence[Delivery]:
+        """As `read_dead_letters`, of what nobody holds; each is held for the caller until settled, or for a while."""
+        ...
+
+    async def write_dead_letters(self, group: str, kept: Sequence[Outgoing]) -> None:
+        """Keep these as dead letters of `group`; returns when the broker holds them, and they reach no reader.
+
+        Raises PublishError naming every refused one. Writing one again keeps it twice.
+        """
+        ...
+
+    async def settle_dead_letters(self, settlements: Sequence[Settlement]) -> None:
+        """Settle what was taken: `done` forgets it, `again` gives it back. One that is not held any more is left out.
+
+        Raises UnsupportedCapabilityError, with nothing settled, for a `reject`: it is rejected already.
+        """
         ...
 
 

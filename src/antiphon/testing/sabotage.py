@@ -19,6 +19,7 @@ from antiphon.brokers.ports import (
     DONE,
     Broker,
     Browsing,
+    DeadLettering,
     Delivery,
     Lag,
     LogSubscription,
@@ -108,6 +109,18 @@ class Saboteur:
     async def ends(self, topic: str) -> Mapping[int, str]:
         return await cast(Browsing, self.broker).ends(topic)
 
+    async def read_dead_letters(self, group: str, limit: int) -> Sequence[Delivery]:
+        return await cast(DeadLettering, self.broker).read_dead_letters(group, limit)
+
+    async def take_dead_letters(self, group: str, limit: int) -> Sequence[Delivery]:
+        return await cast(DeadLettering, self.broker).take_dead_letters(group, limit)
+
+    async def write_dead_letters(self, group: str, kept: Sequence[Outgoing]) -> None:
+        await cast(DeadLettering, self.broker).write_dead_letters(group, kept)
+
+    async def settle_dead_letters(self, settlements: Sequence[Settlement]) -> None:
+        await cast(DeadLettering, self.broker).settle_dead_letters(settlements)
+
     async def fetch(
         self, subscription: Subscription, limit: int, max_bytes: int, wait: timedelta
     ) -> Sequence[Delivery]:
@@ -133,6 +146,9 @@ class Saboteur:
     def pause(self, subscription: LogSubscription, partitions: Sequence[Partition]) -> None:
         subscription.pause(partitions)
 
+    def pause_topic(self, subscription: Subscription, topic: str) -> None:
+        subscription.pause_topic(topic)
+
     def notices(self, subscription: LogSubscription) -> Sequence[Notice]:
         return subscription.notices()
 
@@ -157,6 +173,12 @@ class SabotagedLog:
 
     def resume(self, partitions: Sequence[Partition]) -> None:
         self.inner.resume(partitions)
+
+    def pause_topic(self, topic: str) -> None:
+        self.saboteur.pause_topic(self.inner, topic)
+
+    def resume_topic(self, topic: str) -> None:
+        self.inner.resume_topic(topic)
 
     def notices(self) -> Sequence[Notice]:
         return self.saboteur.notices(self.inner)
@@ -186,6 +208,12 @@ class SabotagedQueue:
 
     async def extend(self, deliveries: Sequence[Delivery]) -> None:
         await self.inner.extend(deliveries)
+
+    def pause_topic(self, topic: str) -> None:
+        self.saboteur.pause_topic(self.inner, topic)
+
+    def resume_topic(self, topic: str) -> None:
+        self.inner.resume_topic(topic)
 
     async def close(self) -> None:
         await self.inner.close()
@@ -298,6 +326,15 @@ class SettlingEarly(Saboteur):
         return deliveries
 
 
+class LosingDeadLetters(Saboteur):
+    """Forgets what is rejected."""
+
+    async def settle(self, subscription: QueueSubscription, settlements: Sequence[Settlement]) -> None:
+        await subscription.settle(
+            [Settlement(each, DONE if outcome.kind == "reject" else outcome) for each, outcome in settlements]
+        )
+
+
 class LosingExtensions(Saboteur):
     """Keeps only the attributes that it knows."""
 
@@ -320,6 +357,13 @@ class IgnoringPause(Saboteur):
     """Goes on fetching from a paused partition."""
 
     def pause(self, subscription: LogSubscription, partitions: Sequence[Partition]) -> None:
+        return
+
+
+class IgnoringTopicPause(Saboteur):
+    """Goes on fetching from a paused topic."""
+
+    def pause_topic(self, subscription: Subscription, topic: str) -> None:
         return
 
 
@@ -352,9 +396,11 @@ SABOTEURS: Sequence[type[Saboteur]] = (
     SwallowingRefusals,
     IgnoringSettlement,
     SettlingEarly,
+    LosingDeadLetters,
     LosingExtensions,
     LosingWhatIsCanceled,
     IgnoringPause,
+    IgnoringTopicPause,
     ConcealingLosses,
     LeakingTransactions,
 )

@@ -21,6 +21,7 @@ class Holdings:
         self._owned: dict[int, OwnedPartition] = {}
         self._fenced: set[int] = set()
         """Lost by a notice not yet taken: what the reader holds of these must not be committed."""
+        self._paused_topics: set[str] = set()
         self._notices: list[Notice] = []
         self.has_alarm = False
         """Whether something was taken away since the reader was last told."""
@@ -41,7 +42,8 @@ class Holdings:
 
     def is_open(self, owned: OwnedPartition) -> bool:
         """Whether its reader lets it be read, and knows what it lost of it."""
-        return not owned.is_paused and owned.id not in self._fenced
+        is_paused = owned.is_paused or owned.partition.topic in self._paused_topics
+        return not is_paused and owned.id not in self._fenced
 
     def move_back(self, owned: OwnedPartition) -> None:
         """Who was served stands at the end of the line."""
@@ -97,6 +99,13 @@ class Holdings:
             owned = self._owned.get(self._topics.id_of(partition))
             if owned is not None:
                 owned.is_paused = paused
+
+    def set_topic_paused(self, topic: str, paused: bool) -> None:
+        """Whether to read anything of this topic, whatever is gained of it later."""
+        if paused:
+            self._paused_topics.add(topic)
+        else:
+            self._paused_topics.discard(topic)
 
     def prepare_to_leave(self, wanted: Collection[int], latest: float) -> None:
         """Read no more of what is wanted elsewhere, which goes by `latest`; go on with what is not wanted any more."""

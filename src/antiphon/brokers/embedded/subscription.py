@@ -111,6 +111,15 @@ class EmbeddedSubscription:
         self._held.set_paused(partitions, False)
         self._bell.ring()
 
+    def pause_topic(self, topic: str) -> None:
+        """As `LogSubscription.pause_topic`."""
+        self._held.set_topic_paused(topic, True)
+
+    def resume_topic(self, topic: str) -> None:
+        """As `LogSubscription.resume_topic`."""
+        self._held.set_topic_paused(topic, False)
+        self._bell.ring()
+
     def notices(self) -> Sequence[Notice]:
         """As `LogSubscription.notices`."""
         return self._held.take_notices()

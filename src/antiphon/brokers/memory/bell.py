@@ -35,7 +35,8 @@ class Bell:
     async def wait(self, seconds: float) -> None:
         """Return at the next ring, or after so many seconds of the clock."""
         timer = asyncio.ensure_future(self._clock.sleep(timedelta(seconds=seconds)))
-        timer.add_done_callback(lambda _: self._event.set())
+        # A canceled timer rings nobody: it would ring for the next wait, whose end cancels the next timer, and so on.
+        timer.add_done_callback(lambda done: None if done.cancelled() else self._event.set())
         try:
             await self._event.wait()
         finally:

@@ -16,7 +16,7 @@ from antiphon.brokers.memory.log import LOG_CAPABILITIES, LogForm
 from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
 from antiphon.brokers.memory.queue import QUEUE_CAPABILITIES, QueueForm
 from antiphon.brokers.memory.queue_subscription import MemoryQueueSubscription
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, Settlement, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.screening import Objection, screen
 from antiphon.errors import ClosedError, PublishError, Refusal, SettingsError, UnsupportedCapabilityError
 from antiphon.events.clock import Clock, SystemClock
@@ -159,6 +159,31 @@ class MemoryBroker:
     async def ends(self, topic: str) -> Mapping[int, str]:
         self._require_open("browse")
         return self._replayable(f"topic {topic!r} has no positions").ends(topic)
+
+    async def read_dead_letters(self, group: str, limit: int) -> Sequence[Delivery]:
+        return self._rejecting().rejected(group)[:limit]
+
+    async def take_dead_letters(self, group: str, limit: int) -> Sequence[Delivery]:
+        return self._rejecting().take_rejected(group, limit)
+
+    async def write_dead_letters(self, group: str, kept: Sequence[Outgoing]) -> None:
+        form = self._rejecting()
+        accepted, refusals = self._screen(kept)
+        form.write_rejected(group, accepted)
+        if refusals:
+            raise PublishError(refusals)
+
+    async def settle_dead_letters(self, settlements: Sequence[Settlement]) -> None:
+        form = self._rejecting()
+        if any(settlement.outcome.kind == "reject" for settlement in settlements):
+            raise UnsupportedCapabilityError("a dead letter", "rejection", "it is rejected already: settle it as done")
+        form.settle_rejected(settlements)
+
+    def _rejecting(self) -> QueueForm:
+        self._require_open("look after dead letters")
+        self._require("native_dead_letters", "it keeps no rejected messages")
+        assert isinstance(self._form, QueueForm), "a log has no native dead letters"
+        return self._form
 
     def _require_open(self, tried: str) -> None:
         if not self._is_open:

@@ -38,13 +38,14 @@ class MemoryLogSubscription:
         self._cursors: dict[Partition, int] = {}
         """Offset that each owned partition is read from next."""
         self._paused: set[Partition] = set()
+        self._paused_topics: set[str] = set()
         self._fenced: set[Partition] = set()
         """Taken away by a notice not yet read: what the reader holds of these is void."""
         self._news: list[tuple[NoticeKind, dict[Partition, None]]] = []
         self._alarmed = False
         self._closed = False
         for topic in topics:
-            topic.bells.add(self.bell)
+            topic.bells[self.bell] = None
 
     async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
         """As the port says; a member that was evicted joins again."""
@@ -89,6 +90,13 @@ class MemoryLogSubscription:
         self._paused.difference_update(partitions)
         self.bell.ring()
 
+    def pause_topic(self, topic: str) -> None:
+        self._paused_topics.add(topic)
+
+    def resume_topic(self, topic: str) -> None:
+        self._paused_topics.discard(topic)
+        self.bell.ring()
+
     def notices(self) -> Sequence[Notice]:
         news, self._news = self._news, []
         if self._fenced:
@@ -103,7 +111,7 @@ class MemoryLogSubscription:
             self._cursors.clear()
             self._group.leave(self)
             for topic in self.topics.values():
-                topic.bells.discard(self.bell)
+                topic.bells.pop(self.bell, None)
             self.bell.ring()
 
     def evict(self) -> None:
@@ -138,7 +146,7 @@ class MemoryLogSubscription:
             self._group.share()
         taken: list[Delivery] = []
         for partition in list(self._cursors):
-            if partition in self._paused or partition in self._fenced:
+            if partition in self._paused or partition in self._fenced or partition.topic in self._paused_topics:
                 continue
             mark = self._group.watermarks[partition]
             if partition not in self._group.leaving:

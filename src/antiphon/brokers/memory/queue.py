@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.memory.queue_group import Entry, QueueGroup
 from antiphon.brokers.memory.queue_subscription import MemoryQueueSubscription
+from antiphon.brokers.memory.rejected import Grip
 from antiphon.brokers.memory.shelf import require_same_partitions
 from antiphon.brokers.placement import place
-from antiphon.brokers.ports import Delivery, Lag, Partition, Start, SubscribeOptions, TopicSpec, TopicState
-from antiphon.errors import UnsupportedCapabilityError
+from antiphon.brokers.ports import Delivery, Lag, Partition, Settlement, Start, SubscribeOptions, TopicSpec, TopicState
+from antiphon.errors import UnsupportedCapabilityError, UsageError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
 from antiphon.storage.database import Database
@@ -124,7 +125,22 @@ class QueueForm:
 
     def rejected(self, group: str) -> Sequence[Delivery]:
         """The native dead letters of `group`, oldest first."""
-        return tuple(self.groups[group].rejected) if group in self.groups else ()
+        return self.groups[group].rejected.read() if group in self.groups else ()
+
+    def take_rejected(self, group: str, limit: int) -> Sequence[Delivery]:
+        return self.groups[group].rejected.take(limit) if group in self.groups else ()
+
+    def write_rejected(self, group: str, kept: Sequence[Outgoing]) -> None:
+        """Keep these as if `group` had rejected them. Raises UsageError for a group that nobody joined."""
+        if group not in self.groups:
+            raise UsageError(f"no group {group!r} reads this queue, so it has no dead letters: subscribe first")
+        for topic, message in kept:
+            self.groups[group].rejected.add(Delivery(Partition(topic, 0), "", message))
+
+    def settle_rejected(self, settlements: Sequence[Settlement]) -> None:
+        for delivery, outcome in settlements:
+            if isinstance(delivery.handle, Grip):
+                delivery.handle.keeper.settle(delivery.handle, outcome)
 
     def _topic(self, name: str) -> _QueueTopic:
         topic = self._topics.get(name)

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from antiphon.brokers.memory.bell import Bell, left
+from antiphon.brokers.memory.rejected import Rejected
 from antiphon.brokers.ports import Delivery, Lag, Outcome, Partition
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message
@@ -52,8 +53,8 @@ class QueueGroup:
 
     def __init__(self, name: str, clock: Clock, hold: timedelta) -> None:
         self.name = name
-        self.rejected: list[Delivery] = []
-        """The group's native dead letters, oldest first."""
+        self.rejected = Rejected(clock, hold)
+        """The group's native dead letters."""
         self._clock = clock
         self.hold = hold
         self._hold = hold.total_seconds()
@@ -125,7 +126,7 @@ class QueueGroup:
         elif entry.delivery is delivery:
             self._again(entry, outcome)
         if outcome.kind == "reject":
-            self.rejected.append(delivery)
+            self.rejected.add(delivery)
 
     def expire(self, member: Holder) -> None:
         """End every hold of `member` now."""

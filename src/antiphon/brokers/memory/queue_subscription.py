@@ -37,6 +37,7 @@ class MemoryQueueSubscription:
         self._capabilities = capabilities
         self._clock = clock
         self._database = database
+        self._paused: set[str] = set()
         self._closed = False
 
     @property
@@ -45,8 +46,8 @@ class MemoryQueueSubscription:
 
     @property
     def topics(self) -> Collection[str]:
-        """What it reads; the first has its turn first."""
-        return self._topics
+        """What it reads now; the first has its turn first."""
+        return [topic for topic in self._topics if topic not in self._paused] if self._paused else self._topics
 
     async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
         self._require_open("fetch")
@@ -89,6 +90,13 @@ class MemoryQueueSubscription:
         self._require_open("extend")
         for delivery in deliveries:
             self._group.extend(delivery)
+
+    def pause_topic(self, topic: str) -> None:
+        self._paused.add(topic)
+
+    def resume_topic(self, topic: str) -> None:
+        self._paused.discard(topic)
+        self.bell.ring()
 
     def evict(self) -> None:
         """End every hold now, as when the process stalls for too long. Twice is safe."""

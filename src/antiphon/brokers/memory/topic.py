@@ -99,7 +99,7 @@ class MemoryTopic:
         self.name = spec.name
         self.spec = spec
         self.logs = [PartitionLog(Partition(spec.name, number)) for number in range(spec.partitions)]
-        self.bells: set[Bell] = set()
+        self.bells: dict[Bell, None] = {}
         self._turn = 0
 
     def log_of(self, key: str | None) -> PartitionLog:

@@ -39,6 +39,7 @@ from antiphon.testing.conformance.messages import MessageConformance
 from antiphon.testing.conformance.publishing import PublishingConformance
 from antiphon.testing.conformance.queue import HoldConformance, SettlingConformance
 from antiphon.testing.conformance.retention import RetentionConformance
+from antiphon.testing.conformance.topic_pauses import LogTopicPauseConformance, TopicPauseConformance
 from antiphon.testing.conformance.transactions import TransactionConformance
 
 
@@ -47,6 +48,7 @@ class BrokerConformance(
     PublishingConformance,
     GroupConformance,
     FetchingConformance,
+    TopicPauseConformance,
     TransactionConformance,
     DurabilityConformance,
 ):
@@ -57,6 +59,7 @@ class LogConformance(
     LogFetchingConformance,
     WatermarkConformance,
     PausingConformance,
+    LogTopicPauseConformance,
     LagConformance,
     ReplayConformance,
     RetentionConformance,

@@ -10,6 +10,7 @@ from antiphon.brokers.ports import (
     DONE,
     RELEASE,
     Broker,
+    DeadLettering,
     Delivery,
     Outcome,
     QueueSubscription,
@@ -17,7 +18,8 @@ from antiphon.brokers.ports import (
     Settlement,
 )
 from antiphon.errors import UnsupportedCapabilityError
-from antiphon.testing.conformance.suite import BrokerSuite, ids, requires
+from antiphon.events.message import Outgoing
+from antiphon.testing.conformance.suite import BrokerSuite, a_message, ids, requires
 
 _AGAIN = Outcome("again")
 _REJECT = Outcome("reject")
@@ -162,6 +164,79 @@ class SettlingConformance(BrokerSuite):
         await self.elapse(self.lease)
         await self.assert_silent(subscription)
 
+    @requires("native_dead_letters", settle_rejected)
+    async def test_what_was_rejected_is_kept_whole_as_a_dead_letter_of_its_group(self, broker: Broker) -> None:
+        subscription, group, topic = await self.one_of_a_group(broker)
+        sent = await self.publish(broker, topic, 3)
+        deliveries = await self.receive(subscription, 3)
+        await subscription.settle([Settlement(delivery, _REJECT) for delivery in deliveries])
+        kept = await _keeper(broker).read_dead_letters(group, 10)
+        assert {each.message.id: each.message for each in kept} == {message.id: message for message in sent}
+        assert {(each.partition, each.position) for each in kept} == {(d.partition, d.position) for d in deliveries}
+        assert ids(await _keeper(broker).read_dead_letters(group, 10)) == ids(kept), "looking changes nothing"
+        assert len(await _keeper(broker).read_dead_letters(group, 2)) == 2
+        assert not await _keeper(broker).read_dead_letters(self.fresh("group"), 10)
+
+    @requires("native_dead_letters", settle_rejected)
+    async def test_what_is_written_as_a_dead_letter_is_kept_whole_and_reaches_no_reader(self, broker: Broker) -> None:
+        subscription, group, topic = await self.one_of_a_group(broker)
+        kept = [Outgoing(topic, a_message()) for _ in range(2)]
+        await _keeper(broker).write_dead_letters(group, kept)
+        await self.assert_silent(subscription)
+        found = await _keeper(broker).read_dead_letters(group, 10)
+        assert [(each.partition.topic, each.message) for each in found] == kept
+
+    @requires("native_dead_letters", settle_rejected)
+    async def test_a_dead_letter_that_was_taken_is_held_and_gone_once_it_is_settled(self, broker: Broker) -> None:
+        group = await self.some_rejected(broker, 2)
+        keeper = _keeper(broker)
+        first, second = await keeper.take_dead_letters(group, 10)
+        assert not await keeper.take_dead_letters(group, 10)
+        await keeper.settle_dead_letters([Settlement(first, DONE), Settlement(second, _AGAIN)])
+        assert ids(await keeper.read_dead_letters(group, 10)) == [second.message.id]
+        (again,) = await keeper.take_dead_letters(group, 10)
+        await keeper.settle_dead_letters([Settlement(first, DONE), Settlement(again, DONE)])
+        assert not await keeper.read_dead_letters(group, 10)
+
+    @requires("native_dead_letters", settle_rejected)
+    async def test_a_dead_letter_that_nobody_settled_can_be_taken_again_and_only_then_settled(
+        self, broker: Broker
+    ) -> None:
+        group = await self.some_rejected(broker, 1)
+        keeper = _keeper(broker)
+        (late,) = await keeper.take_dead_letters(group, 10)
+        await self.elapse(self.lease)
+        await keeper.settle_dead_letters([Settlement(late, DONE)])
+        (taken,) = await keeper.take_dead_letters(group, 10)
+        await keeper.settle_dead_letters([Settlement(late, DONE)])
+        assert ids(await keeper.read_dead_letters(group, 10)) == [taken.message.id]
+        await keeper.settle_dead_letters([Settlement(taken, DONE)])
+        assert not await keeper.read_dead_letters(group, 10)
+
+    @requires("native_dead_letters", settle_rejected)
+    async def test_a_dead_letter_cannot_be_rejected_again(self, broker: Broker) -> None:
+        group = await self.some_rejected(broker, 1)
+        (taken,) = await _keeper(broker).take_dead_letters(group, 10)
+        with pytest.raises(UnsupportedCapabilityError):
+            await _keeper(broker).settle_dead_letters([Settlement(taken, _REJECT)])
+
+    async def test_a_queue_that_keeps_no_dead_letters_says_so(self, broker: Broker) -> None:
+        if isinstance(broker, DeadLettering) and not broker.capabilities.native_dead_letters:
+            with pytest.raises(UnsupportedCapabilityError):
+                await broker.read_dead_letters(self.fresh("group"), 10)
+
+    async def one_of_a_group(self, broker: Broker) -> tuple[QueueSubscription, str, str]:
+        group, topic = self.fresh("group"), self.fresh("topic")
+        return await self.join_queue(broker, group, topic), group, topic
+
+    async def some_rejected(self, broker: Broker, count: int) -> str:
+        """The group that rejected so many messages."""
+        subscription, group, topic = await self.one_of_a_group(broker)
+        await self.publish(broker, topic, count)
+        deliveries = await self.receive(subscription, count)
+        await subscription.settle([Settlement(delivery, _REJECT) for delivery in deliveries])
+        return group
+
     @requires("replay", seek)
     async def test_a_queue_that_claims_replay_reads_again(self, broker: Broker) -> None:
         topic, group = self.fresh("topic"), self.fresh("group")
@@ -176,3 +251,8 @@ class SettlingConformance(BrokerSuite):
         if browse is not None and not broker.capabilities.replay:
             with pytest.raises(UnsupportedCapabilityError):
                 await browse(self.fresh("topic"), SeekTo.START, 10)
+
+
+def _keeper(broker: Broker) -> DeadLettering:
+    assert isinstance(broker, DeadLettering), "it claims native_dead_letters, so it lets them be looked after"
+    return broker
