@@ -18,9 +18,14 @@ from antiphon.errors import (
     UnrecognizedMessageError,
     UsageError,
 )
+from antiphon.resilience import AT_ONCE
+from antiphon.storage.set_aside import AsideState
 from antiphon.testing import Harness
 
 LIMIT = Decimal(100)
+MINUTE = timedelta(minutes=1)
+AT_LAST = Retry(delayed=0)
+STEADY = Retry(immediate=0, delayed=3, first_delay=MINUTE, factor=1, jitter=False)
 
 
 @event(topic="orders")
@@ -54,10 +59,11 @@ class Gateway:
     def __init__(self, broken: bool = False) -> None:
         self.broken = broken
         self.asked: list[str] = []
+        self.mends_at: int | None = None
 
     def ask(self, order_id: str) -> None:
         self.asked.append(order_id)
-        if self.broken:
+        if self.broken and len(self.asked) != self.mends_at:
             raise ConnectionRefusedError("no gateway here")
 
 
@@ -65,8 +71,8 @@ class Address(Struct, frozen=True):
     street: str
 
 
-def a_service() -> Service:
-    payments = Service("payments", migrations="migrations")
+def a_service(policy: Retry | None = None) -> Service:
+    payments = Service("payments", migrations="migrations", policy=policy or Retry())
 
     @payments.provides
     def gateway() -> Iterator[Gateway]:
@@ -149,27 +155,140 @@ async def test_a_message_of_a_type_that_nobody_declares_needs_a_topic(harness: H
 
 async def test_what_a_handler_raises_is_raised_once_its_message_is_parked() -> None:
     gateway = Gateway(broken=True)
-    async with Harness(a_service(), replace={Gateway: gateway}) as harness:
+    async with Harness(a_service(AT_LAST), replace={Gateway: gateway}) as harness:
         with pytest.raises(ConnectionRefusedError, match="no gateway here"):
             await harness.give(OrderPlaced("o-1"))
         assert gateway.asked == ["o-1"] * 4
         (letter,) = harness.dead_letters
         assert (letter.message.key, letter.handler, len(letter.attempts)) == ("o-1", "authorise", 4)
+        assert harness.waiting == []
         assert await harness.fetch("select * from ledger") == []
 
 
+async def test_what_a_handler_raises_is_raised_once_its_message_is_put_off(gateway: Gateway) -> None:
+    gateway.broken = True
+    async with Harness(a_service(), replace={Gateway: gateway}) as harness:
+        with pytest.raises(ConnectionRefusedError, match="no gateway here") as caught:
+            await harness.give(OrderPlaced("o-1"))
+        assert gateway.asked == ["o-1"] * 4
+        (item,) = harness.waiting
+        assert (item.message.key, item.handler, item.state) == ("o-1", "authorise", AsideState.DELAYED)
+        assert len(item.attempts) == 4
+        assert harness.dead_letters == []
+    (note,) = caught.value.__notes__
+    assert note.startswith("put off: its next attempt comes when advance() lets ")
+
+
 async def test_the_others_that_were_parked_are_named_beside_the_first() -> None:
-    async with Harness(a_service(), replace={Gateway: Gateway(broken=True)}) as harness:
+    async with Harness(a_service(AT_LAST), replace={Gateway: Gateway(broken=True)}) as harness:
         with pytest.raises(ConnectionRefusedError) as caught:
             await harness.give(OrderPlaced("o-1"), OrderPlaced("o-2"))
     (note,) = caught.value.__notes__
     assert note.startswith("parked, too: OrderPlaced")
 
 
+async def test_the_others_that_were_put_off_are_named_beside_the_first() -> None:
+    async with Harness(a_service(), replace={Gateway: Gateway(broken=True)}) as harness:
+        with pytest.raises(ConnectionRefusedError) as caught:
+            await harness.give(OrderPlaced("o-1"), OrderPlaced("o-2"))
+    assert [note.partition(":")[0] for note in caught.value.__notes__] == ["put off", "put off, too"]
+
+
 async def test_failures_can_be_looked_at_instead_of_raised() -> None:
-    async with Harness(a_service(), replace={Gateway: Gateway(broken=True)}, raising=False) as harness:
+    async with Harness(a_service(AT_LAST), replace={Gateway: Gateway(broken=True)}, raising=False) as harness:
         await harness.give(OrderPlaced("o-1"))
         assert [letter.reason for letter in harness.dead_letters] == ["ConnectionRefusedError"]
+
+
+async def test_what_is_put_off_waits_until_the_test_lets_its_time_come(gateway: Gateway) -> None:
+    gateway.broken = True
+    async with Harness(a_service(STEADY), replace={Gateway: gateway}, raising=False) as harness:
+        await harness.give(OrderPlaced("o-1"))
+        (item,) = harness.waiting
+        assert item.due_at == harness.clock.now() + MINUTE
+        gateway.broken = False
+        await harness.settle()
+        await harness.advance(MINUTE - timedelta(microseconds=1))
+        assert harness.emitted == []
+        await harness.advance(timedelta(microseconds=1))
+        assert harness.emitted == [PaymentAuthorised("o-1")]
+        assert harness.waiting == []
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+async def test_every_attempt_of_a_long_time_is_made_at_its_moment(is_plain: bool) -> None:
+    """Also by a thread that is busy meanwhile: the clock does not run ahead of it."""
+    service, times = Service("stubborn", policy=STEADY), list[datetime]()
+
+    def plain(order: OrderPlaced) -> None:
+        times.append(harness.clock.now())
+        raise ValueError(sum(range(1_000_000)))
+
+    async def refuse(order: OrderPlaced) -> None:
+        plain(order)
+
+    service.on(OrderPlaced)(plain if is_plain else refuse)
+    async with Harness(service, raising=False) as harness:
+        began = harness.clock.now()
+        await harness.give(OrderPlaced("o-1"))
+        await harness.advance(timedelta(hours=1))
+        (letter,) = harness.dead_letters
+        assert harness.clock.now() == began + timedelta(hours=1)
+    assert times == [began + n * MINUTE for n in range(4)]
+    assert [attempt.time for attempt in letter.attempts] == times
+
+
+async def test_what_follows_on_its_key_waits_behind_what_was_put_off(gateway: Gateway) -> None:
+    gateway.broken = True
+    async with Harness(a_service(STEADY), replace={Gateway: gateway}, raising=False) as harness:
+        await harness.give(OrderPlaced("o-1"), OrderPlaced("o-2", LIMIT), OrderPlaced("o-2", LIMIT + 1))
+        gateway.broken = False
+        await harness.give(OrderPlaced("o-2"), OrderPlaced("o-3"))
+        assert harness.emitted == [PaymentAuthorised("o-3")]
+        behind = [item for item in harness.waiting if item.state is AsideState.BEHIND]
+        assert [(item.message.key, item.due_at, item.attempts) for item in behind] == [("o-2", None, ())] * 2
+        await harness.advance(MINUTE)
+        assert [event for event in harness.emitted if event != PaymentAuthorised("o-1")] == [
+            PaymentAuthorised("o-3"),
+            PaymentAuthorised("o-2"),
+            PaymentDeclined("o-2"),
+            PaymentAuthorised("o-2"),
+        ]
+        assert harness.waiting == []
+
+
+async def test_what_is_put_off_again_is_raised_again_and_what_succeeds_in_the_end_is_not(gateway: Gateway) -> None:
+    gateway.broken = True
+    async with Harness(a_service(STEADY), replace={Gateway: gateway}) as harness:
+        with pytest.raises(ConnectionRefusedError):
+            await harness.give(OrderPlaced("o-1"))
+        await harness.settle()
+        with pytest.raises(ConnectionRefusedError):
+            await harness.advance(MINUTE)
+        gateway.mends_at = len(gateway.asked) + 2
+        await harness.advance(2 * MINUTE)
+        assert harness.emitted == [PaymentAuthorised("o-1")]
+
+
+async def test_what_is_parked_after_it_was_put_off_is_raised_however_early_it_left_the_flow(gateway: Gateway) -> None:
+    gateway.broken = True
+    async with Harness(a_service(STEADY), replace={Gateway: gateway}) as harness:
+        with pytest.raises(ConnectionRefusedError):
+            await harness.give(OrderPlaced("o-1"))
+        with pytest.raises(UnrecognizedMessageError):
+            await harness.give_bytes("orders", b"rubbish")
+        assert [letter.handler for letter in harness.dead_letters] == [""]
+        with pytest.raises(ConnectionRefusedError):
+            await harness.advance(timedelta(hours=1))
+        assert [letter.handler for letter in harness.dead_letters] == ["authorise", ""]
+
+
+async def test_what_is_parked_without_an_attempt_is_raised_with_its_reason(gateway: Gateway) -> None:
+    async with Harness(a_service(), replace={Gateway: gateway}) as harness:
+        late = structs.replace(harness.message(OrderPlaced("o-1")), deadline=harness.clock.now())
+        with pytest.raises(HandlingError, match="was parked: deadline"):
+            await harness.give_message(late)
+        assert gateway.asked == []
 
 
 async def test_one_failure_is_raised_once(harness: Harness, gateway: Gateway) -> None:
@@ -294,7 +413,7 @@ async def test_rows_can_be_prepared_before_anything_is_given(harness: Harness) -
 
 
 async def test_policies_are_the_services_own() -> None:
-    service = Service("picky", policy=Retry(immediate=0))
+    service = Service("picky", policy=AT_ONCE)
 
     @service.on(OrderPlaced)
     async def refuse(order: OrderPlaced, message: Message) -> None:

@@ -1,0 +1,116 @@
+"""`antiphon scheduled`: what is to be published later, and how is it taken back?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Annotated
+
+import typer
+
+from antiphon.brokers.ports import Delivery, Partition
+from antiphon.cli.messages import message_in_json
+from antiphon.cli.options import BrokerOption, JsonOption
+from antiphon.cli.output import print_json, print_text
+from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.errors import UsageError
+from antiphon.runtime.scheduling import schedule_of
+from antiphon.runtime.settings import Settings
+from antiphon.storage.database import Transaction
+from antiphon.storage.schedule import Scheduled, cancel, count_scheduled, find_scheduled, list_scheduled
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def scheduled() -> None:
+    """List what is to be published later, or cancel it."""
+
+
+@app.command("list")
+def list_waiting(
+    topic: Annotated[str | None, typer.Option("--topic", "-t", help="Only those for this topic.")] = None,
+    service: Annotated[str | None, typer.Option("--service", "-s", help="Only those that it scheduled.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most, the next first.")] = 100,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List scheduled messages, the next first, with those that the broker refused and why."""
+    found, total = run_async(_list(settings_for(broker), topic, service, limit))
+    if as_json:
+        print_json({"total": total, "scheduled": [_in_json(each) for each in found]})
+        return
+    if not found:
+        print("nothing is scheduled")
+        return
+    for each in found:
+        print_text("\n".join(_lines(each)))
+    if total > len(found):
+        print(f"{total - len(found)} more; show them with --limit {total}")
+
+
+async def _list(
+    settings: Settings, topic: str | None, service: str | None, limit: int
+) -> tuple[Sequence[Scheduled], int]:
+    async with opened(settings) as broker:
+        store = schedule_of(broker)
+        return await list_scheduled(store, topic, service, limit), await count_scheduled(store, topic, service)
+
+
+def _lines(each: Scheduled) -> list[str]:
+    """For people: when, who, what and where to; why it never will be, or that it is just being published; the id."""
+    at = each.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    key = f" {each.key}" if each.key is not None else ""
+    state = f"refused: {' '.join(each.failure.split())}" if each.failure is not None else ""
+    if each.is_publishing and not state:
+        state = "being published"
+    return [
+        f"{at}  {each.service}  {each.type}{key} to {each.topic}",
+        *([f"    {state}"] if state else []),
+        f"    message {each.id}",
+    ]
+
+
+def _in_json(each: Scheduled) -> dict[str, object]:
+    state = "failed" if each.failure is not None else "publishing" if each.is_publishing else "waiting"
+    place = {"id": each.id, "at": each.at, "service": each.service, "topic": each.topic, "type": each.type}
+    return {**place, "key": each.key, "state": state, "failure": each.failure, "message": _message(each)}
+
+
+def _message(each: Scheduled) -> dict[str, object]:
+    in_no_place = message_in_json(Delivery(Partition(each.topic, 0), "", each.message))
+    return {name: value for name, value in in_no_place.items() if name not in {"topic", "partition", "position"}}
+
+
+@app.command("cancel")
+def cancel_some(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As listed; all of them or none.")],
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take scheduled messages back, so that they are never published.
+
+    When one of them cannot be, because it is unknown, published already or being published, none is.
+    """
+    each_once = list(dict.fromkeys(ids))
+    run_async(_cancel(settings_for(broker), each_once))
+    if as_json:
+        print_json({"canceled": each_once})
+    else:
+        for id in each_once:
+            print(f"canceled {id}")
+
+
+async def _cancel(settings: Settings, ids: Sequence[str]) -> None:
+    async with opened(settings) as broker, schedule_of(broker).transaction() as tx:
+        canceled = await cancel(tx, ids)
+        for id in ids:
+            if id not in canceled:
+                raise UsageError(await _why_not(tx, id))
+
+
+async def _why_not(tx: Transaction, id: str) -> str:
+    """Why a message could not be canceled; raised, it undoes what was canceled beside it."""
+    if await find_scheduled(tx, id) is None:
+        return f"no message {id} is scheduled: it was published, canceled, or never scheduled; nothing was canceled"
+    return f"message {id} is being published just now, or nobody can say that it was not; nothing was canceled"

@@ -1,0 +1,1 @@
+create table reminders (order_id text not null, id text not null);
