@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from datetime import UTC
+from datetime import UTC, datetime
 
 import msgspec
 
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.events.message import Message
 from antiphon.events.notation import is_json
-from antiphon.storage.dead_letters import DeadLetter
+from antiphon.storage.dead_letters import DeadLetter, StoredLetter
 
 
 def message_in_json(delivery: Delivery) -> dict[str, object]:
@@ -23,10 +23,11 @@ def message_in_json(delivery: Delivery) -> dict[str, object]:
         if name not in {"data", "extensions"} and value not in (None, "")
     }
     extensions = {"extensions": dict(message.extensions)} if message.extensions else {}
-    return {**place, **attributes, **extensions, **_data(message)}
+    return {**place, **attributes, **extensions, **data_in_json(message)}
 
 
-def _data(message: Message) -> dict[str, object]:
+def data_in_json(message: Message) -> dict[str, object]:
+    """The data as `data` where it is JSON, else as `data_base64`."""
     if message.data is None:
         return {"data": None}
     if is_json(message.content_type):
@@ -61,14 +62,40 @@ def letter_in_json(letter: DeadLetter) -> dict[str, object]:
     return {**diagnosis, "message": message_in_json(place)}
 
 
-def letter_lines(letter: DeadLetter) -> list[str]:
-    """For people: who gave up what and when, the last error, and where the message lay."""
+def stored_in_json(stored: StoredLetter) -> dict[str, object]:
+    """As `letter_in_json`, with how it lies in the store, and the data that its handler is given when it was edited."""
+    edited = {} if stored.edited is None else {"edited": data_in_json(stored.edited)}
+    redrive = {} if stored.redrive is None else {"redrive": stored.redrive, "redriving": stored.busy is not None}
+    state = {"number": stored.number, "state": stored.state.name.lower()}
+    return {**state, **letter_in_json(stored.letter), **edited, **redrive}
+
+
+def letter_lines(letter: DeadLetter, *notes: str) -> list[str]:
+    """For people: who gave up what and when, the last error, where the message lay, and how the letter is called."""
     message, tried = letter.message, len(letter.attempts)
-    when = letter.parked_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     key = f" {message.key}" if message.key is not None else ""
     last = letter.attempts[-1] if tried else None
+    noted = ", ".join([attempts(tried), *notes])
     return [
-        f"{when}  {letter.group}/{letter.handler}  {message.type}{key}  ({tried} attempt{'s' * (tried != 1)})",
+        f"{time_of(letter.parked_at)}  {letter.group}/{letter.handler}  {message.type}{key}  ({noted})",
         f"    {last.error}: {' '.join(last.text.split())}" if last else f"    {letter.reason}",
         f"    message {message.id} at {letter.topic}/{letter.partition}@{letter.position}",
+        f"    id {letter.id}",
     ]
+
+
+def stored_lines(stored: StoredLetter) -> list[str]:
+    """As `letter_lines`, of one in the store."""
+    edited = () if stored.edited is None else ("edited",)
+    busy = () if stored.busy is None else (f"being redriven by {stored.busy}",)
+    return letter_lines(stored.letter, *edited, *busy)
+
+
+def attempts(count: int) -> str:
+    """How often something was tried, in words."""
+    return "1 attempt" if count == 1 else f"{count} attempts"
+
+
+def time_of(moment: datetime) -> str:
+    """A moment for people, where they are."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -4,11 +4,20 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from antiphon.brokers.ports import Delivery, Partition
-from antiphon.cli.messages import letter_in_json, letter_lines, message_in_json, message_line
+from antiphon.cli.messages import (
+    letter_in_json,
+    letter_lines,
+    message_in_json,
+    message_line,
+    stored_in_json,
+    stored_lines,
+)
 from antiphon.events.message import Message
-from antiphon.storage.dead_letters import Attempt, DeadLetter
+from antiphon.storage.dead_letters import DeadLetter, StoredLetter
+from antiphon.storage.set_aside import Attempt
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -67,6 +76,7 @@ def test_a_dead_letter_is_told_with_its_last_error_and_its_place():
     assert told[0].endswith("payments/authorise  OrderPlaced 7  (2 attempts)")
     assert told[1] == "    ValueError: a b"
     assert told[2] == "    message m-1 at orders/3@17"
+    assert told[3] == f"    id {letter(()).id}"
 
 
 def test_a_dead_letter_without_an_attempt_is_told_with_its_reason():
@@ -78,3 +88,13 @@ def test_a_dead_letter_in_json_carries_its_whole_message_and_every_attempt():
     assert shown["message"]["data"] == {"a": 1}
     assert shown["group"] == "payments"
     assert b"bad" in msgspec.json.encode(shown)
+
+
+def test_a_dead_letter_in_the_store_is_told_with_what_was_done_to_it():
+    edited = structs.replace(letter(()).message, data=b'{"a": 2}')
+    stored = StoredLetter(number=7, letter=letter(()), edited=edited, redrive="r1", busy="r1")
+    assert stored_lines(stored)[0].endswith("(0 attempts, edited, being redriven by r1)")
+    shown = stored_in_json(stored)
+    assert (shown["number"], shown["state"], shown["redrive"], shown["redriving"]) == (7, "parked", "r1", True)
+    assert (shown["message"]["data"], shown["edited"]) == ({"a": 1}, {"data": {"a": 2}})
+    assert "edited" not in stored_in_json(StoredLetter(number=7, letter=letter(())))

@@ -1,0 +1,138 @@
+"""`antiphon dead-letters show` and `diff`: all that is known of one, and what was edited in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from antiphon.cli.dead_letters.options import IdArgument, Where
+from antiphon.cli.dead_letters.work import store_of
+from antiphon.cli.messages import data_in_json, stored_in_json, time_of
+from antiphon.cli.option_sets import app_of
+from antiphon.cli.output import console, print_json, print_text
+from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.deadletters.choosing import letter_of
+from antiphon.deadletters.differences import differences, pretty
+from antiphon.deadletters.native import native_of
+from antiphon.events.message import Message
+from antiphon.runtime.settings import Settings
+from antiphon.storage.dead_letters import Behind, StoredLetter, behind
+from antiphon.storage.letter_changes import ChangeKind, LetterChange, changes_of
+
+
+class Story(NamedTuple):
+    """All that is known of one dead letter."""
+
+    stored: StoredLetter
+    behind: Behind
+    changes: Sequence[LetterChange]
+
+
+def show(id: IdArgument, where: Where) -> None:
+    """Show all that is known of one dead letter: message, attempts, edits, what waits behind it."""
+    story = run_async(_story(settings_for(where.broker), id))
+    if where.as_json:
+        print_json(_in_json(story))
+    else:
+        print_text("\n".join(_lines(story)))
+
+
+def diff(id: IdArgument, where: Where) -> None:
+    """Show how the edited data of a dead letter differs from the data as it came."""
+    stored = run_async(_story(settings_for(where.broker), id)).stored
+    before, after = stored.letter.message, stored.edited
+    if where.as_json:
+        told = () if after is None else differences(before, after)
+        print_json({"id": stored.id, "edited": after is not None, "diff": told})
+    elif after is None:
+        print("it was never edited, or its edits were taken back")
+    else:
+        print_diff(before, after)
+
+
+_COLORS = {"+": "green", "-": "red", "@": "cyan"}
+
+
+def print_diff(before: Message, after: Message) -> None:
+    """What is different in two messages, in color on a terminal."""
+    from rich.text import Text
+
+    for line in differences(before, after, ("as it came", "edited")):
+        console().print(Text(line, style=_COLORS.get(line[:1], "")))
+
+
+async def _story(settings: Settings, id: str) -> Story:
+    async with opened(settings) as broker:
+        native = await native_of(broker, id)
+        if native is not None:
+            return Story(StoredLetter(number=0, letter=native), Behind(0, None), ())
+        store = store_of(broker)
+        stored = await letter_of(store, id)
+        return Story(stored, await behind(store, stored.letter), await changes_of(store, stored.id))
+
+
+def _in_json(story: Story) -> dict[str, object]:
+    waiting = {"messages": story.behind.messages, "oldest": story.behind.oldest}
+    return {**stored_in_json(story.stored), "behind": waiting, "changes": [_change(each) for each in story.changes]}
+
+
+def _change(change: LetterChange) -> dict[str, object]:
+    after = {} if change.after is None else {"after": data_in_json(change.after)}
+    return {"time": change.time, "by": change.by, "kind": change.kind, "before": data_in_json(change.before), **after}
+
+
+def _lines(story: Story) -> Iterator[str]:
+    letter, message = story.stored.letter, story.stored.letter.message
+    version = f", code version {letter.code_version}" if letter.code_version else ""
+    yield f"dead letter {letter.id}"
+    yield f"  parked   {time_of(letter.parked_at)} by {letter.group}/{letter.handler}{version}"
+    yield f"  because  {letter.reason}, fingerprint {letter.fingerprint}"
+    yield f"  message  {message.type} {message.id}, version {message.schema_version}"
+    yield f"  from     {letter.topic}/{letter.partition}@{letter.position}"
+    for name, value in _attributes(message):
+        yield f"  {name:<8} {value}"
+    yield from _standing(story)
+    yield from _data(story)
+    for number, attempt in enumerate(letter.attempts, start=1):
+        yield f"\nattempt {number} of {len(letter.attempts)}, {time_of(attempt.time)}"
+        yield f"{attempt.error}: {attempt.text}" if not attempt.traceback else attempt.traceback.rstrip()
+
+
+def _attributes(message: Message) -> Iterator[tuple[str, object]]:
+    yield "time", message.time.isoformat()
+    named = {
+        "key": message.key,
+        "source": message.source or None,
+        "story": message.correlation_id,
+        "cause": message.causation_id,
+        "trace": message.traceparent,
+        "tenant": message.tenant,
+        "deadline": message.deadline and message.deadline.isoformat(),
+    }
+    yield from ((name, value) for name, value in named.items() if value is not None)
+    yield from message.extensions.items()
+
+
+def _standing(story: Story) -> Iterator[str]:
+    stored, waiting = story.stored, story.behind
+    if waiting.messages and waiting.oldest is not None:
+        yield f"  behind   {waiting.messages} of its key wait, the oldest since {time_of(waiting.oldest)}"
+    if stored.redrive is not None:
+        yield f"  redrive  {stored.redrive}: {stored.redrive_state.name.lower()}"
+    for change in story.changes:
+        yield f"  {_DONE[change.kind]:<8} {time_of(change.time)} by {change.by}"
+
+
+_DONE = {ChangeKind.EDIT: "edited", ChangeKind.REVERT: "reverted", ChangeKind.DROP: "dropped"}
+
+
+def _data(story: Story) -> Iterator[str]:
+    stored = story.stored
+    yield f"\ndata{' as it came' if stored.edited else ''}"
+    yield pretty(stored.letter.message)
+    if stored.edited is not None:
+        yield "\ndata as it was edited"
+        yield pretty(stored.edited)
+
+
+show_app, diff_app = app_of(show), app_of(diff)

@@ -1,0 +1,110 @@
+"""Which dead letters does somebody mean, and can anything be done with them now?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from antiphon.deadletters.readers import Readers
+from antiphon.errors import DeadLetterError
+from antiphon.storage.database import Database
+from antiphon.storage.dead_letters import (
+    LetterOutline,
+    StoredLetter,
+    find_any,
+    ids_beginning,
+    outline,
+    parked_before,
+)
+from antiphon.storage.inbox import KEEP_MARKS
+from antiphon.storage.letter_query import LetterQuery
+from antiphon.storage.set_aside import AsideState
+
+SHORTEST = 8
+"""Characters of an id that are enough, where no other one begins so."""
+_NO_LIMIT = -1
+
+
+class Chosen(Struct, frozen=True):
+    """Dead letters that something is to be done with, in order, and how many more would have fit."""
+
+    letters: tuple[LetterOutline, ...]
+    left_out: int = 0
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        return [letter.number for letter in self.letters]
+
+    def counts(self) -> Sequence[tuple[str, int]]:
+        """How many there are of each group and handler, the most first."""
+        return Counter(f"{letter.group}/{letter.handler}" for letter in self.letters).most_common()
+
+    def require_readers(self, readers: Readers) -> None:
+        """Raise DeadLetterError unless each still has a handler."""
+        readers.require((letter.group, letter.topic, letter.type) for letter in self.letters)
+
+
+async def forgotten(store: Database, chosen: Chosen, now: datetime) -> int:
+    """How many were parked longer ago than inboxes remember, so that a duplicate may not be recognized."""
+    return await parked_before(store, chosen.numbers, now - KEEP_MARKS)
+
+
+async def whole_ids(store: Database, written: Iterable[str]) -> tuple[str, ...]:
+    """The ids that these begin. Raises DeadLetterError for one that no or several ids begin with, or a short one."""
+    return tuple([await _whole_id(store, each) for each in dict.fromkeys(written)])
+
+
+async def _whole_id(store: Database, written: str) -> str:
+    beginning = written.lower()
+    if len(beginning) < SHORTEST:
+        raise DeadLetterError(f"{written!r} is too short for a dead letter's id: give at least {SHORTEST} characters")
+    found = await ids_beginning(store, beginning)
+    if not found:
+        raise DeadLetterError(f"there is no dead letter {written!r}: {_WHERE_IDS_ARE}")
+    if len(found) > 1 and beginning not in found:
+        raise DeadLetterError(f"{written!r} begins several dead letters, as {found[0]} and {found[1]}: give more of it")
+    return found[0]
+
+
+_WHERE_IDS_ARE = "antiphon dead-letters list shows their ids; one that was handled or dropped is gone"
+
+
+async def letter_of(store: Database, written: str) -> StoredLetter:
+    """The dead letter that this id begins, parked or on its way again. Raises DeadLetterError."""
+    (id,) = await whole_ids(store, [written])
+    found = await find_any(store, [id])
+    if not found:
+        raise DeadLetterError(f"there is no dead letter {written!r} any more: {_WHERE_IDS_ARE}")
+    return found[0]
+
+
+async def choose(store: Database, query: LetterQuery, limit: int | None = None) -> Chosen:
+    """The first `limit` dead letters that fit; the ids in `query` may be beginnings.
+
+    Raises DeadLetterError for an id that is unknown, and when one of the letters is on its way again or being redriven.
+    """
+    query = replace(query, ids=await whole_ids(store, query.ids))
+    found = await outline(store, query, _NO_LIMIT)
+    chosen = found if limit is None else found[:limit]
+    for letter in chosen:
+        require_idle(letter)
+    return Chosen(tuple(chosen), len(found) - len(chosen))
+
+
+def require_idle(letter: StoredLetter | LetterOutline) -> None:
+    """Raise DeadLetterError when it is being redriven, or no dead letter any more, as it is on its way again."""
+    if letter.busy is not None:
+        mend = f"wait for it, or stop it: antiphon dead-letters retry --stop {letter.busy}"
+        raise DeadLetterError(f"dead letter {letter.id} is being redriven by {letter.busy}: {mend}")
+    if letter.state is not AsideState.PARKED:
+        raise DeadLetterError(f"dead letter {letter.id} {_WHERE[letter.state]}: wait for what becomes of it")
+
+
+_WHERE = {
+    AsideState.DELAYED: "is not parked any more and is tried again soon",
+    AsideState.BEHIND: "is not parked any more and waits behind another one of its key",
+}
