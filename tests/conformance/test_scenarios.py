@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from datetime import timedelta
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,24 @@ from antiphon.runtime.stand_ins import StandIns
 from antiphon.testing.clock import VirtualClock
 from antiphon.testing.scenarios import (
     CommitScenarios,
+    DeadlineScenarios,
     DrainScenarios,
     FailureScenarios,
+    GivingBackScenarios,
     HandlingScenarios,
+    KeptOrderScenarios,
+    LimitScenarios,
     MisuseScenarios,
+    NamingScenarios,
     OrderScenarios,
+    OutageScenarios,
     PatienceScenarios,
+    RedriveScenarios,
     ReplayScenarios,
+    RetryScenarios,
+    SchedulingScenarios,
+    SettlingFirstScenarios,
+    StoppingScenarios,
     TransactionScenarios,
     VersionScenarios,
 )
@@ -30,12 +42,23 @@ from tests.integration.embedded.silence import silence
 
 class Every(
     CommitScenarios,
+    DeadlineScenarios,
     DrainScenarios,
     FailureScenarios,
+    GivingBackScenarios,
     HandlingScenarios,
+    KeptOrderScenarios,
+    LimitScenarios,
     MisuseScenarios,
+    NamingScenarios,
     OrderScenarios,
+    OutageScenarios,
+    RedriveScenarios,
     ReplayScenarios,
+    RetryScenarios,
+    SchedulingScenarios,
+    SettlingFirstScenarios,
+    StoppingScenarios,
     TransactionScenarios,
     VersionScenarios,
 ):
@@ -98,6 +121,38 @@ class TestPatientMemory(PatienceScenarios):
 
     async def elapse(self, duration: timedelta) -> None:
         await self.time.advance(duration)
+
+
+class TestTimedMemory(LimitScenarios):
+    """In a time of its own, where nothing comes late."""
+
+    slack = timedelta(milliseconds=5)
+
+    @pytest.fixture(params=["log", "queue"])
+    async def broker(self, request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+        self.time = VirtualClock()
+        broker = MemoryBroker(request.param, clock=self.time)
+        await broker.open()
+        yield broker
+        await broker.close()
+        await broker.database.close()
+
+    def stand_ins(self) -> StandIns:
+        return StandIns(clock=self.time)
+
+    def now(self) -> datetime:
+        return self.time.now()
+
+    async def elapse(self, duration: timedelta) -> None:
+        await self.time.advance(duration)
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async def after_a_while() -> object:
+            await self.time.advance(timedelta(milliseconds=1))
+            found = holds()
+            return await found if asyncio.iscoroutine(found) else found
+
+        await super().until(after_a_while)
 
 
 class TestPatientEmbedded(PatienceScenarios):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -19,13 +19,27 @@ def read_fields(written: Sequence[str]) -> Given:
     """`a=1`, `b.c=x` and `d:=[1]` as nested values; `:=` takes JSON. Raises UsageError."""
     fields: Given = {}
     for one in written:
-        name, sign, value = one.partition("=")
-        is_json = name.endswith(":")
-        path = name.removesuffix(":").split(".")
-        if not sign or not all(path):
-            raise UsageError(f"{one!r}: write field=value, or field:=JSON")
-        _put(fields, path, _json(one, value) if is_json else value, one)
+        field = read_field(one)
+        _put(fields, field.path, field.value, one)
     return fields
+
+
+class Field(NamedTuple):
+    """One `field=value`: where, and what; `is_text` unless it was written as JSON."""
+
+    path: tuple[str, ...]
+    value: object
+    is_text: bool
+
+
+def read_field(written: str) -> Field:
+    """`a=1`, `b.c=x` or `d:=[1]`. Raises UsageError."""
+    name, sign, value = written.partition("=")
+    is_json = name.endswith(":")
+    path = tuple(name.removesuffix(":").split("."))
+    if not sign or not all(path):
+        raise UsageError(f"{written!r}: write field=value, or field:=JSON")
+    return Field(path, _json(written, value) if is_json else value, not is_json)
 
 
 def _json(one: str, value: str) -> object:

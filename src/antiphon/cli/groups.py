@@ -1,4 +1,4 @@
-"""`antiphon groups`: how far is each consumer group behind, and how is one moved?"""
+"""`antiphon groups`: how far is each consumer group behind, and how is one moved, paused or looked into?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from antiphon.brokers.ports import Broker, Lag, Seek, SeekTo, StoreBroker
+from antiphon.cli.group_control import inspect, pause, resume
 from antiphon.cli.options import BrokerOption, JsonOption
 from antiphon.cli.output import confirmed, is_interactive, print_json, print_table, seconds
 from antiphon.cli.session import opened, run_async, settings_for
@@ -18,11 +19,14 @@ from antiphon.runtime.settings import Settings
 from antiphon.storage.inbox import Inbox
 
 app = typer.Typer(add_completion=False, invoke_without_command=True)
+app.command("pause")(pause)
+app.command("resume")(resume)
+app.command("inspect")(inspect)
 
 
 @app.callback()
 def groups(context: typer.Context, broker: BrokerOption = None, as_json: JsonOption = False) -> None:
-    """List the consumer groups and their lag, or move one."""
+    """List the consumer groups and their lag; move, pause or look into one."""
     if context.invoked_subcommand is not None:
         context.obj = broker
         return

@@ -21,10 +21,11 @@ _INTERRUPTED = 130
 
 
 class LazyCommand(NamedTuple):
-    """Where a command is (a module with a Typer named `app`), and the first line of its help."""
+    """Where a command is (a module with a Typer, named `app` unless said), and the first line of its help."""
 
     module: str
     help: str
+    app: str = "app"
 
 
 class LazyCommands(TyperGroup):
@@ -44,7 +45,8 @@ class LazyCommands(TyperGroup):
 
     def load(self, name: str) -> None:
         """Import the command `name`, so that it can be run."""
-        command = get_command(import_module(self.table[name].module).app)
+        entry = self.table[name]
+        command = get_command(getattr(import_module(entry.module), entry.app))
         command.name = name
         self.commands[name] = command
 

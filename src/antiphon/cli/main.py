@@ -20,11 +20,19 @@ class Commands(LazyCommands):
             "describe": LazyCommand(
                 "antiphon.cli.describe", "Show what services do and guarantee, without starting them."
             ),
-            "publish": LazyCommand("antiphon.cli.publish", "Publish one event."),
+            "publish": LazyCommand("antiphon.cli.publish", "Publish one event, now or later."),
             "tail": LazyCommand("antiphon.cli.tail", "Show the messages of a topic as they come."),
             "topics": LazyCommand("antiphon.cli.topics", "List the topics and what they hold."),
-            "groups": LazyCommand("antiphon.cli.groups", "List the consumer groups and their lag, or move one."),
-            "dead-letters": LazyCommand("antiphon.cli.dead_letters", "Show the messages that were given up."),
+            "groups": LazyCommand(
+                "antiphon.cli.groups", "List the consumer groups and their lag; move, pause or look into one."
+            ),
+            "scheduled": LazyCommand("antiphon.cli.scheduled", "List what is to be published later, or cancel it."),
+            "alerts": LazyCommand(
+                "antiphon.cli.alerts", "Print the alerts of every service as a rules file for Prometheus."
+            ),
+            "dead-letters": LazyCommand(
+                "antiphon.cli.dead_letters", "Look through the messages that were given up, mend and send them again."
+            ),
         }
     )
 

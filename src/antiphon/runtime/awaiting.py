@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
+from math import inf
 from operator import attrgetter
-from time import perf_counter
 from typing import NamedTuple, cast
 
+from antiphon.brokers.ports import Delivery
+from antiphon.errors import ItemsFailedError
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.egress import Egress
+from antiphon.runtime.gate import Gate
 from antiphon.runtime.route import Call, Given, Route, collect, gathered
 from antiphon.runtime.signature import Shape
-from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
+from antiphon.runtime.units import tried_together
+from antiphon.runtime.verdicts import Verdicts
 from antiphon.runtime.window import FINISHED, WAITING
-from antiphon.runtime.work import Work, read
-from antiphon.storage.dead_letters import Attempt
+from antiphon.runtime.work import Work, read, tried
 
 log = logging.getLogger("antiphon.runtime")
 
 JSON = "application/json"
 LONGEST_SILENCE = 0.02
 """Seconds after which what is finished is told, in the middle of a run, so that it can be settled."""
+MARKED_AT_ONCE = 100
+"""Messages whose marks share a commit, where a handler runs at most once."""
 LONGEST_HOP = 0.05
 """Seconds after which a thread comes back with what it has done, so that it can be settled."""
 
 
 _PARTITION_OF = attrgetter("delivery.partition")
+
+
+DirectCall = Callable[[object], Awaitable[object]]
 
 
 class Called(NamedTuple):
@@ -48,49 +58,113 @@ def call_plain(call: Call, shape: Shape, event: object, given: Given) -> object:
     return result
 
 
+class DirectRun:
+    """What a run of attempts on the short path came to, since it was told last."""
+
+    __slots__ = ("durations", "generation", "route")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.durations: list[float] = []
+        self.generation = 0 if route.gate is None else route.gate.generation
+
+    def fails(self, delivery: Delivery) -> None:
+        """An attempt failed, which the gate is told by name."""
+        if self.route.gate is not None:
+            self.route.gate.began(delivery, self.generation)
+
+    def names(self, took: float) -> None:
+        """An attempt succeeded that the gate is told of by name."""
+        self.route.instruments.durations.observe(took)
+
+    def tell(self, gate: Gate) -> None:
+        """Tell the gate of the successes, and go on in its present generation."""
+        limit = gate.slow
+        slow = 0 if limit == inf else sum([took >= limit for took in self.durations])
+        gate.note(self.generation, len(self.durations), slow)
+        self.generation = gate.generation
+
+
+def of_one(error: Exception) -> Exception:
+    """The failure of a batch of one, where that names its item."""
+    return error.items[0] if isinstance(error, ItemsFailedError) and error.fits(1) else error
+
+
 class AwaitExecutor:
     """Runs works one after another; returns when each is finished, handed to the egress, parked or paused."""
 
-    def __init__(self, surroundings: Surroundings, egress: Egress) -> None:
-        self._surroundings, self._egress = surroundings, egress
+    def __init__(self, surroundings: Surroundings, egress: Egress, verdicts: Verdicts) -> None:
+        self._surroundings, self._egress, self._verdicts = surroundings, egress, verdicts
+        self._admission = surroundings.admission
 
     async def run(self, works: Sequence[Work]) -> None:
         route = works[0].route
-        if route.batch_size is not None:
+        if route.settles_first:
+            await self._run_at_most_once(works)
+        elif route.batch_size is not None:
             await self._run_batches(works, route.batch_size)
         elif route.direct is not None and not self._surroundings.hooks.handled:
             await self._run_direct(works, route)
         else:
             for work in works:
-                if self._surroundings.may_begin(work):
+                if self._admission.admits(work):
                     await self._run_one(work)
                     self._surroundings.dirty.set()
         self._surroundings.dirty.set()
 
+    async def _run_at_most_once(self, works: Sequence[Work]) -> None:
+        """Mark some in the inbox, then run those that are new: what is marked is never begun a second time.
+
+        The mark is taken back of what could not begin after all, and of what is parked, for its redrive.
+        """
+        for start in range(0, len(works), MARKED_AT_ONCE):
+            left: Sequence[Work] = works[start : start + MARKED_AT_ONCE]
+            while left:
+                admitted, left = self._admission.first_of(left)
+                for work in await self._surroundings.patiently(partial(self._marked, admitted)):
+                    if not (self._admission.admits(work) and await self._run_one(work)):
+                        await self._surroundings.patiently(partial(self._unmark, work))
+            self._surroundings.dirty.set()
+
+    async def _marked(self, works: Sequence[Work]) -> list[Work]:
+        inbox, surroundings = self._surroundings.inbox, self._surroundings
+        assert inbox is not None, "settle='first' is refused without an inbox"
+        if not works:
+            return []
+        ids = [work.delivery.message.identity for work in works]
+        async with surroundings.store.transaction() as tx:
+            marks = await inbox.mark(tx, ids, surroundings.clock.now())
+        for work, is_new in zip(works, marks, strict=True):
+            if not is_new:
+                work.route.instruments.duplicates.inc()
+                surroundings.finished(work.delivery)
+        return [work for work, is_new in zip(works, marks, strict=True) if is_new]
+
+    async def _unmark(self, work: Work) -> None:
+        if self._surroundings.inbox is not None and work.delivery.state != FINISHED:
+            async with self._surroundings.store.transaction() as tx:
+                await self._surroundings.inbox.forget(tx, [work.delivery.message.identity])
+
     async def _run_direct(self, works: Sequence[Work], route: Route) -> None:
         """The short path: a coroutine function that takes nothing but its event, no middleware, no hook."""
-        function, decode, version = route.direct, route.decode, route.version
-        assert function is not None
-        surroundings, durations = self._surroundings, list[float]()
-        paused = surroundings.pauses.held
-        scope = route.instruments.scope
-        began = told = perf_counter()
+        function, decode, version = cast(DirectCall, route.direct), route.decode, route.version
+        surroundings, admission, run = self._surroundings, self._admission, DirectRun(route)
+        stopwatch, held, blocks, special = surroundings.stopwatch, admission.held, admission.blocks, admission.special
+        scope, durations, gate = route.instruments.scope, run.durations, route.gate
+        began = told = stopwatch()
         for work in works:
-            delivery = work.delivery
-            if delivery.state != WAITING or (paused and surroundings.pauses.hold_behind((work,))):
+            delivery, message = work.delivery, work.delivery.message
+            by_name = held or blocks.any or special or message.deadline is not None
+            if admission.draining or delivery.state != WAITING or (by_name and not admission.admits(work)):
                 continue
-            if surroundings.draining:
-                break
-            message = delivery.message
             enter((scope, message, delivery.attempt))
-            data = message.data
+            data, failure = message.data, None
             try:
                 plain = data is not None and message.schema_version <= version and message.content_type == JSON
                 event = decode(cast(bytes, data)) if plain else read(route, message)
             except Exception:  # read again on the long path, which explains what does not fit
                 await self._run_one(work)
                 continue
-            failure = None
             try:
                 result = await function(event)
                 if result is not None:
@@ -98,39 +172,58 @@ class AwaitExecutor:
                 elif delivery.state == WAITING:
                     delivery.state = FINISHED
             except (Exception, asyncio.CancelledError) as error:
-                failure = self._surroundings.failure_of(error)
+                failure = surroundings.failure_of(error)
             if failure is not None:  # not in the clause above, where its traceback would begin every later one
+                run.fails(delivery)
                 await self.failed(work, failure)
-            now = perf_counter()
-            durations.append(now - began)
+            now = stopwatch()
+            if failure is None:
+                durations.append(now - began)
+                if gate is not None and by_name:
+                    run.names(durations.pop())
+                    surroundings.succeeded(work, now - began)
             began = now
             if now - told > LONGEST_SILENCE:
-                surroundings.dirty.set()
+                self._note(run)
                 told = now
-        route.instruments.durations.observe_many(durations)
+        self._note(run)
 
-    async def _run_one(self, work: Work) -> None:
+    def _note(self, run: DirectRun) -> None:
+        """Tell how long attempts took, and the gate how they went."""
+        self._surroundings.dirty.set()
+        run.route.instruments.durations.observe_many(run.durations)
+        if run.route.gate is not None:
+            run.tell(run.route.gate)
+            self._surroundings.gates.tell(run.route.gate)
+        run.durations.clear()
+
+    async def _run_one(self, work: Work) -> bool:
+        """Attempt, and go on as the policy says where that fails; says whether the first attempt succeeded."""
         try:
-            await self._attempt(work, 1)
+            await self._attempt(work, len(work.past) + 1)
         except (Exception, asyncio.CancelledError) as error:
             failure = self._surroundings.failure_of(error)
         else:
-            return
+            return True
         await self.failed(work, failure)
+        return False
 
     async def _attempt(self, work: Work, number: int) -> None:
         delivery, route = work.delivery, work.route
         message = delivery.message
         enter((route.instruments.scope, message, number))
-        began = perf_counter()
+        began = self._surroundings.stopwatch()
+        if route.gate is not None:
+            route.gate.began(delivery, route.gate.generation)
         event = read(route, message)
         details = await route.fetcher(event) if route.fetcher is not None else None
         given = self._surroundings.given(work, None, details, None)
         events: object = event if route.batch_size is None else [event]
         result = await self._call(route, events, given)
-        duration = perf_counter() - began
+        duration = self._surroundings.stopwatch() - began
         route.instruments.durations.observe(duration)
         self.emit((work,), result, 0 if given.publisher is None else given.publisher.count)
+        self._surroundings.succeeded(work, duration)
         self._surroundings.handled(work, number, duration)
 
     async def _call(self, route: Route, event: object, given: Given) -> object:
@@ -152,16 +245,21 @@ class AwaitExecutor:
             self._surroundings.finished(work.delivery)
 
     async def failed(self, work: Work, error: Exception) -> None:
-        """Try again as the policy says, then park. What can pass is waited for and counts as no attempt."""
-        attempts: list[Attempt] = []
+        """Go on as the policy says. What can pass by itself is waited for and counts as no attempt."""
+        attempts = list(work.past)
         pause = FIRST_PAUSE
-        while self._surroundings.may_begin(work):
+        while self._admission.goes_on(work):
+            error = of_one(error)
             if is_passing(error):
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
-            elif (decision := self._surroundings.decide(work, attempts, error)) is not Decision.AGAIN:
-                if decision is Decision.PARK:
-                    self._surroundings.park(work, attempts, reason_of(error))
+            elif (step := self._verdicts.decide(work, attempts, error)) is None:
+                return
+            elif step.decision is not Decision.AGAIN:
+                self._verdicts.carry_out(work, attempts, step, error)
+                return
+            work = tried(work, attempts)
+            if not self._admission.admits(work):
                 return
             try:
                 await self._attempt(work, len(attempts) + 1)
@@ -173,36 +271,59 @@ class AwaitExecutor:
         for _, neighbors in groupby(works, _PARTITION_OF):
             of_one = list(neighbors)
             for start in range(0, len(of_one), size):
-                batch = [work for work in of_one[start : start + size] if self._surroundings.may_begin(work)]
-                if batch:
-                    await self._run_batch(batch)
+                for together in tried_together(of_one[start : start + size]):
+                    left: Sequence[Work] = together
+                    while left:
+                        batch, left = self._admission.first_of(left)
+                        if batch:
+                            await self._run_batch(batch)
 
     async def _run_batch(self, works: Sequence[Work]) -> None:
-        """One call for all; when it fails each is tried alone, so that only the bad one is retried and parked."""
+        """One call for all. When it fails and names items, only those are tried again; else each is tried alone."""
         try:
             await self._attempt_batch(works)
         except (Exception, asyncio.CancelledError) as error:
             failure = self._surroundings.failure_of(error)
-            if len(works) == 1:
-                await self.failed(works[0], failure)
-                return
+        else:
+            return
+        if isinstance(failure, ItemsFailedError) and failure.fits(len(works)):
+            await self._sort_out(works, failure)
+        elif len(works) == 1:
+            await self.failed(works[0], failure)
+        else:
             log.warning("a batch of %d failed, each is tried alone", len(works), exc_info=failure)
             for work in works:
-                if self._surroundings.may_begin(work):
+                if self._admission.admits(work):
                     await self._run_batch([work])
+
+    async def _sort_out(self, works: Sequence[Work], failure: ItemsFailedError) -> None:
+        """Finish what was not named, then go on with each named item as its own failure says."""
+        good = [work for index, work in enumerate(works) if index not in failure.items]
+        failures = [(works[index], error) for index, error in sorted(failure.items.items())]
+        try:
+            if good:
+                self.emit(good, failure.emits)
+                self._surroundings.succeeded_together(good, 0)
+        except Exception as undeclared:
+            failures += [(work, undeclared) for work in good]
+        for work, error in failures:
+            await self.failed(work, error)
 
     async def _attempt_batch(self, works: Sequence[Work]) -> None:
         route, last = works[0].route, works[-1]
         enter((route.instruments.scope, last.delivery.message, last.delivery.attempt))
-        began = perf_counter()
+        began = self._surroundings.stopwatch()
+        if route.gate is not None:
+            route.gate.began_together(works)
         events = [read(route, work.delivery.message) for work in works]
         given = self._surroundings.given(last, None, None, None)
         result = await self._call(route, events, given)
-        took = (perf_counter() - began) / len(works)
+        took = (self._surroundings.stopwatch() - began) / len(works)
         route.instruments.durations.observe(took, len(works))
         self.emit(works, result, 0 if given.publisher is None else given.publisher.count)
+        self._surroundings.succeeded_together(works, took * len(works))
         for work in works:
-            self._surroundings.handled(work, 1, took)
+            self._surroundings.handled(work, len(work.past) + 1, took)
 
 
 class ThreadExecutor:
@@ -213,20 +334,23 @@ class ThreadExecutor:
 
     async def run(self, works: Sequence[Work]) -> None:
         route = works[0].route
-        if route.batch_size is not None or route.fetcher is not None:
+        if route.batch_size is not None or route.fetcher is not None or route.settles_first:
             await self._one_by_one.run(works)
             return
-        todo: list[Work] = [work for work in works if self._surroundings.may_begin(work)]
+        todo, later = self._surroundings.admission.first_of(works)
         while todo:
+            if route.gate is not None:
+                for work in todo:
+                    route.gate.began(work.delivery, route.gate.generation)
             done = await asyncio.to_thread(self._call_some, route, todo)
             for work, called in zip(todo, done, strict=False):
                 await self._settle(work, called)
             self._surroundings.dirty.set()
-            todo = [work for work in todo[len(done) :] if self._surroundings.may_begin(work)]
+            todo, later = self._surroundings.admission.first_of([*todo[len(done) :], *later])
 
     def _call_some(self, route: Route, works: Sequence[Work]) -> list[Called]:
         """Call for some of `works`: until one fails, it has taken long, or a drain began."""
-        began = previous = perf_counter()
+        began = previous = self._surroundings.stopwatch()
         done: list[Called] = []
         for work in works:
             message = work.delivery.message
@@ -234,9 +358,9 @@ class ThreadExecutor:
             try:
                 result = call_plain(route.call, route.shape, read(route, message), Given(work.delivery))
             except Exception as error:
-                done.append(Called(None, error, perf_counter() - previous))
+                done.append(Called(None, error, self._surroundings.stopwatch() - previous))
                 break
-            now = perf_counter()
+            now = self._surroundings.stopwatch()
             done.append(Called(result, None, now - previous))
             route.instruments.durations.observe(now - previous)
             previous = now
@@ -252,6 +376,7 @@ class ThreadExecutor:
             except Exception as undeclared:
                 error = undeclared
         if error is None:
-            self._surroundings.handled(work, 1, called.took)
+            self._surroundings.succeeded(work, called.took)
+            self._surroundings.handled(work, len(work.past) + 1, called.took)
         else:
             await self._one_by_one.failed(work, error)

@@ -16,7 +16,7 @@ class Composer:
 
     def __init__(self, service: str, clock: Clock) -> None:
         self._service = service
-        self._now: Callable[[], datetime] = clock.now
+        self.now: Callable[[], datetime] = clock.now
         self._codecs: dict[type, EventCodec[object]] = {}
 
     def _codec(self, event: object) -> EventCodec[object]:
@@ -26,31 +26,44 @@ class Composer:
             codec = self._codecs[cls] = codec_for(cls)
         return codec
 
-    def first(self, event: object, *, key: str | None = None) -> Outgoing:
+    def first(self, event: object, *, key: str | None = None, deadline: datetime | None = None) -> Outgoing:
         """The message of an event that nothing here caused."""
         codec = self._codec(event)
         declared = codec.declaration
         message = Message(
             new_id(),
             declared.name,
-            self._now(),
+            self.now(),
             codec.write(event),
             declared.key_of(event) if key is None else key,
             self._service,
             declared.version,
             codec.content_type,
+            deadline=deadline,
         )
         return Outgoing(declared.topic, message)
 
-    def caused(self, event: object, cause: Message, handler: str, index: int, *, key: str | None = None) -> Outgoing:
-        """The message of the `index`-th event that `handler` emits on `cause`; its id is the same each time."""
+    def caused(
+        self,
+        event: object,
+        cause: Message,
+        handler: str,
+        index: int,
+        *,
+        key: str | None = None,
+        deadline: datetime | None = None,
+    ) -> Outgoing:
+        """The message of the `index`-th event that `handler` emits on `cause`; its id is the same each time.
+
+        Its deadline is the earlier one of its own and its cause's.
+        """
         codec = self._codec(event)
         declared = codec.declaration
         id = repeatable_id(cause.identity, self._service, handler, index)
         message = Message(
             id,
             declared.name,
-            self._now(),
+            self.now(),
             codec.write(event),
             declared.key_of(event) if key is None else key,
             self._service,
@@ -60,7 +73,7 @@ class Composer:
             cause.id,
             None if cause.traceparent is None else _child_of(cause.traceparent, id),
             cause.tracestate,
-            cause.deadline,
+            cause.deadline if deadline is None else min(deadline, cause.deadline or deadline),
             cause.tenant,
             NO_EXTENSIONS,
         )

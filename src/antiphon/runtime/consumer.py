@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from types import MappingProxyType
@@ -15,16 +16,20 @@ from msgspec import Struct
 from antiphon.brokers.ports import Delivery, LogSubscription, NoticeKind, Partition, Subscription
 from antiphon.errors import AntiphonError, BrokerError, PositionLostError, StoreError
 from antiphon.runtime.awaiting import AwaitExecutor, ThreadExecutor
+from antiphon.runtime.control import Control
 from antiphon.runtime.egress import Egress
 from antiphon.runtime.flusher import Flusher
 from antiphon.runtime.health import ServiceHealth
 from antiphon.runtime.lanes import Executor, Lanes, cancel, warn_of_stubborn
 from antiphon.runtime.owning import OwnTransaction
+from antiphon.runtime.retrying import Retrying
 from antiphon.runtime.route import Mode, Route
 from antiphon.runtime.settlement import QueueSettling
 from antiphon.runtime.shared import SharedTransaction, TransactionBounds
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.unread import Unread
+from antiphon.runtime.verdicts import Verdicts
+from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work
 
 log = logging.getLogger("antiphon.runtime")
@@ -67,20 +72,25 @@ class Consumer:
         self._settled = asyncio.Event()
         self._egress = Egress(surroundings, health.publishing)
         self._flusher = Flusher(surroundings, self._settled, health.settling)
-        self._shared = SharedTransaction(surroundings, bounds.transaction, health.committing)
-        awaiting = AwaitExecutor(surroundings, self._egress)
+        verdicts, chance = Verdicts(surroundings, surroundings.chance.draw), surroundings.chance
+        self._shared = SharedTransaction(surroundings, verdicts, bounds.transaction, health.committing)
+        awaiting = AwaitExecutor(surroundings, self._egress, verdicts)
         executors: dict[Mode, Executor] = {
             Mode.AWAIT: awaiting,
             Mode.THREAD: ThreadExecutor(surroundings, awaiting),
             Mode.SHARED: self._shared,
-            Mode.OWN: OwnTransaction(surroundings),
+            Mode.OWN: OwnTransaction(surroundings, verdicts),
         }
         modes = {route.mode for by_type in routes.values() for route in by_type.values()}
         lanes = 1 if modes <= {Mode.SHARED} else bounds.concurrency
-        self._lanes = Lanes(lanes, executors, surroundings.pauses, surroundings.clock)
+        self._lanes = Lanes(lanes, executors, surroundings.suspicion, surroundings.clock, chance.lane_of)
         self._unread = Unread(surroundings)
+        self._retrying = Retrying(surroundings, routes, self._lanes.dispatch)
+        self.control = Control(surroundings)
+        surroundings.status_parts.append(self._status)
         self._fetching: asyncio.Task[None] | None = None
         self._collecting: asyncio.Task[None]
+        self._reclaiming: asyncio.Task[None]
         self._background: list[asyncio.Task[None]] = []
         self._draining: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None
@@ -88,16 +98,25 @@ class Consumer:
         surroundings.take_notices = self._take_notices
         surroundings.is_ending = self._is_ending
         surroundings.instruments.watch(surroundings.settling, surroundings.pauses)
+        surroundings.gates.shut_topic = subscription.pause_topic
+        surroundings.gates.open_topic = self._open_topic
+        surroundings.pauses.again = self._lanes.dispatch
 
     def start(self) -> None:
         """Begin to fetch and handle."""
         self._lanes.start(self._fail)
         self._collecting = self._watched(self._shared.collect())
-        for work in (self._egress.run(), self._flusher.run()):
+        retrying, gates = self._retrying, self._surroundings.gates
+        for work in (self._egress.run(), self._flusher.run(), gates.run(), retrying.extend(), self.control.run()):
             self._background.append(self._watched(work))
-        if isinstance(self._surroundings.settling, QueueSettling):
-            self._background.append(self._watched(self._extend(self._surroundings.settling)))
+        if isinstance(queue := self._surroundings.settling.broker, QueueSettling):
+            self._background.append(self._watched(self._extend(queue)))
+        self._reclaiming = self._watched(retrying.run())
         self._fetching = self._watched(self._fetch())
+
+    def _open_topic(self, topic: str) -> None:
+        self._subscription.resume_topic(topic)
+        self._surroundings.set_aside_news.set()
 
     def _watched(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -137,9 +156,14 @@ class Consumer:
                 continue
             pause = FIRST_PAUSE
             self._health.fetching.beat()
-            self._take_notices()
+            has_gained = self._take_notices()
+            if deliveries:  # before anything is waited for: a loss that is noticed meanwhile concerns these, too
+                self._surroundings.settling.broker.track(deliveries)
+            if has_gained:
+                await self._surroundings.patiently(self._surroundings.suspicion.look)
             if deliveries:
-                self._dispatch(deliveries)
+                await self._surroundings.patiently(partial(self._surroundings.blocks.look, deliveries))
+                self._dispatch([delivery for delivery in deliveries if delivery.state == WAITING])
 
     def _room(self) -> tuple[int, int]:
         """How many more messages, and bytes of data, may be fetched now."""
@@ -157,19 +181,42 @@ class Consumer:
         await self._settled.wait()
         self._health.fetching.begin()
 
-    def _take_notices(self) -> None:
+    def _take_notices(self) -> bool:
+        """Learn what is ours now; says whether we gained something, maybe of one that died."""
         notices = () if self._log is None else self._log.notices()
         if not notices:
-            return
+            return False
         for notice in notices:
             self._surroundings.instruments.rebalanced(notice.kind.value)
             log.info("%s: %s", notice.kind.value, ", ".join(f"{p.topic}/{p.number}" for p in notice.partitions))
         gone = [p for notice in notices if notice.kind is not NoticeKind.ASSIGNED for p in notice.partitions]
         self._surroundings.settling.notice(notices)
         self._surroundings.pauses.forget(gone)
+        has_gained = any(notice.kind is NoticeKind.ASSIGNED for notice in notices)
+        if has_gained:  # whoever read it until now may have blocked lanes
+            self._surroundings.blocks.forget()
+        return has_gained
+
+    def _status(self) -> dict[str, object]:
+        """What operators see of it."""
+        surroundings = self._surroundings
+        topics = {
+            gate.topic: {
+                "state": gate.state,
+                "reason": gate.why,
+                "handlers": sorted({route.name for route in self._routes.get(gate.topic, _NO_ROUTES).values()}),
+            }
+            for gate in surroundings.gates.all()
+        }
+        return {
+            "state": self._health.state,
+            "topics": topics,
+            "in_hand": surroundings.settling.count,
+            "held": surroundings.pauses.extent()[0],
+            "paused_partitions": len(surroundings.pauses),
+        }
 
     def _dispatch(self, deliveries: Sequence[Delivery]) -> None:
-        self._surroundings.settling.track(deliveries)
         works: list[Work] = []
         for topic, neighbors in groupby(deliveries, _TOPIC_OF):
             works += self._routed(topic, list(neighbors))
@@ -190,10 +237,6 @@ class Consumer:
                 works.append(Work(delivery, route))
         return works
 
-    def again(self, works: Sequence[Work]) -> None:
-        """Dispatch works that waited, in their order of arrival."""
-        self._lanes.dispatch(works)
-
     async def _extend(self, settling: QueueSettling) -> None:
         """Keep what is being handled, however long that takes; a third of the hold leaves room for a slow broker."""
         while True:
@@ -202,8 +245,21 @@ class Consumer:
 
     @property
     def paused(self) -> Collection[Partition]:
-        """Partitions that wait for newer code."""
+        """Partitions of which something waits in hand."""
         return self._surroundings.pauses.partitions()
+
+    @property
+    def shut(self) -> Collection[str]:
+        """Topics that a breaker, a rate limit or an operator stopped."""
+        return self._surroundings.gates.shut
+
+    def look_again(self) -> None:
+        """Something that was set aside may be due now."""
+        self._surroundings.set_aside_news.set()
+
+    async def has_due(self) -> bool:
+        """Whether something that was set aside is due, or tried again now."""
+        return await self._retrying.has_due()
 
     async def settled(self) -> bool:
         """Settle what is finished; says whether nothing runs or waits to leave. What is paused may wait."""
@@ -214,7 +270,7 @@ class Consumer:
             if not is_passing(error):
                 raise
             return False  # it is tried again in the background
-        return self._lanes.idle() and self._egress.idle() and not self._surroundings.parking
+        return self._lanes.idle() and self._egress.idle() and not self._surroundings.shelf
 
     async def drain(self) -> None:
         """Stop fetching, finish or release what runs, flush what goes out, settle, leave the group.
@@ -224,6 +280,8 @@ class Consumer:
         self._begin_drain()
         if self._draining is not None:
             await asyncio.shield(self._draining)
+        else:  # it never began, and would keep its place in the group
+            await self._subscription.close()
 
     def _begin_drain(self) -> None:
         if self._draining is None and self._fetching is not None:
@@ -232,8 +290,8 @@ class Consumer:
     async def _drain(self, fetching: asyncio.Task[None]) -> None:
         patience = self._bounds.drain.total_seconds()
         self._health.fetching.rest()
-        await cancel([fetching], patience)
-        self._surroundings.draining = True
+        await cancel([fetching, self._reclaiming], patience)
+        self._surroundings.admission.draining = True
         released = await self._lanes.drain(patience)
         if await cancel([self._collecting], patience):
             warn_of_stubborn(["a handler in a shared transaction"])

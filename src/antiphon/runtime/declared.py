@@ -10,6 +10,7 @@ from antiphon.errors import DeclarationError, DuplicateHandlerError
 from antiphon.events.declare import Declaration, EventKind, declaration_of
 from antiphon.events.message import Message
 from antiphon.events.runner import Runner
+from antiphon.resilience import AT_ONCE, Breaker, RateLimit
 from antiphon.runtime.dependencies import Provider, check_providers
 from antiphon.runtime.publisher import Publisher
 from antiphon.runtime.replica import Replica
@@ -96,6 +97,14 @@ class Declared:
             raise DeclarationError(
                 f"{place}: it asks for a Publisher, so declare publishes=(...), the events it may send"
             )
+        if handler.options.settles_first and needs.of(Transaction):
+            raise DeclarationError(
+                f"{place}: settle='first' gives up what a Transaction is for, that no effect is lost: leave out one"
+            )
+        if handler.options.settles_first and handler.options.policy not in (None, AT_ONCE):
+            raise DeclarationError(
+                f"{place}: settle='first' runs it at most once, so nothing is tried again: leave out policy="
+            )
         if handler.options.batch_size is not None and handler.mode is Mode.OWN:
             raise DeclarationError(f"{place}: a batch handler shares its transaction: leave out transaction='own'")
         for event in handler.options.publishes:
@@ -132,6 +141,7 @@ class Declared:
         """What can only be seen with everything declared. Raises DeclarationError."""
         wanted = {where(one.function): self._dependencies(one) for one in self.handlers}
         check_providers(self.providers, wanted)
+        self.gates(None, None)
 
     def _dependencies(self, handler: Handler) -> list[type]:
         """What it asks the service for: for each of its events whatever is not fetched as that one's details."""
@@ -147,6 +157,32 @@ class Declared:
         """How the details of this event are fetched, if that is declared."""
         declared = declaration_of(event)
         return self.fetchers.get((declared.topic, declared.name))
+
+    def gates(
+        self, breaker: Breaker | None, limit: RateLimit | None
+    ) -> tuple[dict[str, Breaker], dict[str, RateLimit]]:
+        """The breaker and the rate limit of each topic: those of its handlers, else the service's own."""
+        breakers = self._by_topic("breaker", lambda handler: handler.options.breaker, breaker)
+        return breakers, self._by_topic("limit", lambda handler: handler.options.limit, limit)
+
+    def _by_topic(self, name: str, of: Callable[[Handler], T | None], default: T | None) -> dict[str, T]:
+        found: dict[str, tuple[T, Handler]] = {}
+        for (topic, _), (handler, _) in self.by_event.items():
+            given = of(handler)
+            if given is None:
+                continue
+            known, first = found.setdefault(topic, (given, handler))
+            if known != given:
+                raise DeclarationError(
+                    f"{where(handler.function)}: {name}= differs from that of {first.name}, which reads {topic!r}; "
+                    "it acts on fetching the topic, so give both the same"
+                )
+        chosen = {topic: given for topic, (given, _) in found.items()}
+        return chosen if default is None else {**dict.fromkeys(self.topics_read(), default), **chosen}
+
+    def handlers_of(self, topic: str) -> tuple[str, ...]:
+        """The names of the handlers that read `topic`, in the order of their declaration."""
+        return tuple(dict.fromkeys(handler.name for (read, _), (handler, _) in self.by_event.items() if read == topic))
 
     def reads(self) -> list[Declaration]:
         return [declaration_of(event) for _, event in self.by_event.values()]

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from antiphon.brokers.ports import Broker, Start, StoreBroker
 from antiphon.events.declare import Declaration, declaration_of
-from antiphon.runtime.description import EventDescription, HandlerDescription, ServiceDescription, TopicDescription
+from antiphon.runtime.compiling import policy_of
+from antiphon.runtime.description import (
+    EventDescription,
+    GateDescription,
+    HandlerDescription,
+    ServiceDescription,
+    TopicDescription,
+)
 from antiphon.runtime.guarantees import demand, derive
 from antiphon.runtime.route import Handler
 from antiphon.runtime.running import Plan
@@ -35,6 +42,7 @@ def describe_service(plan: Plan, broker: Broker, settings: Settings) -> ServiceD
         ),
         handlers=tuple(_describe_handler(handler, plan, broker) for handler in declared.handlers),
         replicas=_events(declared.replicas),
+        gates=tuple(_gates(plan)),
         runners=tuple(runner.name for runner in declared.runners),
         notes=tuple(_notes(plan)),
     )
@@ -42,7 +50,7 @@ def describe_service(plan: Plan, broker: Broker, settings: Settings) -> ServiceD
 
 def _describe_handler(handler: Handler, plan: Plan, broker: Broker) -> HandlerDescription:
     shares = isinstance(broker, StoreBroker)
-    derived = derive(handler, broker.capabilities, shares_store=shares, inbox=plan.inbox)
+    derived = derive(handler, broker.capabilities, shares_store=shares, inbox=plan.choices.inbox)
     demand(handler, derived)
     return HandlerDescription(
         name=handler.name,
@@ -51,12 +59,47 @@ def _describe_handler(handler: Handler, plan: Plan, broker: Broker) -> HandlerDe
         emits=_events([declaration_of(event) for event in handler.emits]),
         guarantee=derived.guarantee.label,
         reason=derived.reason,
-        policy=(handler.options.policy or plan.policy).describe(),
-        order="by key" if handler.options.ordered else "given up",
+        policy=_policy(handler, plan),
+        order=_order(handler, broker),
         mode=handler.mode.value,
         newer=handler.options.newer,
         batch=handler.options.batch_size,
     )
+
+
+def _policy(handler: Handler, plan: Plan) -> str:
+    """What follows a failure; with the event's name where that differs between its events."""
+    told = {
+        declaration_of(event).name: policy_of(handler, event, plan.choices).describe()
+        for event in handler.signature.events
+    }
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return "; ".join(f"{name}: {policy}" for name, policy in told.items())
+
+
+def _order(handler: Handler, broker: Broker) -> str:
+    if not handler.options.ordered:
+        return "given up: nothing waits behind a failed message of its key"
+    if all(declaration_of(event).key_field is None for event in handler.signature.events):
+        return "none: its events have no key"
+    if not broker.capabilities.key_order:
+        return "not kept: this broker does not keep the order of a key"
+    return "by key: what follows a failed message of its key waits behind it"
+
+
+def _gates(plan: Plan) -> list[GateDescription]:
+    breakers, limits = plan.declared.gates(plan.choices.breaker, plan.choices.limit)
+    return [
+        GateDescription(
+            topic,
+            breakers[topic].describe() if topic in breakers else None,
+            limits[topic].describe() if topic in limits else None,
+            plan.declared.handlers_of(topic),
+        )
+        for topic in plan.declared.topics_read()
+        if topic in breakers or topic in limits
+    ]
 
 
 def _events(declared: Sequence[Declaration]) -> tuple[EventDescription, ...]:
@@ -73,12 +116,11 @@ def _path(broker: Broker) -> str | None:
 
 def _notes(plan: Plan) -> list[str]:
     notes: list[str] = []
-    if not plan.inbox:
+    if not plan.choices.inbox:
         notes.append("the inbox is off: duplicates are not recognized")
-    if plan.subscribing.start is not Start.START:
-        notes.append(f"a group without a position begins at the {plan.subscribing.start.value}")
-    if plan.subscribing.lost is not Start.STOP:
-        notes.append(
-            f"when retention deleted its position it goes on from the {plan.subscribing.lost.value}; skips are counted"
-        )
+    if plan.choices.subscribing.start is not Start.START:
+        notes.append(f"a group without a position begins at the {plan.choices.subscribing.start.value}")
+    if plan.choices.subscribing.lost is not Start.STOP:
+        place = plan.choices.subscribing.lost.value
+        notes.append(f"when retention deleted its position it goes on from the {place}; skips are counted")
     return notes

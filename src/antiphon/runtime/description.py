@@ -30,6 +30,7 @@ class HandlerDescription(Struct, frozen=True, kw_only=True):
     policy: str
     """What happens when it fails."""
     order: str = "by key"
+    """Whether what follows a failed message of its key waits behind that, and why not."""
     mode: str = "await"
     """How it runs: awaited, in a thread, in a shared transaction or in its own."""
     newer: str = "pause"
@@ -47,6 +48,15 @@ class TopicDescription(Struct, frozen=True):
     writes: bool
 
 
+class GateDescription(Struct, frozen=True):
+    """What may stop fetching from a topic, and the handlers that this stops."""
+
+    topic: str
+    breaker: str | None
+    limit: str | None
+    stops: tuple[str, ...]
+
+
 class ServiceDescription(Struct, frozen=True, kw_only=True):
     """A service: where it runs, and each of its handlers."""
 
@@ -62,6 +72,7 @@ class ServiceDescription(Struct, frozen=True, kw_only=True):
     handlers: tuple[HandlerDescription, ...] = ()
     replicas: tuple[EventDescription, ...] = ()
     """The state-transfer events of which it keeps a local replica."""
+    gates: tuple[GateDescription, ...] = ()
     runners: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What a reader should know besides, such as a declared start for lost positions."""

@@ -76,7 +76,7 @@ class Egress:
         outgoing = [one for _, made in live for one in made]
         try:
             if outgoing:
-                await surroundings.publish(outgoing)
+                await surroundings.sending.publish(outgoing)
         except PublishError as error:
             return self._sort_out(live, error)
         for works, _ in live:
@@ -112,7 +112,9 @@ class Egress:
         return again
 
     def _park(self, parcels: Sequence[Parcel], error: Exception) -> None:
+        asides = self._surroundings.asides
         attempt = attempt_of(error, self._surroundings.clock.now())
         for works, _ in parcels:
             for work in works:
-                self._surroundings.park(work, [attempt], reason_of(error))
+                if work.delivery.state == WAITING:
+                    asides.put(work, asides.parked(work, [*work.past, attempt], reason_of(error), error))

@@ -1,18 +1,22 @@
-"""When finished deliveries are settled: soon, in batches, with the dead letters that belong to them."""
+"""When finished deliveries are settled: soon, in batches, with what is set aside of them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from time import perf_counter
 
-from antiphon.errors import AntiphonError, LeaseLostError
+from antiphon.brokers.ports import Delivery
+from antiphon.deadletters.diagnosis import with_diagnosis
+from antiphon.errors import AntiphonError, LeaseLostError, PublishError
+from antiphon.events.message import Outgoing
 from antiphon.runtime.health import Pulse
-from antiphon.runtime.settlement import finish
+from antiphon.runtime.shelf import Put
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings
-from antiphon.runtime.window import WAITING
-from antiphon.storage.dead_letters import park
+from antiphon.storage.dead_letters import letter_of
+from antiphon.storage.set_aside import AsideState
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -21,7 +25,7 @@ PACE = timedelta(milliseconds=20)
 
 
 class Flusher:
-    """Settles what finished outside of transactions, and parks what failed there, at most every `PACE`."""
+    """Settles what finished outside of transactions, and sets aside what failed there, at most every `PACE`."""
 
     def __init__(self, surroundings: Surroundings, settled: asyncio.Event, pulse: Pulse) -> None:
         self._surroundings, self._settled, self._pulse = surroundings, settled, pulse
@@ -54,33 +58,50 @@ class Flusher:
     async def _flush(self) -> None:
         surroundings = self._surroundings
         began = perf_counter()
-        if surroundings.parking or surroundings.settling.pending():
+        if surroundings.shelf or surroundings.settling.pending():
             self._pulse.begin()
-        if surroundings.parking:
-            await self._park()
+        if surroundings.shelf:
+            await self._set_aside()
         if surroundings.settling.pending() and await surroundings.settling.settle():
             surroundings.instruments.settling.observe(perf_counter() - began)
         self._settled.set()
         self._pulse.rest()
 
-    async def _park(self) -> None:
-        """Write the dead letters; on a store that the broker shares, in the commit that moves the watermark."""
+    async def _set_aside(self) -> None:
+        """Write what was shelved; on a store that the broker shares, in the commit that moves the watermark."""
         surroundings = self._surroundings
-        taken = list(surroundings.parking)
+        shelf = surroundings.shelf
+        taken = len(shelf)
+        elsewhere = await self._hand_over(shelf.gathered(taken))
         tx = await surroundings.store.begin()
-        live = [parked for parked in taken if parked[1].state == WAITING]
-        given_up = [delivery for _, delivery in live]
+        puts = shelf.gathered(taken)
         try:
-            await park(tx, [letter for letter, _ in live])
-            confirm = await surroundings.settling.settle_in(tx, given_up) if surroundings.shares_store else None
+            moved = await shelf.write(tx, [put for put in puts if put[0] not in elsewhere])
+            confirm = await surroundings.settling.settle_in(tx, [delivery for delivery, _ in puts], moved)
             await tx.commit()
         except BaseException as error:
             await tx.rollback()
             if isinstance(error, LeaseLostError):
                 surroundings.lost_lease()
             raise
-        del surroundings.parking[: len(taken)]
-        if confirm is not None:
-            confirm()
-        else:
-            finish(given_up)
+        shelf.written(taken, puts)
+        confirm()
+        surroundings.set_aside_news.set()
+
+    async def _hand_over(self, puts: Sequence[Put]) -> Collection[Delivery]:
+        """Write what is parked into the broker's own queue, where that is to keep it; returns what it keeps.
+
+        What it refuses, as too large with its diagnosis, rests in the store like everybody else's.
+        """
+        surroundings = self._surroundings
+        parked = [put for put in puts if put[1].state is AsideState.PARKED]
+        if not parked or surroundings.dead_letters is None:
+            return ()
+        refused: set[str] = set()
+        try:
+            kept = [Outgoing(item.topic, with_diagnosis(letter_of(item))) for _, item in parked]
+            await surroundings.dead_letters.write_dead_letters(surroundings.group, kept)
+        except PublishError as error:
+            log.warning("the broker does not keep all dead letters: %s; the store does", error)
+            refused = {refusal.message_id for refusal in error.refusals}
+        return {delivery for delivery, item in parked if item.message.id not in refused}

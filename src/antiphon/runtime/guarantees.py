@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.errors import GuaranteeError
+from antiphon.errors import DeclarationError, GuaranteeError
 from antiphon.runtime.route import Handler, Mode
 
 
@@ -30,7 +30,19 @@ class Derived(NamedTuple):
 
 
 def derive(handler: Handler, capabilities: Capabilities, *, shares_store: bool, inbox: bool) -> Derived:
-    """The guarantee of one handler on a broker with these capabilities."""
+    """The guarantee of one handler on a broker with these capabilities.
+
+    Raises DeclarationError for a handler that is settled first in a service without an inbox.
+    """
+    if handler.options.settles_first:
+        if not inbox:
+            raise DeclarationError(
+                f"{handler.name}: settle='first' marks a message in the inbox before it runs, and this service has "
+                "inbox=False: leave out one of the two"
+            )
+        return Derived(
+            Guarantee.AT_MOST_ONCE, "settle='first': its mark commits before it runs, so a crash or failure loses it"
+        )
     if handler.mode not in (Mode.SHARED, Mode.OWN):
         return Derived(
             Guarantee.AT_LEAST_ONCE, "it asks for no Transaction: a crash between handling and settling repeats it"

@@ -9,11 +9,10 @@ from datetime import timedelta
 from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
 from antiphon.storage.database import Database
-from antiphon.storage.inbox import Inbox
+from antiphon.storage.inbox import KEEP_MARKS, Inbox
 
 log = logging.getLogger("antiphon.runtime")
 
-KEEP_MARKS = timedelta(days=7)
 EVERY = timedelta(minutes=10)
 STEP = timedelta(milliseconds=200)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from antiphon.events.clock import Clock
-from antiphon.runtime.pauses import Pauses
 from antiphon.runtime.route import Mode
+from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.window import RELEASED
 from antiphon.runtime.work import Work, live
 
@@ -18,7 +18,7 @@ log = logging.getLogger("antiphon.runtime")
 
 
 class Executor(Protocol):
-    """Runs works of one mode in order; returns when each is finished, handed on, parked, paused or lost."""
+    """Runs works of one mode in order; returns when each is finished, handed on, set aside, held or lost."""
 
     async def run(self, works: Sequence[Work]) -> None: ...
 
@@ -55,10 +55,17 @@ class Lane:
 class Lanes:
     """A fixed number of lanes; the key decides which. One task each, for the life of the service."""
 
-    def __init__(self, count: int, executors: Mapping[Mode, Executor], pauses: Pauses, clock: Clock) -> None:
+    def __init__(
+        self,
+        count: int,
+        executors: Mapping[Mode, Executor],
+        suspicion: Suspicion,
+        clock: Clock,
+        lane_of: Callable[[object], int] = hash,
+    ) -> None:
         self._lanes = [Lane() for _ in range(count)]
         self._executors = executors
-        self._pauses, self._clock = pauses, clock
+        self._suspicion, self._clock, self._lane_of = suspicion, clock, lane_of
         self._count = count
         self._next = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,10 +80,10 @@ class Lanes:
 
     def dispatch(self, works: Sequence[Work]) -> None:
         """Put each into the lane of its key, joining the last run where it can, and wake the lanes."""
-        lanes, count = self._lanes, self._count
+        lanes, count, lane_of = self._lanes, self._count, self._lane_of
         for work in works:
             route, key = work.route, work.delivery.message.key
-            lane = lanes[hash(key) % count] if key is not None and route.by_key else self._lane_apart(work)
+            lane = lanes[lane_of(key) % count] if key is not None and route.by_key else self._lane_apart(work)
             if route.company is lane.company:
                 lane.last.append(work)
             else:
@@ -85,7 +92,7 @@ class Lanes:
     def _lane_apart(self, work: Work) -> Lane:
         """The lane of a work that its key does not decide."""
         if work.route.by_partition:
-            return self._lanes[hash(work.delivery.partition) % self._count]
+            return self._lanes[self._lane_of(work.delivery.partition) % self._count]
         self._next += 1
         return self._lanes[self._next % self._count]
 
@@ -101,7 +108,8 @@ class Lanes:
             lane.company = None
             lane.news.set()
         if self._tasks:
-            _, running = await asyncio.wait(self._tasks, timeout=patience)
+            await asyncio.wait(self._tasks, timeout=patience)
+            running = [task for task in self._tasks if not task.done()]
             unfinished += len(running)
             self._release(running)
             if stubborn := await cancel(running, patience):
@@ -129,14 +137,24 @@ class Lanes:
         if len(lane.runs) == 1 and len(first) < route.batch_size:
             await self._clock.sleep(route.batch_wait)
 
+    async def _run_works(self, works: Sequence[Work]) -> None:
+        mode = works[0].route.mode
+        executor, suspicion = self._executors[mode], self._suspicion
+        if not suspicion.careful or mode is Mode.SHARED:  # which watches its transactions itself
+            await executor.run(works)
+            return
+        for part in suspicion.parts(works):
+            async with suspicion.watched(part):
+                await executor.run(part)
+
     async def _run(self, lane: Lane) -> None:
         while True:
             while lane.runs:
                 lane.busy = True
                 await self._gather(lane)
-                works = lane.running = self._pauses.without(lane.take()) if lane.runs else ()
+                works = lane.running = lane.take() if lane.runs else ()
                 if works:
-                    await self._executors[works[0].route.mode].run(works)
+                    await self._run_works(works)
             lane.busy, lane.running = False, ()
             if self._draining:
                 return

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Literal, TypedDict, cast, get_args
+
+from msgspec import Struct
 
 from antiphon.brokers.ports import Start, SubscribeOptions
 from antiphon.errors import DeclarationError
-from antiphon.resilience.policy import Retry
+from antiphon.events.declare import declaration_of
+from antiphon.resilience import Breaker, RateLimit, Retry
 from antiphon.runtime.route import HandlerOptions, Newer
 
 Demand = Literal["at_most_once", "at_least_once", "effectively_once"]
 Share = Literal["shared", "own"]
+Settle = Literal["last", "first"]
+DeadLettersIn = Literal["store", "broker"]
 
 
 class Options(TypedDict, total=False):
@@ -21,7 +27,9 @@ class Options(TypedDict, total=False):
 
     `policy`: what follows a failure, instead of the service's. `guarantee`: refuse to start below it. `transaction`:
     one shared by many messages, or `"own"` for a handler that also waits for other things. `newer`: what happens to
-    events newer than the code. `publishes`: what it sends by `Publisher`. `order=None` gives up order by key.
+    events newer than the code. `publishes`: what it sends by `Publisher`. `order=None` gives up order by key: what
+    follows a failed message of its key does not wait for it. `settle="first"`: settled before it runs, so that it runs
+    at most once. `breaker` and `limit` act on fetching the events' topic, for all handlers of the service that read it.
     """
 
     policy: Retry
@@ -30,6 +38,43 @@ class Options(TypedDict, total=False):
     newer: Newer
     publishes: Sequence[type]
     order: Literal["key"] | None
+    settle: Settle
+    breaker: Breaker
+    limit: RateLimit
+
+
+class ServiceOptions(TypedDict, total=False):
+    """What a `Service` takes besides its name, broker and migrations.
+
+    `policy`: what follows a failure; `policies`: the same for single events, by their class. `breaker` and `limit` act
+    on fetching, for each topic that it reads by itself. `start`: where the group begins when it has no position;
+    `lost`: what happens when retention deleted the one it had. `inbox=False` gives up recognizing duplicates.
+    `concurrency`: how many handlers run side by side, each key in one lane. `dead_letters="broker"` parks in the
+    broker's own dead-letter queue, where it has one, instead of the store; nothing waits behind those.
+    """
+
+    policy: Retry
+    policies: Mapping[type, Retry]
+    breaker: Breaker
+    limit: RateLimit
+    start: Start
+    lost: Start
+    inbox: bool
+    concurrency: int
+    dead_letters: DeadLettersIn
+
+
+class Choices(Struct, frozen=True, kw_only=True):
+    """What a service was told, checked."""
+
+    policy: Retry = Retry()
+    policies: Mapping[type, Retry] = MappingProxyType({})
+    breaker: Breaker | None = None
+    limit: RateLimit | None = None
+    subscribing: SubscribeOptions = SubscribeOptions()
+    inbox: bool = True
+    concurrency: int | None = None
+    dead_letters: DeadLettersIn = "store"
 
 
 _CHOICES: Mapping[str, tuple[object, ...]] = {
@@ -37,6 +82,7 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "transaction": get_args(Share),
     "newer": get_args(Newer),
     "order": ("key", None),
+    "settle": get_args(Settle),
 }
 
 
@@ -52,6 +98,9 @@ def read_options(
         newer=given.get("newer", "pause"),
         publishes=tuple(given.get("publishes", ())),
         ordered=given.get("order", "key") is not None,
+        settles_first=given.get("settle") == "first",
+        breaker=given.get("breaker"),
+        limit=given.get("limit"),
         batch_size=batch_size,
         batch_wait=batch_wait,
     )
@@ -61,11 +110,12 @@ def _check(given: Mapping[str, object]) -> None:
     """Callers without a type checker pass anything, and what is ignored in silence is believed to hold."""
     for name, value in given.items():
         if name not in Options.__annotations__:
-            raise DeclarationError(f"on(..., {name}=...): there is no such option; {_nearest(name)}")
+            raise DeclarationError(f"on(..., {name}=...): there is no such option; {_nearest(name, Options)}")
         choices = _CHOICES.get(name)
         if choices is not None and value not in choices:
             raise DeclarationError(f"on(..., {name}={value!r}): it is one of {', '.join(map(repr, choices))}")
     check_policy("on", given.get("policy"))
+    _check_gates("on", given)
     if not isinstance(given.get("publishes", ()), Sequence):
         raise DeclarationError("on(..., publishes=...): it is several event classes, as in publishes=(OrderPlaced,)")
 
@@ -74,6 +124,50 @@ def check_policy(of: str, policy: object) -> None:
     """Raise DeclarationError for what is no policy."""
     if policy is not None and not isinstance(policy, Retry):
         raise DeclarationError(f"{of}(..., policy={policy!r}): it is a policy, as in policy=Retry(immediate=3)")
+
+
+def _check_gates(of: str, given: Mapping[str, object]) -> None:
+    breaker, limit = given.get("breaker"), given.get("limit")
+    if breaker is not None and not isinstance(breaker, Breaker):
+        raise DeclarationError(f"{of}(..., breaker={breaker!r}): it is a breaker, as in breaker=Breaker(rest=...)")
+    if limit is not None and not isinstance(limit, RateLimit):
+        raise DeclarationError(f"{of}(..., limit={limit!r}): it is a rate limit, as in limit=RateLimit(messages=100)")
+
+
+def read_service_options(given: ServiceOptions) -> Choices:
+    """What a service was told. Raises DeclarationError for an unknown option or an unusable value."""
+    for name in given:
+        if name not in ServiceOptions.__annotations__:
+            raise DeclarationError(
+                f"Service(..., {name}=...): there is no such option; {_nearest(name, ServiceOptions)}"
+            )
+    check_policy("Service", given.get("policy"))
+    _check_gates("Service", cast("Mapping[str, object]", given))
+    policies = given.get("policies", {})
+    if not isinstance(cast("object", policies), Mapping):
+        raise DeclarationError(
+            f"Service(..., policies={policies!r}): it gives events their policies, as in "
+            "policies={OrderPlaced: Retry(immediate=3)}"
+        )
+    for event, policy in policies.items():
+        declaration_of(event)
+        check_policy(f"Service(..., policies={{{event.__name__}: ...}}): on", policy)
+    dead_letters = given.get("dead_letters", "store")
+    if dead_letters not in get_args(DeadLettersIn):
+        raise DeclarationError(f"Service(..., dead_letters={dead_letters!r}): it is one of 'store', 'broker'")
+    concurrency = given.get("concurrency")
+    if concurrency is not None and concurrency < 1:
+        raise DeclarationError(f"concurrency={concurrency}: at least one handler must be able to run")
+    return Choices(
+        policy=given.get("policy") or Retry(),
+        policies=MappingProxyType(dict(policies)),
+        breaker=given.get("breaker"),
+        limit=given.get("limit"),
+        subscribing=read_places(given.get("start", Start.START), given.get("lost", Start.STOP)),
+        inbox=given.get("inbox", True),
+        concurrency=concurrency,
+        dead_letters=dead_letters,
+    )
 
 
 def read_places(start: Start, lost: Start) -> SubscribeOptions:
@@ -87,9 +181,9 @@ def read_places(start: Start, lost: Start) -> SubscribeOptions:
     return SubscribeOptions(start=Start(start), lost=Start(lost))
 
 
-def _nearest(name: str) -> str:
-    close = get_close_matches(name, Options.__annotations__, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(Options.__annotations__)}"
+def _nearest(name: str, options: type) -> str:
+    close = get_close_matches(name, options.__annotations__, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(options.__annotations__)}"
 
 
 def check_events(service: str, events: Sequence[object]) -> None:

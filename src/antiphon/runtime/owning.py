@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from time import perf_counter
 from typing import TypeVar, overload
 
 from antiphon.errors import LeaseLostError, StoreError, UsageError
@@ -13,10 +12,10 @@ from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.route import collect
-from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
-from antiphon.runtime.work import Work, read
+from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
+from antiphon.runtime.verdicts import Verdicts
+from antiphon.runtime.work import Work, read, tried
 from antiphon.storage.database import OpenTransaction, Row, SqlValue
-from antiphon.storage.dead_letters import Attempt
 
 T = TypeVar("T")
 log = logging.getLogger("antiphon.runtime")
@@ -69,6 +68,11 @@ class LazyTransaction:
                 "the transaction is over: the handler that it was given to has ended; write before it returns"
             )
 
+    async def find_out(self) -> None:
+        """See whether the message was handled before, where the handler failed before any statement could tell."""
+        if self._tx is None:
+            await self._begun_once()
+
     async def require_sound(self) -> None:
         """Raise what undid the transaction, if anything did: it is the reason of whatever the handler raised."""
         if self._tx is not None:
@@ -111,54 +115,66 @@ class LazyTransaction:
 class OwnTransaction:
     """Runs each work in a transaction of its own; lanes run side by side, and take turns only to write."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
+    def __init__(self, surroundings: Surroundings, verdicts: Verdicts) -> None:
+        self._surroundings, self._verdicts = surroundings, verdicts
+        self._admission = surroundings.admission
 
     async def run(self, works: Sequence[Work]) -> None:
-        """Return when every work is committed, parked, paused or lost."""
+        """Return when every work is committed, set aside, held or lost."""
         for work in works:
-            if self._surroundings.may_begin(work):
+            if self._admission.admits(work):
                 await self._run_one(work)
 
     async def _run_one(self, work: Work) -> None:
-        attempts: list[Attempt] = []
+        attempts = list(work.past)
         pause = FIRST_PAUSE
-        while self._surroundings.may_begin(work):
+        while True:
             try:
                 await self._attempt(work, len(attempts) + 1)
                 return
             except (Exception, asyncio.CancelledError) as raised:
                 error = self._surroundings.failure_of(raised)
-                if isinstance(error, LeaseLostError):
-                    self._surroundings.lost_lease()
-                if is_passing(error):
-                    await self._surroundings.clock.sleep(pause)
-                    pause = min(pause * 2, LONGEST_PAUSE)
-                    continue
-                decision = self._surroundings.decide(work, attempts, error)
-                if decision is not Decision.AGAIN:
-                    if decision is Decision.PARK:
-                        self._surroundings.park(work, attempts, reason_of(error))
-                    return
+            if isinstance(error, LeaseLostError):
+                self._surroundings.lost_lease()
+            if not self._admission.goes_on(work):
+                return
+            if is_passing(error):
+                await self._surroundings.clock.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            elif (step := self._verdicts.decide(work, attempts, error)) is None:
+                return
+            elif step.decision is not Decision.AGAIN:
+                self._verdicts.carry_out(work, attempts, step, error)
+                return
+            work = tried(work, attempts)
+            if not self._admission.admits(work):
+                return
 
     async def _attempt(self, work: Work, number: int) -> None:
         delivery, route = work.delivery, work.route
         enter((route.instruments.scope, delivery.message, number))
-        began = perf_counter()
+        began = self._surroundings.stopwatch()
+        if route.gate is not None:
+            route.gate.began(delivery, route.gate.generation)
         tx = LazyTransaction(self._surroundings, delivery.message.identity)
         try:
             made = await self._call(work, tx)
             await self._commit(work, await tx.begun(), made)
         except BaseException as error:
-            await tx.rollback()
+            try:
+                if number == 1 and isinstance(error, Exception):
+                    await tx.find_out()
+            finally:
+                await tx.rollback()
             # Whatever a handler makes of being told: nothing that it did counts.
             if not tx.is_repeated or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
                 raise
             route.instruments.duplicates.inc()
             self._surroundings.finished(delivery)
         else:
-            self._surroundings.handled(work, number, perf_counter() - began)
-        route.instruments.durations.observe(perf_counter() - began)
+            self._surroundings.succeeded(work, self._surroundings.stopwatch() - began)
+            self._surroundings.handled(work, number, self._surroundings.stopwatch() - began)
+        route.instruments.durations.observe(self._surroundings.stopwatch() - began)
 
     async def _call(self, work: Work, tx: LazyTransaction) -> Sequence[Outgoing]:
         """Run the handler; returns what it emits."""
@@ -183,4 +199,4 @@ class OwnTransaction:
         await tx.commit()
         confirm()
         self._surroundings.committed()
-        self._surroundings.sent(made)
+        self._surroundings.sending.sent(made)

@@ -13,7 +13,8 @@ from msgspec import Struct
 from antiphon.brokers.ports import Delivery
 from antiphon.errors import HandlingError
 from antiphon.events.message import Message
-from antiphon.resilience.policy import Retry
+from antiphon.resilience import Breaker, RateLimit, Retry
+from antiphon.runtime.gate import Gate
 from antiphon.runtime.instruments import HandlerInstruments
 from antiphon.runtime.publisher import HandlerPublisher, Publisher
 from antiphon.runtime.signature import Shape, Signature
@@ -49,6 +50,9 @@ class HandlerOptions(Struct, frozen=True, kw_only=True):
     batch_size: int | None = None
     batch_wait: timedelta = timedelta(0)
     takes_tombstones: bool = False
+    settles_first: bool = False
+    breaker: Breaker | None = None
+    limit: RateLimit | None = None
 
 
 class Handler(Struct, frozen=True):
@@ -121,9 +125,14 @@ class Route:
         self.takes_tombstones = options.takes_tombstones
         self.allowed = handler.emits
         self.publishes = bool(handler.signature.needs.of(Publisher))
+        self.settles_first = options.settles_first
         self.batch_size = options.batch_size
         self.batch_wait = options.batch_wait
         self.waits = 0
+        self.ordered = options.ordered
+        """Whether what follows a failed message of its key waits behind that."""
+        self.gate: Gate | None = None
+        """What may stop its topic, where a breaker or a rate limit is declared."""
         self.by_key = options.ordered
         """Whether its lane is that of the key."""
         self.by_partition = False

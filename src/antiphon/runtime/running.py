@@ -5,34 +5,50 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from copy import copy
+from datetime import timedelta
+from functools import partial
+from uuid import uuid4
 
-from antiphon.brokers.ports import Broker, LogSubscription, StoreBroker, SubscribeOptions, Subscription
+from antiphon.brokers.ports import Broker, DeadLettering, LogSubscription, StoreBroker, Subscription
+from antiphon.deadletters.redriving import IDLE, Redriving
 from antiphon.errors import UnsupportedCapabilityError
 from antiphon.events.clock import Clock
+from antiphon.events.runner import Runner
+from antiphon.observability import names
 from antiphon.observability.hooks import Hooks, StateChanged
 from antiphon.observability.metrics import Metrics
-from antiphon.resilience.policy import Retry
-from antiphon.runtime.compiling import compile_routes
+from antiphon.runtime.blocks import Blocks
+from antiphon.runtime.chance import Chance
+from antiphon.runtime.claims import Claims
+from antiphon.runtime.compiling import compile_routes, stop_at_gates
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.consumer import Bounds, Consumer
 from antiphon.runtime.declared import Declared
 from antiphon.runtime.dependencies import Dependencies
 from antiphon.runtime.guarantees import demand, derive
-from antiphon.runtime.health import ServiceHealth
+from antiphon.runtime.health import Pulse, ServiceHealth
 from antiphon.runtime.housekeeping import Housekeeping
-from antiphon.runtime.pauses import Pauses
+from antiphon.runtime.options import Choices
 from antiphon.runtime.route import Handler
+from antiphon.runtime.scheduling import Scheduling
+from antiphon.runtime.sending import Sending
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.settlement import LogSettling, QueueSettling
 from antiphon.runtime.shared import TransactionBounds
+from antiphon.runtime.sources import Sources
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.standing import Standing
 from antiphon.runtime.surroundings import Surroundings
+from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.topics import make_topics
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
+from antiphon.storage.set_aside import RetryStore
 
 log = logging.getLogger("antiphon.runtime")
+
+HOLD = timedelta(seconds=60)
+"""How long a process that hangs keeps what it claimed of what was set aside."""
 
 
 class Plan:
@@ -45,17 +61,16 @@ class Plan:
         self.hooks = hooks
         self.health = ServiceHealth(declared.service, monotonic=clock.monotonic)
         self.composer = Composer(declared.service, clock)
-        self.policy = Retry()
-        self.inbox = True
-        self.subscribing = SubscribeOptions()
+        self.choices = Choices()
         self.migrations: Sequence[Migration] = ()
-        self.concurrency: int | None = None
         self.stand_ins: StandIns | None = None
+        self.chance = Chance()
 
     def with_stand_ins(self, stand_ins: StandIns) -> Plan:
         """The same plan for a run in another world."""
         plan = copy(self)
         plan.stand_ins, plan.clock = stand_ins.part_for(self.declared), stand_ins.clock
+        plan.chance = stand_ins.chance
         plan.composer = Composer(self.name, plan.clock)
         plan.health = ServiceHealth(self.name, monotonic=plan.clock.monotonic)
         return plan
@@ -85,9 +100,21 @@ def store_of(broker: Broker, service: str) -> Database:
 def check_guarantees(plan: Plan, broker: Broker) -> None:
     """Raise GuaranteeError or UnsupportedCapabilityError before anything is opened."""
     shares = isinstance(broker, StoreBroker)
+    letters_kept_by(broker, plan)
     for handler in plan.declared.handlers:
-        demand(handler, derive(handler, broker.capabilities, shares_store=shares, inbox=plan.inbox))
+        demand(handler, derive(handler, broker.capabilities, shares_store=shares, inbox=plan.choices.inbox))
         _check_transaction(handler, broker)
+
+
+def letters_kept_by(broker: Broker, plan: Plan) -> DeadLettering | None:
+    """The broker, where it is to keep the service's dead letters itself. Raises UnsupportedCapabilityError."""
+    if plan.choices.dead_letters == "store":
+        return None
+    if isinstance(broker, DeadLettering) and broker.capabilities.native_dead_letters:
+        return broker
+    raise UnsupportedCapabilityError(
+        f"the broker {broker.url}", "dead-letter queue of its own", f"service {plan.name!r} says dead_letters='broker'"
+    )
 
 
 def _check_transaction(handler: Handler, broker: Broker) -> None:
@@ -97,6 +124,10 @@ def _check_transaction(handler: Handler, broker: Broker) -> None:
             "transactions with a store",
             f"{handler.name} asks for a Transaction, and its writes, events and watermark could not commit together",
         )
+
+
+def _is_stalled(pulse: Pulse) -> float:
+    return float(pulse.is_stalled)
 
 
 class RunningService:
@@ -111,7 +142,17 @@ class RunningService:
         self._housekeeping: Housekeeping | None = None
         self._standing: Standing | None = None
         self.store = store_of(broker, plan.name)
+        self.sending = Sending(plan.name, broker, plan.metrics, plan.hooks)
+        self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
+        # Nobody else can reach the store of a broker that lives in this process.
+        idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)
+        self._of_store: Sequence[Runner] = (
+            self.scheduling.runner,
+            Redriving(self.store, plan.clock, idle, self._look_again),
+        )
+        """What works off the tables of the store, whichever service filled them."""
         self.consumer: Consumer | None = None
+        self._suspicion: Suspicion | None = None
 
     async def start(self) -> None:
         """Open the broker, migrate, make topics, join the group, begin to handle. When it raises, nothing runs."""
@@ -127,6 +168,10 @@ class RunningService:
             raise
         plan.enter("running")
 
+    def _look_again(self) -> None:
+        if self.consumer is not None:
+            self.consumer.look_again()
+
     async def _open(self) -> None:
         plan = self.plan
         await self._broker.open()
@@ -138,51 +183,66 @@ class RunningService:
         await self._dependencies.open()
         if plan.declared.by_event:
             await self._consume()
-        for runner in plan.declared.runners:
+        for runner in (*self._of_store, *plan.declared.runners):
             await runner.start()
 
     async def _consume(self) -> None:
         plan, group = self.plan, self._settings.group or self.plan.name
-        routes = compile_routes(plan.declared, self._dependencies.values, plan.metrics, plan.policy, plan.stand_ins)
-        subscription = await self._broker.subscribe(group, plan.declared.topics_read(), plan.subscribing)
+        routes = compile_routes(plan, self._dependencies.values)
+        subscription = await self._broker.subscribe(group, plan.declared.topics_read(), plan.choices.subscribing)
         surroundings = self._surroundings(subscription, group)
+        stop_at_gates(routes, surroundings.gates)
         bounds = Bounds(
             messages=self._settings.inflight_messages,
             bytes=self._settings.inflight_bytes,
             fetch=self._settings.fetch_messages,
             drain=self._settings.drain_timeout,
-            concurrency=plan.concurrency or self._settings.concurrency,
+            concurrency=plan.choices.concurrency or self._settings.concurrency,
             transaction=TransactionBounds(self._settings.transaction_messages, self._settings.transaction_time),
         )
         self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)
-        surroundings.pauses.again = self.consumer.again
         self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock)
         self._standing = Standing(group, self._broker, self.store, plan.clock, surroundings.instruments)
+        if self._broker.capabilities.durable:  # otherwise nothing outlives the process that could be told
+            await surroundings.suspicion.start()
+        self._suspicion = surroundings.suspicion
+        await self.consumer.control.look()
+        for pulse in plan.health.pulses:
+            plan.metrics.gauge(names.STALLED, part=pulse.name).follow(partial(_is_stalled, pulse))
         self.consumer.start()
         self._housekeeping.start()
         self._standing.start()
 
     def _surroundings(self, subscription: Subscription, group: str) -> Surroundings:
-        plan = self.plan
+        plan, broker = self.plan, self._broker
         settling = (
             LogSettling(subscription) if isinstance(subscription, LogSubscription) else QueueSettling(subscription)
         )
+        joins = isinstance(broker, StoreBroker) and broker.database is self.store
+        joins = joins and broker.capabilities.store_transactions
+        retries = RetryStore(group, uuid4().hex, HOLD)
         surroundings = Surroundings(
             plan.name,
             group,
-            self._broker,
+            broker,
             self.store,
-            settling,
-            Inbox(group) if plan.inbox else None,
-            Pauses(plan.clock, settling),
+            Sources(settling, Claims(retries, self.store, plan.clock), joins=joins),
+            Inbox(group) if plan.choices.inbox else None,
+            Blocks(retries, self.store, plan.clock, broker.capabilities),
             plan,
         )
+        surroundings.dead_letters = letters_kept_by(broker, plan)
         surroundings.code_version = self._settings.code_version
+        surroundings.keep = self.scheduling.keep
+        breakers, limits = plan.declared.gates(plan.choices.breaker, plan.choices.limit)
+        surroundings.gates.declare(plan.declared.topics_read(), breakers, limits)
         return surroundings
 
     async def caught_up(self) -> bool:
         """Settle what is finished; says whether nothing is left to do, as `Service.caught_up`."""
         consumer = self.consumer
+        if not self.scheduling.runner.is_at_rest():
+            return False
         if consumer is None:
             return True
         if consumer.failure is not None:
@@ -193,8 +253,14 @@ class RunningService:
         lags = await self._broker.lag(self._settings.group or self.plan.name)
         # The group may have read more topics once, or other members do: what lies there is not for this one.
         topics = self.plan.declared.topics_read()
-        open_lags = [lag for lag in lags if lag.partition.topic in topics and lag.partition not in consumer.paused]
-        return any(lag.messages for lag in open_lags)
+        open_lags = [
+            lag
+            for lag in lags
+            if lag.partition.topic in topics
+            and lag.partition not in consumer.paused
+            and lag.partition.topic not in consumer.shut
+        ]
+        return any(lag.messages for lag in open_lags) or await consumer.has_due()
 
     async def stop(self) -> None:
         """Drain: stop fetching, finish or release, flush, settle, leave the group. Twice is safe."""
@@ -212,5 +278,9 @@ class RunningService:
             await self._standing.stop()
         if self.consumer is not None:
             await self.consumer.drain()
+        if self._suspicion is not None:
+            await self._suspicion.stop(self._settings.drain_timeout)
+        for runner in self._of_store:
+            await runner.drain()
         await self._dependencies.close()
         plan.enter("stopped")

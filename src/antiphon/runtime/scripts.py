@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from antiphon.brokers.connect import connect
 from antiphon.errors import UsageError
 from antiphon.events.clock import SystemClock
+from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
-from antiphon.runtime.settings import load_settings
+from antiphon.runtime.scheduling import keep_at
+from antiphon.runtime.settings import Settings, load_settings
+from antiphon.runtime.timing import read_timing
 from antiphon.runtime.topics import make_topics
 
 
-def publish_blocking(*events: object, broker: str | None = None, source: str = "script") -> None:
-    """Publish `events` in one batch and return once the broker holds them all.
+def publish_blocking(
+    *events: object,
+    broker: str | None = None,
+    source: str = "script",
+    at: datetime | None = None,
+    delay: timedelta | None = None,
+    deadline: datetime | timedelta | None = None,
+) -> Sequence[str]:
+    """Publish `events` in one batch and return their messages' ids once the broker holds them all.
 
-    `broker` is a URL (settings decide without it); `source` names who publishes. Raises UsageError inside a running
-    event loop (await `Service.publish` there), PublishError, ConnectionLostError, StoreError.
+    With `at` or `delay` they are scheduled, and published by whichever service runs on that broker then. `broker` is a
+    URL (settings decide without it); `source` names who publishes; `deadline` is until when they are worth handling.
+    Raises UsageError inside a running event loop (await `Service.publish` there) and for a time that cannot be;
+    PublishError, ConnectionLostError, StoreError.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(_publish(events, broker, source))
-    else:
-        raise UsageError("publish_blocking() inside an event loop would stop it: await Service.publish() instead")
+        composer = Composer(source, SystemClock())
+        moment, end = read_timing(composer.now(), at, delay, deadline)
+        outgoing = [composer.first(event, deadline=end) for event in events]
+        asyncio.run(_publish(outgoing, moment, load_settings({"broker": broker})))
+        return [one.message.id for one in outgoing]
+    raise UsageError("publish_blocking() inside an event loop would stop it: await Service.publish() instead")
 
 
-async def _publish(events: tuple[object, ...], url: str | None, source: str) -> None:
-    settings = load_settings({"broker": url})
+async def _publish(outgoing: Sequence[Outgoing], at: datetime | None, settings: Settings) -> None:
     broker = connect(settings.broker)
-    composer = Composer(source, SystemClock())
-    outgoing = [composer.first(event) for event in events]
     await broker.open()
     try:
         await make_topics(broker, (one.topic for one in outgoing), settings)
-        await broker.publish(outgoing)
+        if at is None:
+            await broker.publish(outgoing)
+        else:
+            await keep_at(broker, outgoing, at)
     finally:
         await broker.close()

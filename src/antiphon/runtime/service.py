@@ -4,65 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from types import TracebackType
+from typing import Self, Unpack
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.ports import Broker, Start
+from antiphon.brokers.ports import Broker
 from antiphon.errors import ClosedError, DeclarationError, UsageError
 from antiphon.events.clock import SystemClock
-from antiphon.events.declare import Declaration
-from antiphon.events.runner import Runner
+from antiphon.events.message import Message
 from antiphon.observability.hooks import Hooks
 from antiphon.observability.metrics import Metrics
-from antiphon.resilience.policy import Retry
-from antiphon.runtime.declared import Declared, Middleware
-from antiphon.runtime.dependencies import fetched_type, read_provider
+from antiphon.runtime.control import Control
+from antiphon.runtime.declared import Declared
+from antiphon.runtime.declaring import ServiceDeclarations, caller
 from antiphon.runtime.describing import describe_service
 from antiphon.runtime.description import ServiceDescription
+from antiphon.runtime.dry_run import DryRun, DryRunPlan, dependencies_of, dry_run
 from antiphon.runtime.health import ServiceHealth
-from antiphon.runtime.options import Options, check_events, check_policy, read_options, read_places
+from antiphon.runtime.options import ServiceOptions, read_service_options
 from antiphon.runtime.publisher import Publisher, ServicePublisher
-from antiphon.runtime.replica import Replica
-from antiphon.runtime.route import HandlerOptions
 from antiphon.runtime.running import Plan, RunningService
+from antiphon.runtime.scheduling import Scheduling
+from antiphon.runtime.sending import Sending
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stand_ins import StandIns
+from antiphon.runtime.timing import read_timing
 from antiphon.runtime.together import transact
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.migrations import load_migrations
-
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-R = TypeVar("R")
-T = TypeVar("T")
-P = ParamSpec("P")
-F = TypeVar("F", bound=Callable[..., object])
-E = TypeVar("E")
+from antiphon.storage.schedule import Scheduled
 
 log = logging.getLogger("antiphon.runtime")
 
 
-class HandlerDecorator(Protocol[E]):
-    """Takes a function whose first parameter is the event, and gives it back unchanged."""
-
-    def __call__(self, function: Callable[Concatenate[E, P], R], /) -> Callable[Concatenate[E, P], R]: ...
-
-
-class Service:
+class Service(ServiceDeclarations):
     """A consumer group with its handlers. It only declares until it is started; two can live in one process.
 
     `broker` is a URL or an opened value (settings decide without it); `migrations` is a folder of `0001_name.sql`
-    files, relative to the file that makes the service; `policy` says what follows a failure; `start` is where the
-    group begins when it has no position, `lost` what happens when retention deleted the one it had. `inbox=False`
-    gives up recognizing duplicates. `concurrency` is how many handlers run side by side, each key in one lane.
+    files, relative to the file that makes the service; the other options are those of `ServiceOptions`.
+    Raises DeclarationError for a name or option that cannot be used.
     """
 
     def __init__(
@@ -71,25 +55,17 @@ class Service:
         *,
         broker: Broker | str | None = None,
         migrations: str | Path | None = None,
-        policy: Retry | None = None,
-        start: Start = Start.START,
-        lost: Start = Start.STOP,
-        inbox: bool = True,
-        concurrency: int | None = None,
+        **options: Unpack[ServiceOptions],
     ) -> None:
         if not name or not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise DeclarationError(f"service name {name!r}: use letters, digits, '-', '_' and '.'")
-        self._declared = Declared(name)
+        super().__init__(Declared(name))
         self.metrics = Metrics(service=name)
         self.hooks = Hooks(self.metrics)
         self._plan = Plan(self._declared, SystemClock(), self.metrics, self.hooks)
-        check_policy("Service", policy)
-        self._plan.policy = policy or Retry()
-        self._plan.inbox = inbox
-        self._plan.concurrency = _counted(concurrency)
-        self._plan.subscribing = read_places(start, lost)
+        self._plan.choices = read_service_options(options)
         if migrations is not None:
-            folder = Path(_caller().f_globals.get("__file__", ".")).parent / migrations
+            folder = Path(caller().f_globals.get("__file__", ".")).parent / migrations
             self._plan.migrations = load_migrations(folder)
         self._given = broker
         self._broker: Broker | None = None
@@ -114,89 +90,6 @@ class Service:
         """Whether it was made with a broker, which then counts more than settings."""
         return self._given is not None
 
-    @overload
-    def on(self, event: type[A], /, **options: Unpack[Options]) -> HandlerDecorator[A]: ...
-    @overload
-    def on(self, a: type[A], b: type[B], /, **options: Unpack[Options]) -> HandlerDecorator[A | B]: ...
-    @overload
-    def on(self, a: type[A], b: type[B], c: type[C], /, **options: Unpack[Options]) -> HandlerDecorator[A | B | C]: ...
-    @overload
-    def on(
-        self, a: type[A], b: type[B], c: type[C], d: type[D], /, **options: Unpack[Options]
-    ) -> HandlerDecorator[A | B | C | D]: ...
-    def on(self, *events: type, **options: Unpack[Options]) -> HandlerDecorator[Any]:
-        """Declare a handler of these events. What it returns is published; what it needs it asks for by annotation.
-
-        Raises DeclarationError when decorator and annotations differ, DuplicateHandlerError for a second handler
-        of one event.
-        """
-        return self._handler(events, read_options(options), _caller())
-
-    def on_batch(
-        self, event: type[A], /, *, size: int = 100, wait: timedelta = timedelta(0), **options: Unpack[Options]
-    ) -> HandlerDecorator[list[A]]:
-        """Declare a handler of up to `size` events at once, of one partition and in order.
-
-        A batch waits for more events for at most `wait`. When it keeps failing, each event is tried alone.
-        """
-        if size < 1:
-            raise DeclarationError(f"on_batch(size={size}): a batch holds at least one event")
-        return self._handler((event,), read_options(options, batch_size=size, batch_wait=wait), _caller())
-
-    def _handler(self, events: Sequence[type], options: HandlerOptions, caller: FrameType) -> HandlerDecorator[Any]:
-        """The decorator itself; the overloads above say what it takes."""
-        check_events(self.name, events)
-        local_names = caller.f_locals
-
-        def declare(function: F) -> F:
-            self._declared.add(function, events, options, local_names)
-            return function
-
-        return declare
-
-    def provides(self, factory: F) -> F:
-        """Declare what gives handlers a dependency: a function, or a generator that also closes it at stop.
-
-        Its return annotation is the type that handlers (and other providers) ask for. It is called once a start.
-        """
-        provider = read_provider(factory, _caller().f_locals)
-        if provider.gives in self._declared.providers:
-            raise DeclarationError(f"service {self.name!r} has two providers of {provider.gives.__name__}: keep one")
-        self._declared.providers[provider.gives] = provider
-        return factory
-
-    def fetches(self, event: type[A], /) -> Callable[[Callable[[A], Awaitable[T]]], Callable[[A], Awaitable[T]]]:
-        """Declare how the details of a notification are fetched, before its handler's transaction begins.
-
-        Handlers of that event may then ask for what the function returns, by its type.
-        """
-        local_names = _caller().f_locals
-
-        def declare(function: Callable[[A], Awaitable[T]]) -> Callable[[A], Awaitable[T]]:
-            self._declared.fetch(event, function, fetched_type(function, local_names))
-            return function
-
-        return declare
-
-    def replica(self, event: type[T]) -> Replica[T]:
-        """Keep a local copy of the entities of a state-transfer event, and give it to read from."""
-        replica = Replica(self.name, event)
-        self._declared.keep(replica)
-        return replica
-
-    def use(self, middleware: Middleware) -> Middleware:
-        """Put `middleware` around every handler's call, the first one outermost."""
-        self._declared.middleware.append(middleware)
-        return middleware
-
-    def carry(self, runner: Runner) -> None:
-        """Start and drain `runner` with this service."""
-        self._declared.runners.append(runner)
-
-    def events(self) -> list[Declaration]:
-        """The events that its handlers read, then those that they emit."""
-        return [*self._declared.reads(), *self._declared.emits()]
-
     def describe(self, broker: Broker | None = None, settings: Settings | None = None) -> ServiceDescription:
         """What it reads and emits, and what holds when it fails; nothing is opened. Raises UsageError."""
         found = settings or load_settings()
@@ -216,21 +109,58 @@ class Service:
             raise ClosedError(f"service {self.name!r}", "use its store")
         return self._running.store
 
-    async def publish(self, event: object, *, key: str | None = None) -> None:
-        """Publish an event of the application's own; returns once the broker holds it. Many tasks may call it.
+    async def publish(
+        self,
+        event: object,
+        *,
+        key: str | None = None,
+        at: datetime | None = None,
+        delay: timedelta | None = None,
+        deadline: datetime | timedelta | None = None,
+    ) -> str:
+        """Publish an event of the application's own, now or `at` a moment or after a `delay`. Many tasks may call it.
 
-        Raises ClosedError, PublishError, EncodeError.
+        Returns the message's id once the broker holds it; with a time, once it is scheduled. `deadline` is until when
+        it is worth handling; a duration counts from its publishing.
+
+        Raises ClosedError, UsageError for a time that cannot be, EncodeError, PublishError, StoreError.
         """
-        broker = self.broker
-        await ServicePublisher(self._plan_in_force.composer, broker.publish).publish(event, key=key)
+        publisher = ServicePublisher(self._plan_in_force.composer, self._sending.publish, self._scheduling.keep)
+        return await publisher.publish(event, key=key, at=at, delay=delay, deadline=deadline)
 
-    async def publish_all(self, events: Iterable[object]) -> None:
+    async def publish_all(
+        self,
+        events: Iterable[object],
+        *,
+        at: datetime | None = None,
+        delay: timedelta | None = None,
+        deadline: datetime | timedelta | None = None,
+    ) -> Sequence[str]:
         """As `publish`, for many events with one confirmation; those of one key keep their order.
 
         Raises PublishError naming every refused one; the broker holds the others.
         """
-        broker = self.broker
-        await broker.publish([self._plan_in_force.composer.first(event) for event in events])
+        composer = self._plan_in_force.composer
+        moment, end = read_timing(composer.now(), at, delay, deadline)
+        outgoing = [composer.first(event, deadline=end) for event in events]
+        if moment is None:
+            await self._sending.publish(outgoing)
+        else:
+            await self._scheduling.keep(outgoing, moment)
+        return [one.message.id for one in outgoing]
+
+    async def scheduled(self, topic: str | None = None, limit: int = 100) -> Sequence[Scheduled]:
+        """What this service scheduled and is not published yet, in the order of its moments. Raises ClosedError."""
+        return await self._scheduling.scheduled(topic, limit)
+
+    async def cancel(self, id: str, tx: Transaction | None = None) -> bool:
+        """Take back what was scheduled, by its message's id; whether it is certain that it will never be published.
+
+        False: it is published already, or just now, or was never scheduled. In a handler with a Transaction, and in
+        `transaction()`, give that: it is taken back when it commits, and without it both would wait for each other.
+        Raises ClosedError, StoreError.
+        """
+        return await self._scheduling.cancel(id, tx)
 
     def transaction(self) -> AbstractAsyncContextManager[tuple[Transaction, Publisher]]:
         """`async with service.transaction() as (tx, publisher)`: writes and events of the application's own.
@@ -238,11 +168,54 @@ class Service:
         They commit together at the end, or not at all when the block raises. Await nothing else inside: every other
         writer waits for it. Raises ClosedError, UnsupportedCapabilityError, PublishError, StoreError.
         """
-        return transact(self.broker, self._plan_in_force.composer)
+        return transact(self.broker, self._plan_in_force.composer, self._scheduling)
+
+    @property
+    def _sending(self) -> Sending:
+        if self._running is None:
+            raise ClosedError(f"service {self.name!r}", "publish")
+        return self._running.sending
+
+    @property
+    def _scheduling(self) -> Scheduling:
+        if self._running is None:
+            raise ClosedError(f"service {self.name!r}", "use its schedule")
+        return self._running.scheduling
 
     def part_of(self, stand_ins: StandIns) -> StandIns:
         """What of these stands in for something that it declares."""
         return stand_ins.part_for(self._declared)
+
+    def provided_types(self) -> Sequence[type]:
+        """The types that it provides to its handlers."""
+        return tuple(self._declared.providers)
+
+    def dry_run_needs(self, topic: str, message: Message) -> Sequence[str]:
+        """What handling this message would call besides its handler, by name. Raises DeadLetterError."""
+        return dependencies_of(self._plan, topic, message)
+
+    async def dry_run(self, topic: str, message: Message, store: Database, how: DryRunPlan | None = None) -> DryRun:
+        """Call the present handler of a message, its transaction on `store` rolled back and its events kept.
+
+        Raises DeadLetterError when nobody handles it, or when it would call what `how` neither allows nor replaces.
+        """
+        return await dry_run(self._plan, store, topic, message, how or DryRunPlan())
+
+    async def pause(self, *topics: str, reason: str = "paused by the application") -> None:
+        """Stop handling these topics, or all, in every process of the group; it keeps its place and its partitions.
+
+        What is in hand of them ends. It survives restarts, until `resume`. Raises ClosedError, UsageError, StoreError.
+        """
+        await self._control("pause").pause(topics or self._declared.topics_read(), reason, f"service {self.name}")
+
+    async def resume(self, *topics: str) -> None:
+        """Go on with these topics, or all. Twice is safe. Raises as `pause`."""
+        await self._control("resume").resume(topics or self._declared.topics_read())
+
+    def _control(self, tried: str) -> Control:
+        if self._running is None or self._running.consumer is None:
+            raise ClosedError(f"service {self.name!r}", f"{tried} a topic")
+        return self._running.consumer.control
 
     async def caught_up(self) -> bool:
         """Settle what is finished now, and say whether nothing is left that the broker holds for it.
@@ -315,14 +288,3 @@ class Service:
 
     def __repr__(self) -> str:
         return f"Service({self.name!r}, {len(self._declared.handlers)} handlers)"
-
-
-def _counted(concurrency: int | None) -> int | None:
-    if concurrency is not None and concurrency < 1:
-        raise DeclarationError(f"concurrency={concurrency}: at least one handler must be able to run")
-    return concurrency
-
-
-def _caller() -> FrameType:
-    """The frame that called our caller: where the user's names and file are."""
-    return sys._getframe(2)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - annotations that are strings can only be resolved there

@@ -20,7 +20,7 @@ from antiphon.brokers.ports import (
     StoreQueueSubscription,
 )
 from antiphon.errors import LeaseLostError
-from antiphon.runtime.window import FINISHED, LOST, RELEASED, WAITING, Prefix, Windows
+from antiphon.runtime.window import FINISHED, LOST, RELEASED, SHELVED, WAITING, Prefix, Windows
 from antiphon.storage.database import Transaction
 
 Confirm = Callable[[], int]
@@ -77,7 +77,7 @@ class Settling(Protocol):
 def finish(deliveries: Iterable[Delivery]) -> None:
     """Mark as finished what was not lost meanwhile."""
     for delivery in deliveries:
-        if delivery.state == WAITING:
+        if delivery.state in (WAITING, SHELVED):
             delivery.state = FINISHED
 
 
@@ -212,7 +212,7 @@ class QueueSettling:
         return []
 
     async def release(self) -> None:
-        waiting = [delivery for delivery in self._held.values() if delivery.state in (WAITING, RELEASED)]
+        waiting = [delivery for delivery in self._held.values() if delivery.state in (WAITING, RELEASED, SHELVED)]
         if waiting:
             await self._subscription.settle([Settlement(delivery, RELEASE) for delivery in waiting])
         self._drop(waiting)
@@ -233,7 +233,7 @@ class QueueSettling:
 
     async def extend(self) -> None:
         """Hold everything unfinished for another period."""
-        await self._subscription.extend([d for d in self._held.values() if d.state == WAITING])
+        await self._subscription.extend([d for d in self._held.values() if d.state in (WAITING, SHELVED)])
 
     def _drop(self, deliveries: Iterable[Delivery]) -> int:
         count = 0

@@ -17,9 +17,13 @@ from antiphon.runtime.route import Route
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.transacting import BatchTransaction, Failures
 from antiphon.runtime.units import Unit, units_of
+from antiphon.runtime.verdicts import Verdicts
 from antiphon.runtime.work import Work, attempt_of, live
 
 log = logging.getLogger("antiphon.runtime")
+
+
+_FEWEST = 16
 
 
 class TransactionBounds(Struct, frozen=True):
@@ -36,14 +40,18 @@ class SharedTransaction:
     again after a pause, anything else is narrowed down to the one message that cannot commit.
     """
 
-    def __init__(self, surroundings: Surroundings, bounds: TransactionBounds, pulse: Pulse) -> None:
-        self._surroundings, self._bounds, self._pulse = surroundings, bounds, pulse
+    def __init__(self, surroundings: Surroundings, verdicts: Verdicts, bounds: TransactionBounds, pulse: Pulse) -> None:
+        self._surroundings, self._verdicts = surroundings, verdicts
+        self._suspicion = surroundings.suspicion
+        self._bounds, self._pulse = bounds, pulse
         self._waiting: list[tuple[Sequence[Work], asyncio.Future[None]]] = []
         self._news = asyncio.Event()
         self._failures: Failures = {}
         self._details: dict[str, object] = {}
         """What was fetched for works in hand, by message: a transaction that is repeated asks nobody again."""
         self._alone = 0
+        self._most = bounds.messages
+        """How many to begin a transaction with: about as many as one had time for lately."""
         self._is_over = False
 
     async def run(self, works: Sequence[Work]) -> None:
@@ -74,11 +82,17 @@ class SharedTransaction:
         pause = FIRST_PAUSE
         self._pulse.begin()
         while todo and not self._surroundings.draining:
-            limit = 1 if self._alone > 0 else self._bounds.messages
-            batch = self._surroundings.pauses.without(live([todo.popleft() for _ in range(min(limit, len(todo)))]))
+            limit = 1 if self._alone > 0 else self._most
+            taken = [todo.popleft() for _ in range(min(limit, len(todo)))]
+            batch: Sequence[Work]
+            batch, later = self._surroundings.admission.first_of(taken)
+            todo.extendleft(reversed(later))
             self._alone -= 1
+            if self._suspicion.careful:
+                batch, back = self._first_part(batch)
+                todo.extendleft(reversed(back))
             try:
-                rest = await self._transact(batch)
+                rest = await self._watched(batch)
                 pause = FIRST_PAUSE
                 self._pulse.beat()
             except Exception as error:
@@ -91,14 +105,28 @@ class SharedTransaction:
         self._details.clear()
         self._pulse.rest()
 
+    def _first_part(self, works: Sequence[Work]) -> tuple[Sequence[Work], Sequence[Work]]:
+        """What may share a transaction now, and the rest: a suspect has one of its own."""
+        parts = list(self._suspicion.parts(works, most=len(works)))
+        return (parts[0], [work for part in parts[1:] for work in part]) if parts else ((), ())
+
+    async def _watched(self, works: Sequence[Work]) -> Sequence[Work]:
+        if not self._suspicion.careful or not works:
+            return await self._transact(works)
+        async with self._suspicion.watched(works):
+            return await self._transact(works)
+
     async def _transact(self, works: Sequence[Work]) -> Sequence[Work]:
         units = units_of(works)
         if not units:
             return ()
         await self._fetch_details(units)
-        rest = await BatchTransaction(self._surroundings, self._failures, self._bounds.time).run(units)
+        rest = await BatchTransaction(self._surroundings, self._verdicts, self._failures, self._bounds.time).run(units)
         self._failures.clear()
-        return [work for unit in rest for work in unit.works]
+        left = [work for unit in rest for work in unit.works]
+        done = len(works) - len(left)
+        self._most = max(done, _FEWEST) if left else min(self._bounds.messages, max(self._most, done * 2))
+        return left
 
     async def _fetch_details(self, units: Sequence[Unit]) -> None:
         """Before the transaction begins: whatever a fetcher waits for, no other writer waits for it."""
@@ -114,7 +142,7 @@ class SharedTransaction:
             try:
                 self._details[id] = await route.fetcher(unit.event)
             except Exception as error:
-                if route.policy.decide(len(unit.attempts) + 1, error) is Decision.AGAIN:
+                if route.policy.next_step(len(unit.attempts) + 1, error).decision is Decision.AGAIN:
                     unit.attempts.append(attempt_of(error, self._surroundings.clock.now()))
                 else:
                     unit.error = error

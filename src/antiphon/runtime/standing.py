@@ -11,7 +11,7 @@ from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
 from antiphon.runtime.instruments import ConsumerInstruments
 from antiphon.storage.database import Database
-from antiphon.storage.dead_letters import count
+from antiphon.storage.set_aside import counts
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -54,4 +54,4 @@ class Standing:
             of_topic = [lag for lag in lags if lag.partition.topic == topic]
             age = max(lag.age for lag in of_topic)
             self._instruments.behind(topic, sum(lag.messages for lag in of_topic), age)
-        self._instruments.dead_letters(await count(self._store, self._group))
+        self._instruments.set_aside(await counts(self._store, self._group))

@@ -22,6 +22,10 @@ def _service(service: ServiceDescription) -> Iterator[str]:
     for topic in service.topics:
         uses = " and ".join(word for word, used in (("read", topic.reads), ("written", topic.writes)) if used)
         yield f"{_INDENT}topic   {topic.name}: {uses}, {topic.partitions} partition{'s' * (topic.partitions != 1)}"
+    for gate in service.gates:
+        for kind, told in (("breaker", gate.breaker), ("limit", gate.limit)):
+            if told is not None:
+                yield f"{_INDENT}{kind} {gate.topic}: {told}; it stops {', '.join(gate.stops)}"
     for replica in service.replicas:
         yield f"{_INDENT}replica {_named(replica)}"
     for runner in service.runners:
@@ -41,7 +45,8 @@ def _handler(handler: HandlerDescription) -> Iterator[str]:
     yield f"{_INDENT}{handler.name}: {' | '.join(_named(event) for event in handler.events)}{batch} ─▶ {emits}"
     yield f"{_INDENT * 2}guarantee  {handler.guarantee}: {handler.reason}"
     yield f"{_INDENT * 2}on failure {handler.policy}"
-    yield f"{_INDENT * 2}runs       {handler.mode}, order {handler.order}, events newer than the code: {handler.newer}"
+    yield f"{_INDENT * 2}order      {handler.order}"
+    yield f"{_INDENT * 2}runs       {handler.mode}, events newer than the code: {handler.newer}"
     yield f"{_INDENT * 2}written at {handler.place}"
 
 

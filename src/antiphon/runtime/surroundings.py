@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from time import perf_counter
-from typing import Protocol, cast
+from functools import partial
+from typing import Protocol, TypeVar, cast
 
-from antiphon.brokers.ports import Broker, Delivery, StoreBroker
-from antiphon.errors import AntiphonError, BrokerError, HandlingError, NewerVersionError, PublishError, StoreError
+from antiphon.brokers.ports import Broker, DeadLettering, Delivery, StoreBroker
+from antiphon.errors import BrokerError, HandlingError, PublishError, StoreError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
-from antiphon.observability.context import about
-from antiphon.observability.hooks import Failed, Handled, Hooks, Parked, Published
+from antiphon.observability.hooks import CircuitChanged, Handled, Hooks
 from antiphon.observability.logging import service_logger
 from antiphon.observability.metrics import Metrics
 from antiphon.observability.repeats import RepeatLimit
-from antiphon.resilience.policy import Decision
+from antiphon.resilience import CircuitState
+from antiphon.runtime.admission import Admission
+from antiphon.runtime.asides import Asides
+from antiphon.runtime.blocks import Blocks
+from antiphon.runtime.chance import Chance
 from antiphon.runtime.compose import Composer
+from antiphon.runtime.gates import Gates
 from antiphon.runtime.instruments import ConsumerInstruments
 from antiphon.runtime.pauses import Pauses
 from antiphon.runtime.publisher import HandlerPublisher, check_declared
 from antiphon.runtime.route import Given, Route, events_of
-from antiphon.runtime.settlement import Settling
+from antiphon.runtime.scheduling import KeepWith, keep_nowhere
+from antiphon.runtime.sending import Sending
+from antiphon.runtime.shelf import Shelf
+from antiphon.runtime.sources import Sources
+from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.window import FINISHED, WAITING
-from antiphon.runtime.work import Work, attempt_of
+from antiphon.runtime.work import Work
 from antiphon.storage.database import Database, Transaction
-from antiphon.storage.dead_letters import Attempt, DeadLetter
 from antiphon.storage.inbox import Inbox
+from antiphon.storage.set_aside import Attempt
+
+T = TypeVar("T")
 
 FIRST_PAUSE = timedelta(milliseconds=50)
 LONGEST_PAUSE = timedelta(seconds=5)
@@ -42,6 +51,7 @@ class Instrumented(Protocol):
     clock: Clock
     metrics: Metrics
     hooks: Hooks
+    chance: Chance
 
 
 class Surroundings:
@@ -53,9 +63,9 @@ class Surroundings:
         group: str,
         broker: Broker,
         store: Database,
-        settling: Settling,
+        settling: Sources,
         inbox: Inbox | None,
-        pauses: Pauses,
+        blocks: Blocks,
         plan: Instrumented,
     ) -> None:
         self.service = service
@@ -64,20 +74,75 @@ class Surroundings:
         self.store = store
         self.settling = settling
         self.inbox = inbox
-        self.pauses = pauses
         self.composer = plan.composer
         self.clock = plan.clock
         self.hooks = plan.hooks
+        self.chance = plan.chance
+        self.stopwatch = plan.chance.stopwatch
         self.code_version = ""
+        self.dead_letters: DeadLettering | None = None
+        """The broker, where it keeps what is parked itself."""
+        self.keep: KeepWith = keep_nowhere
+        """Keeps what is scheduled."""
         self.log = service_logger(service, RepeatLimit(monotonic=plan.clock.monotonic))
+        self.sending = Sending(service, broker, plan.metrics, plan.hooks)
         self.instruments = ConsumerInstruments(plan.metrics, broker.url.partition(":")[0], group)
-        self.parking: list[tuple[DeadLetter, Delivery]] = []
+        self.pauses = Pauses(plan.clock, settling)
+        self.blocks = blocks
+        self.gates = Gates(plan.clock, self.pauses, self)
+        self.suspicion = Suspicion(service, settling.claims.store, store, plan.clock, self.status)
+        self.suspicion.died = self._others_died
+        self.suspicion.condemn = self._condemn
+        self.status_parts: list[Callable[[], Mapping[str, object]]] = []
+        """What this run says of itself to operators, put together."""
+        self.shelf = Shelf(settling.claims, blocks)
+        self.asides = Asides(self)
+        self.admission = Admission(self.pauses, blocks, self.gates, self.asides, plan.clock)
         self.dirty = asyncio.Event()
-        self.draining = False
-        """No further message is begun; what is in hand may end."""
-        self.take_notices: Callable[[], None] = lambda: None
+        self.admission.went_back = self.gates.went_back = self.shelf.changed = self.dirty.set
+        self.set_aside_news = asyncio.Event()
+        """Something was set aside, or let go, that may be due soon."""
+        settling.claims.changed = self.set_aside_news.set
+        self.take_notices: Callable[[], object] = lambda: None
         self.is_ending: Callable[[], bool] = lambda: True
         """Whether the event loop ends, and cancels everything."""
+
+    def status(self) -> dict[str, object]:
+        """How this run is now, for operators."""
+        return {name: value for part in self.status_parts for name, value in part().items()}
+
+    def _others_died(self, messages: int) -> None:
+        """Count what they had in work; what they had claimed may be due here now."""
+        self.instruments.died(messages)
+        self.set_aside_news.set()
+
+    def _condemn(self, work: Work, crashes: int) -> None:
+        """Park what the process died of too often."""
+        told = f"the process died {crashes} times while this message was attempted alone"
+        attempt = Attempt(self.clock.now(), "ProcessDied", told)
+        self.asides.put(work, self.asides.parked(work, [*work.past, attempt], "crash", None))
+
+    @property
+    def draining(self) -> bool:
+        """No further message is begun; what is in hand may end."""
+        return self.admission.draining
+
+    def circuit_changed(self, topic: str, state: CircuitState, reason: str | None) -> None:
+        """Count and tell that the breaker of a topic opened, lets trials through, or closed."""
+        self.instruments.circuit(topic, state)
+        self.hooks.circuit_changed(CircuitChanged(self.service, topic, state.value))
+        if state is CircuitState.OPEN:
+            self.log.warning("the breaker of %s opened: %s; fetching of it stops for now", topic, reason)
+        else:
+            self.log.info("the breaker of %s is %s", topic, state.value)
+
+    def circuit_begins(self, topic: str) -> None:
+        """Let the breaker of a topic be seen before anything becomes of it."""
+        self.instruments.circuit(topic, CircuitState.CLOSED)
+
+    def waits_for_rate(self, topic: str) -> None:
+        """Count that a topic has reached its rate limit."""
+        self.instruments.waits_for_rate(topic)
 
     @property
     def shares_store(self) -> bool:
@@ -87,10 +152,6 @@ class Surroundings:
     def failure_of(self, error: Exception | asyncio.CancelledError) -> Exception:
         """As the function of this name; the drain cancels, and so does the end of the event loop."""
         return failure_of(error, ends=self.draining or self.is_ending())
-
-    def may_begin(self, work: Work) -> bool:
-        """Whether to handle a work now: not when it was lost, waits behind a paused partition, or a drain began."""
-        return work.delivery.state == WAITING and not self.draining and not self.pauses.hold_behind((work,))
 
     def lost_lease(self) -> None:
         """Learn what went to others, after a transaction was refused for it and rolled back."""
@@ -125,53 +186,24 @@ class Surroundings:
             assert collected is not None
             collected.extend(outgoing)
 
-        send = self.publish if collected is None else gather
-        publisher = HandlerPublisher(self.composer, work.delivery.message, route.name, route.allowed, send)
+        send = self.sending.publish if collected is None else gather
+        keep = partial(self.keep, tx=tx)
+        publisher = HandlerPublisher(self.composer, work.delivery.message, route.name, route.allowed, send, keep)
         return Given(work.delivery, tx, publisher, details)
 
-    def decide(self, work: Work, attempts: list[Attempt], error: Exception) -> Decision | None:
-        """Note a failed attempt and say what follows; None when the work now waits for newer code."""
-        route = work.route
-        if isinstance(error, NewerVersionError) and route.newer == "pause":
-            if self.pauses.pause(work, error):
-                self.instruments.paused(work.delivery.partition.topic, "newer version")
-            return None
-        attempts.append(attempt_of(error, self.clock.now()))
-        route.instruments.failed(error)
-        if self.hooks.failed:
-            self.hooks.failed(Failed(self.service, route.name, work.delivery.message, len(attempts), error))
-        decision = route.policy.decide(len(attempts), error)
-        if decision is Decision.AGAIN:
-            route.instruments.retries.inc()
-            self.log.warning("attempt %d failed, trying again", len(attempts), exc_info=_shown(error))
-        return decision
+    def succeeded(self, work: Work, seconds: float) -> None:
+        """Tell the gate of a work's topic, where there is one, that an attempt succeeded after so many seconds."""
+        gate = work.route.gate
+        if gate is not None:
+            gate.succeeded(work.delivery, seconds)
+            self.gates.tell(gate)
 
-    def letter(self, work: Work, attempts: Sequence[Attempt], reason: str) -> DeadLetter:
-        """The dead letter of a work whose attempts are over."""
-        delivery = work.delivery
-        return DeadLetter(
-            message=delivery.message,
-            topic=delivery.partition.topic,
-            partition=delivery.partition.number,
-            position=delivery.position,
-            service=self.service,
-            group=self.group,
-            handler=work.route.name,
-            attempts=tuple(attempts),
-            reason=reason,
-            code_version=self.code_version,
-            parked_at=self.clock.now(),
-        )
-
-    def parked(self, work: Work, attempts: Sequence[Attempt], reason: str) -> None:
-        """Count and tell that a work is parked."""
-        work.route.instruments.parked(reason)
-        if self.hooks.parked:
-            self.hooks.parked(Parked(self.service, work.route.name, work.delivery.message, reason))
-        with about(work.route.instruments.scope, work.delivery.message, len(attempts)):
-            last = attempts[-1].error if attempts else reason
-            tried = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
-            self.log.error("parked after %s: %s", tried, last, extra={"reason": reason})
+    def succeeded_together(self, works: Sequence[Work], seconds: float) -> None:
+        """As `succeeded`, of one attempt at all of these: it counts once."""
+        for work in works[:-1]:
+            self.gates.let_go(work)
+        for work in works[-1:]:
+            self.succeeded(work, seconds)
 
     def handled(self, work: Work, attempt: int, seconds: float) -> None:
         """Tell whoever watches that a work is done; in a transaction, once that has committed."""
@@ -179,32 +211,22 @@ class Surroundings:
             took = timedelta(seconds=seconds)
             self.hooks.handled(Handled(self.service, work.route.name, work.delivery.message, attempt, took))
 
-    def sent(self, outgoing: Sequence[Outgoing]) -> None:
-        """Count and tell what the broker holds now."""
-        counts = Counter(one.topic for one in outgoing)
-        for topic, count in counts.items():
-            self.instruments.sent(topic).inc(count)
-        if self.hooks.published:
-            for topic in counts:
-                messages = tuple(one.message for one in outgoing if one.topic == topic)
-                self.hooks.published(Published(self.service, topic, messages))
-
-    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
-        """Publish now; returns when the broker holds it all."""
-        began = perf_counter()
-        await self.broker.publish(outgoing)
-        self.instruments.sending.observe(perf_counter() - began)
-        self.sent(outgoing)
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` gives, asked again until the store can be reached. Raises what cannot pass."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await ask()
+            except StoreError as error:
+                if not is_passing(error):
+                    raise
+                self.log.warning("the store cannot be asked for now: %s", error)
+            await self.clock.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
         """Publish when `tx` commits."""
         await cast(StoreBroker, self.broker).publish_in(tx, outgoing)
-
-    def park(self, work: Work, attempts: Sequence[Attempt], reason: str) -> None:
-        """Park a work outside of any transaction: with the settlement that moves the watermark past it."""
-        self.parking.append((self.letter(work, attempts, reason), work.delivery))
-        self.parked(work, attempts, reason)
-        self.dirty.set()
 
 
 def reason_of(error: BaseException) -> str:
@@ -234,8 +256,3 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, PublishError):
         return all(refusal.retryable for refusal in error.refusals)
     return isinstance(error, BrokerError | StoreError) and error.retryable
-
-
-def _shown(error: BaseException) -> BaseException | None:
-    """The traceback is worth a log entry for errors of user code; ours say enough in one line."""
-    return None if isinstance(error, AntiphonError) else error

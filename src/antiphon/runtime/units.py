@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from antiphon.runtime.route import Route
 from antiphon.runtime.work import Work, read
-from antiphon.storage.dead_letters import Attempt
+from antiphon.storage.set_aside import Attempt
 
 
 class Unit:
@@ -14,9 +15,9 @@ class Unit:
 
     __slots__ = ("attempts", "details", "error", "event", "works")
 
-    def __init__(self, works: Sequence[Work], attempts: Sequence[Attempt] = ()) -> None:
+    def __init__(self, works: Sequence[Work]) -> None:
         self.works = list(works)
-        self.attempts = list(attempts)
+        self.attempts: list[Attempt] = list(works[0].past)
         self.event: object = None
         self.error: Exception | None = None
         self.details: object = None
@@ -56,7 +57,7 @@ class Unit:
 def units_of(works: Iterable[Work]) -> list[Unit]:
     """Units in order: one for each work, and one for each neighboring run of a batch handler, up to its size.
 
-    A run is of one partition, since partitions wait, and are lost, each for itself.
+    A run is of one partition, since partitions wait, and are lost, each for itself. What failed before is alone.
     """
     units: list[Unit] = []
     run: list[Work] = []
@@ -75,4 +76,14 @@ def units_of(works: Iterable[Work]) -> list[Unit]:
 
 
 def _are_together(one: Work, other: Work) -> bool:
-    return one.route is other.route and one.delivery.partition == other.delivery.partition
+    same = one.route is other.route and one.delivery.partition == other.delivery.partition
+    return same and not one.past and not other.past
+
+
+def tried_together(works: Sequence[Work]) -> Iterator[list[Work]]:
+    """Works of a batch as they are tried: one that has failed before is alone, so that it spoils nobody else's."""
+    for has_failed, neighbors in groupby(works, lambda work: bool(work.past)):
+        if has_failed:
+            yield from ([work] for work in neighbors)
+        else:
+            yield list(neighbors)

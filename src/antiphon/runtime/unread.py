@@ -8,8 +8,8 @@ from antiphon.brokers.ports import Delivery
 from antiphon.observability.hooks import Parked
 from antiphon.runtime.surroundings import Surroundings, reason_of
 from antiphon.runtime.window import FINISHED
-from antiphon.runtime.work import attempt_of
-from antiphon.storage.dead_letters import DeadLetter
+from antiphon.runtime.work import attempt_of, fingerprint_of
+from antiphon.storage.set_aside import AsideState, SetAside
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -29,8 +29,8 @@ class Unread:
 
     def _park(self, delivery: Delivery, problem: Exception) -> None:
         surroundings = self._surroundings
-        reason = reason_of(problem)
-        letter = DeadLetter(
+        reason, mark = reason_of(problem), fingerprint_of("", "", problem)
+        item = SetAside(
             message=delivery.message,
             topic=delivery.partition.topic,
             partition=delivery.partition.number,
@@ -40,11 +40,13 @@ class Unread:
             handler="",
             attempts=(attempt_of(problem, surroundings.clock.now()),),
             reason=reason,
+            lane=None,
+            state=AsideState.PARKED,
+            since=surroundings.clock.now(),
+            fingerprint=mark,
             code_version=surroundings.code_version,
-            parked_at=surroundings.clock.now(),
         )
-        surroundings.parking.append((letter, delivery))
-        surroundings.dirty.set()
+        surroundings.shelf.put(delivery, item)
         if surroundings.hooks.parked:
-            surroundings.hooks.parked(Parked(surroundings.service, None, delivery.message, reason))
+            surroundings.hooks.parked(Parked(surroundings.service, None, delivery.message, reason, mark))
         log.error("parked a message that cannot be recognized: %s", problem)

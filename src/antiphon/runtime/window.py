@@ -15,8 +15,10 @@ FINISHED: Final = 1
 LOST: Final = 2
 SETTLED: Final = 3
 RELEASED: Final = 4
+SHELVED: Final = 5
 """The states of a delivery, kept in `Delivery.state`. A lost one must not be handled or settled any more, nor one
-that the drain released: whatever its handler makes of being canceled, it is not known to be done."""
+that the drain released: whatever its handler makes of being canceled, it is not known to be done. A shelved one is
+on its way to be set aside, and finished once that is certain."""
 
 
 _PARTITION_OF = attrgetter("partition")

@@ -11,8 +11,9 @@ from typing import Self, TypeVar, overload
 
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.errors import HandlingError, SettingsError, UsageError
+from antiphon.events.amounts import show_duration
 from antiphon.events.message import Message, Outgoing
-from antiphon.observability.hooks import Failed
+from antiphon.observability.hooks import Delayed, Failed
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import ServiceSettings, Settings
@@ -20,12 +21,15 @@ from antiphon.runtime.stand_ins import StandIns
 from antiphon.schemas.codec import codec_for
 from antiphon.storage.database import Database, Row, SqlValue
 from antiphon.storage.dead_letters import DeadLetter, list_parked
+from antiphon.storage.set_aside import AsideState, SetAside, list_waiting, next_moment
 from antiphon.testing.clock import VirtualClock
 from antiphon.testing.stage import Stage
 
 T = TypeVar("T")
 
 Fetch = Callable[..., Awaitable[object]]
+_Message = tuple[str, str]
+"""A service, and the id of a message that it handles."""
 _SETTINGS = Settings(common=ServiceSettings(broker="memory:///"))
 _FEW = 10
 """Looks at the services after which something real is waited for, such as a thread."""
@@ -65,8 +69,11 @@ class Harness:
 
     It is the real path: the services' own handlers, policies, migrations and transactions, on a memory log.
     Several services that hear of each other can be given. `replace` gives values for types that a service
-    provides, `fetch` functions in place of its fetchers. With `raising` a message that is parked raises what its
-    handler raised. `patience` bounds, in real time, how long handlers may take.
+    provides, `fetch` functions in place of its fetchers. `patience` bounds, in real time, how long handlers may take.
+
+    Time stands still, and so do delayed retries: with `raising`, a message that is put off for one, or parked, raises
+    what its handler raised. Without it, it is in `waiting` with what waits behind it, until `advance` lets its time
+    come, and in `dead_letters` once it was given up.
     """
 
     def __init__(
@@ -84,17 +91,22 @@ class Harness:
         self.clock = VirtualClock(start)
         self.broker = Stage(MemoryBroker(clock=self.clock), self.clock)
         self.dead_letters: Sequence[DeadLetter] = ()
-        """What was parked, in order, each with its diagnosis."""
+        """What is parked, each with its diagnosis, in the order in which it left the flow."""
+        self.waiting: Sequence[SetAside] = ()
+        """What is put off for a delayed retry, and what waits behind another of its key, in the same order."""
         self._stand_ins = StandIns(clock=self.clock, provided=replace or {}, fetchers=fetch or {})
         self._composer = Composer("harness", self.clock)
         self._raising, self._patience = raising, patience
-        self._errors: dict[str, BaseException] = {}
+        self._errors: dict[_Message, BaseException] = {}
+        self._put_off: set[_Message] = set()
+        """What was put off since it was shown last."""
 
     async def __aenter__(self) -> Self:
         try:
             self._check_stand_ins()
             for service in self.services:
-                service.hooks.failed.watch(self._note)
+                service.hooks.failed.watch(self._note_failure)
+                service.hooks.delayed.watch(self._note_delay)
                 await service.start(self.broker, _SETTINGS, self._stand_ins)
             await self._settle()
         except BaseException:
@@ -111,14 +123,15 @@ class Harness:
         """Drain and stop the services, and forget their tables. Twice is safe."""
         for service in self.services:
             await service.stop()
-            service.hooks.failed.unwatch(self._note)
+            service.hooks.failed.unwatch(self._note_failure)
+            service.hooks.delayed.unwatch(self._note_delay)
         await self.broker.close()
         await self.broker.database.close()
 
     async def give(self, *events: object, key: str | None = None) -> None:
         """Publish these as somebody else would; returns when all that follows is handled and settled.
 
-        Raises what a handler raised whose message was parked, unless `raising` is off.
+        Raises what a handler raised whose message was put off or parked, unless `raising` is off.
         """
         await self._give([self._composer.first(event, key=key) for event in events])
 
@@ -136,8 +149,15 @@ class Harness:
         return self._composer.first(event).message
 
     async def advance(self, duration: timedelta) -> None:
-        """Let time pass: whoever waits for it goes on. Returns when all that follows is settled."""
-        await self.clock.advance(duration)
+        """Let time pass: whoever waits for it goes on, and what was put off is tried again when it is due.
+
+        Returns when all that follows is settled. Raises as `give`; what succeeded in the end raises nothing.
+        """
+        until = self.clock.now() + duration
+        while (due := await next_moment(self.store, self.clock.now())) is not None and due <= until:
+            await self.clock.advance(due - self.clock.now())
+            await self._come_to_rest()
+        await self.clock.advance(until - self.clock.now())
         await self._settle()
 
     async def settle(self) -> None:
@@ -186,6 +206,10 @@ class Harness:
         await self._settle()
 
     async def _settle(self) -> None:
+        await self._come_to_rest()
+        await self._show()
+
+    async def _come_to_rest(self) -> None:
         """Look until everyone is at rest and nothing was published while we looked."""
         deadline = time.monotonic() + self._patience.total_seconds()
         looks = 0
@@ -198,31 +222,40 @@ class Harness:
                     f"{names}: still busy after {self._patience} of real time; a handler that waits for the clock "
                     "goes on when a test calls advance() beside give()"
                 )
-        await self._show_parked()
 
     async def _at_rest(self) -> bool:
         before = len(self.broker.published)
         rests = [await service.caught_up() for service in self.services]
         return all(rests) and len(self.broker.published) == before
 
-    async def _show_parked(self) -> None:
-        known = len(self.dead_letters)
+    async def _show(self) -> None:
+        """Look at what is set aside, and raise what is new of it."""
+        known = {(letter.id, len(letter.attempts)) for letter in self.dead_letters}
         self.dead_letters = await list_parked(self.store, limit=_ALL)
-        new = self.dead_letters[known:]
-        if self._raising and new:
-            error = self._error_of(new[0])
-            for other in new[1:]:
-                error.add_note(f"parked, too: {other.message.type} {other.message.id}, {other.attempts[-1].text}")
-            raise error
+        self.waiting = await list_waiting(self.store, limit=_ALL)
+        put_off, self._put_off = self._put_off, set()
+        parked = [each for each in self.dead_letters if (each.id, len(each.attempts)) not in known]
+        delayed = [each for each in self.waiting if each.state is AsideState.DELAYED and _message_of(each) in put_off]
+        if self._raising and (parked or delayed):
+            raise self._error_of([*parked, *delayed])
 
-    def _error_of(self, letter: DeadLetter) -> BaseException:
-        last = letter.attempts[-1]
-        id = letter.message.id
-        told = f"message {id} was parked: {last.error}: {last.text}"
-        return self._errors.get(id) or self.broker.problems.get(id) or HandlingError(told)
+    def _error_of(self, failed: Sequence[DeadLetter | SetAside]) -> BaseException:
+        """What the first of these failed with, and a note for each other."""
+        first, *others = failed
+        told = HandlingError(f"message {first.message.id} was {_how(first)}: {_last(first)}")
+        error = self._errors.get(_message_of(first)) or self.broker.problems.get(first.message.id) or told
+        if isinstance(first, SetAside) and first.due_at is not None:
+            left = show_duration(first.due_at - self.clock.now())
+            error.add_note(f"put off: its next attempt comes when advance() lets {left} pass")
+        for other in others:
+            error.add_note(f"{_how(other)}, too: {other.message.type} {other.message.id}, {_last(other)}")
+        return error
 
-    def _note(self, failed: Failed) -> None:
-        self._errors[failed.message.id] = failed.error
+    def _note_failure(self, failed: Failed) -> None:
+        self._errors[failed.service, failed.message.id] = failed.error
+
+    def _note_delay(self, delayed: Delayed) -> None:
+        self._put_off.add((delayed.service, delayed.message.id))
 
     def _read(self, outgoing: Outgoing) -> object:
         """The event as its publisher declares it, or else whoever reads it."""
@@ -241,3 +274,16 @@ class Harness:
         raise SettingsError(
             f"no topic given for {message.type!r}, which is declared {found}: give_message(..., topic=)"
         )
+
+
+def _message_of(failed: DeadLetter | SetAside) -> _Message:
+    return failed.service, failed.message.id
+
+
+def _how(failed: DeadLetter | SetAside) -> str:
+    return "parked" if isinstance(failed, DeadLetter) else "put off"
+
+
+def _last(failed: DeadLetter | SetAside) -> str:
+    """What its last attempt failed with, or why it was given up without any."""
+    return f"{failed.attempts[-1].error}: {failed.attempts[-1].text}" if failed.attempts else failed.reason

@@ -28,10 +28,10 @@ class PaymentAuthorised(Struct, frozen=True):
     order_id: Key[str]
 """
 SERVICE = """
-from antiphon import Service, Transaction
+from antiphon import Retry, Service, Transaction
 from payments.events import OrderPlaced, PaymentAuthorised
 
-payments = Service("payments")
+payments = Service("payments", policy=Retry(delayed=0))
 
 @payments.on(OrderPlaced)
 async def authorise(order: OrderPlaced, tx: Transaction) -> PaymentAuthorised:

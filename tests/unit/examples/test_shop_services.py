@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -58,9 +58,12 @@ class TestOrders:
             assert harness.emitted == [orders.OrderCancelled("O1", "C1", DAY, 500, reason)]
             assert await harness.fetch("select state from orders_states order by rowid", row=str) == ["placed", state]
 
-    async def test_a_payment_for_an_order_nobody_placed_is_parked(self) -> None:
+    async def test_a_payment_for_an_order_nobody_placed_is_tried_for_minutes_and_then_parked(self) -> None:
         async with Harness(service_named("orders"), raising=False) as harness:
             await harness.give(orders.PaymentCaptured("O9"))
+            assert [item.message.key for item in harness.waiting] == ["O9"]
+            assert harness.dead_letters == []
+            await harness.advance(timedelta(minutes=10))
             assert [letter.reason for letter in harness.dead_letters] == ["LookupError"]
 
 

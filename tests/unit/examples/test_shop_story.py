@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
+from msgspec import structs
 
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.events.message import Outgoing
@@ -77,7 +78,8 @@ async def test_every_story_happens_and_everything_is_conserved() -> None:
 
 async def test_without_the_inbox_orders_sent_twice_have_double_effects(monkeypatch: pytest.MonkeyPatch) -> None:
     for service in SERVICES:
-        monkeypatch.setattr(service_named(service)._plan, "inbox", False)
+        plan = service_named(service)._plan
+        monkeypatch.setattr(plan, "choices", structs.replace(plan.choices, inbox=False))
     async with shop() as harness:
         verdict = await sell(harness)
         assert verdict.double_effects >= COUNT // 100

@@ -1,12 +1,21 @@
-"""The events that these tests declare handlers of."""
+"""The events that these tests declare handlers of, and how those become routes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from antiphon import EventKind, Key, Message, Struct, event
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.events.ids import new_id
+from antiphon.observability.hooks import Hooks
+from antiphon.observability.metrics import Metrics
+from antiphon.runtime.compiling import compile_routes
+from antiphon.runtime.declared import Declared
+from antiphon.runtime.options import Choices
+from antiphon.runtime.route import Route
+from antiphon.runtime.running import Plan
+from antiphon.testing.clock import VirtualClock
 
 
 @event(topic="orders")
@@ -53,3 +62,13 @@ def deliveries(count: int, *, partition: int = 0, first: int = 0) -> list[Delive
     """Of one partition, in order, with two bytes of data each."""
     at = Partition("orders", partition)
     return [Delivery(at, str(number), a_message(data=b"{}")) for number in range(first, first + count)]
+
+
+def routes_of(
+    declared: Declared, dependencies: Mapping[type, object] = {}, choices: Choices | None = None
+) -> dict[str, dict[str, Route]]:
+    """The routes of these declarations, by topic and name, as a service makes them when it starts."""
+    metrics = Metrics(service=declared.service)
+    plan = Plan(declared, VirtualClock(), metrics, Hooks(metrics))
+    plan.choices = choices or Choices()
+    return compile_routes(plan, dependencies)

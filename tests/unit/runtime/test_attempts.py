@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from antiphon import Key, Message, Service, Struct, Transaction, event
+from antiphon import Key, Message, Retry, Service, Struct, Transaction, event
 from antiphon.testing import Harness
 
 
@@ -31,7 +31,7 @@ def plain(order: OrderPlaced) -> None:
 
 @pytest.mark.parametrize("handler", [alone, with_message, in_transaction, plain], ids=lambda each: each.__name__)
 async def test_the_traceback_of_an_attempt_tells_of_that_attempt_alone(handler: Callable[..., None]) -> None:
-    service = Service("payments")
+    service = Service("payments", policy=Retry(delayed=0))
     service.on(OrderPlaced)(handler)
     async with Harness(service, raising=False) as harness:
         await harness.give(OrderPlaced("o-1"))
@@ -40,7 +40,7 @@ async def test_the_traceback_of_an_attempt_tells_of_that_attempt_alone(handler: 
 
 
 async def test_the_cause_that_a_handler_gives_stays_in_it() -> None:
-    service = Service("payments")
+    service = Service("payments", policy=Retry(delayed=0))
 
     @service.on(OrderPlaced)
     async def authorise(order: OrderPlaced) -> None:

@@ -10,9 +10,11 @@ import pytest
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.events.clock import Clock
 from antiphon.runtime.lanes import Lanes
-from antiphon.runtime.pauses import Pauses
 from antiphon.runtime.route import Mode
+from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.work import Work
+from antiphon.storage.set_aside import RetryStore
+from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.clock import VirtualClock
 from tests.unit.runtime.shop_events import a_message
 
@@ -40,13 +42,6 @@ class Executor:
         await self.gate.wait()
 
 
-class Pausing:
-    def pause(self, partitions): ...
-    def resume(self, partitions): ...
-    def waiting(self, partition):
-        return ()
-
-
 @pytest.fixture
 def executor() -> Executor:
     return Executor()
@@ -58,7 +53,10 @@ def clock() -> VirtualClock:
 
 
 def lanes(executor: Executor, clock: Clock, count: int = 8) -> Lanes:
-    return Lanes(count, dict.fromkeys(Mode, executor), Pauses(clock, Pausing()), clock)
+    suspicion = Suspicion(
+        "payments", RetryStore("payments", "here", timedelta(seconds=60)), SqliteDatabase(":memory:"), clock, dict
+    )
+    return Lanes(count, dict.fromkeys(Mode, executor), suspicion, clock)
 
 
 def work(position: int, key: str | None, road: Road, partition: int = 0) -> Work:

@@ -73,7 +73,8 @@ async def test_its_partition_is_paused_and_others_are_not(pauses, source):
 async def test_what_follows_in_its_partition_is_held(pauses, source):
     first, second, other = a_work(source, 0), a_work(source, 1), a_work(source, 0, ONE)
     pauses.pause(first, NEWER)
-    assert pauses.without([second, other]) == [other]
+    assert pauses.hold_behind([second])
+    assert not pauses.hold_behind([other])
     assert not pauses.pause(second, NEWER)
     pauses.stop()
 
@@ -94,7 +95,7 @@ async def test_nothing_is_tried_again_while_something_that_follows_is_still_in_a
     pauses.pause(newer, NEWER)
     await clock.advance(LONGEST_WAIT)
     assert again == []
-    assert pauses.without([follower]) == []
+    assert pauses.hold_behind([follower])
     await clock.advance(FIRST_WAIT)
     assert again == [[newer, follower]]
 
@@ -120,6 +121,31 @@ async def test_what_went_to_another_owner_is_dropped(pauses, source, clock, agai
     await clock.advance(LONGEST_WAIT)
     assert again == []
     assert len(pauses) == 0
+
+
+async def test_what_is_held_with_its_topic_goes_on_in_order_once_that_is_released(pauses, source, clock, again):
+    first, second = a_work(source, 0), a_work(source, 1)
+    pauses.hold(first)
+    assert pauses.hold_behind([second])
+    await clock.advance(LONGEST_WAIT)
+    pauses.release("payments")
+    await clock.rest()
+    assert again == []
+    pauses.release("orders")
+    pauses.release("orders")
+    await clock.rest()
+    assert again == [[first, second]]
+    assert len(pauses) == 0
+
+
+async def test_what_waits_for_newer_code_is_not_released_with_its_topic(pauses, source, clock, again):
+    newer = a_work(source, 0)
+    pauses.pause(newer, NEWER)
+    pauses.release("orders")
+    await clock.rest()
+    assert again == []
+    await clock.advance(FIRST_WAIT)
+    assert again == [[newer]]
 
 
 async def test_after_the_end_nothing_is_tried_again(pauses, source, clock, again):

@@ -10,10 +10,9 @@ import pytest
 from antiphon import Delivery, Message, Publisher, Transaction
 from antiphon.brokers.ports import Partition
 from antiphon.errors import HandlingError
-from antiphon.observability.metrics import Metrics
-from antiphon.resilience.policy import Retry
-from antiphon.runtime.compiling import compile_routes
+from antiphon.resilience import AT_ONCE, Retry
 from antiphon.runtime.declared import Declared
+from antiphon.runtime.options import Choices
 from antiphon.runtime.route import (
     MOST_EMITTED,
     Given,
@@ -26,7 +25,14 @@ from antiphon.runtime.route import (
     gathered,
 )
 from antiphon.runtime.signature import Shape
-from tests.unit.runtime.shop_events import OrderCancelled, OrderPlaced, OrderReadyToShip, PaymentTaken, a_message
+from tests.unit.runtime.shop_events import (
+    OrderCancelled,
+    OrderPlaced,
+    OrderReadyToShip,
+    PaymentTaken,
+    a_message,
+    routes_of,
+)
 
 
 class Gateway:
@@ -37,13 +43,13 @@ class Address:
     pass
 
 
-def compiled(function, *events, dependencies=(), details=None, policy=None, fetch=None, **options) -> Route:
+def compiled(function, *events, dependencies=(), choices=None, policy=None, fetch=None, **options) -> Route:
     declared = Declared("payments")
     events = events or (OrderPlaced,)
     declared.add(function, events, HandlerOptions(policy=policy, **options), {})
     if fetch:
         declared.fetch(events[0], fetch, Address)
-    routes = compile_routes(declared, dict(dependencies), Metrics(service="payments"), Retry())
+    routes = routes_of(declared, dict(dependencies), choices)
     return next(iter(routes["orders"].values()))
 
 
@@ -122,9 +128,17 @@ async def test_details_are_what_was_fetched():
     assert seen == ["details"]
 
 
-def test_a_handlers_own_policy_counts_more_than_the_services():
+def test_a_handlers_own_policy_counts_more_than_that_of_its_event_and_that_more_than_the_services():
+    own, of_event, of_service = Retry(immediate=0), Retry(immediate=1), Retry(immediate=2)
+    choices = Choices(policy=of_service, policies={OrderPlaced: of_event})
     assert compiled(nothing_else).policy == Retry()
-    assert compiled(nothing_else, policy=Retry(immediate=0)).policy == Retry(immediate=0)
+    assert compiled(nothing_else, choices=Choices(policy=of_service)).policy == of_service
+    assert compiled(nothing_else, choices=choices).policy == of_event
+    assert compiled(nothing_else, choices=choices, policy=own).policy == own
+
+
+def test_what_is_settled_before_it_is_handled_is_never_tried_again():
+    assert compiled(nothing_else, settles_first=True).policy == AT_ONCE
 
 
 def test_a_handler_of_two_events_has_a_route_for_each():
@@ -132,7 +146,7 @@ def test_a_handler_of_two_events_has_a_route_for_each():
 
     declared = Declared("payments")
     declared.add(either, (OrderPlaced, OrderCancelled), HandlerOptions(), {})
-    routes = compile_routes(declared, {}, Metrics(service="payments"), Retry())["orders"]
+    routes = routes_of(declared)["orders"]
     assert set(routes) == {"OrderPlaced", "OrderCancelled"}
     assert routes["OrderPlaced"].label == "OrderPlaced"
 
@@ -185,7 +199,7 @@ def test_middleware_turns_every_shape_into_a_coroutine():
     declared = Declared("payments")
     declared.middleware.append(pass_on)
     declared.add(plain, (OrderPlaced,), HandlerOptions(), {})
-    route = compile_routes(declared, {}, Metrics(service="payments"), Retry())["orders"]["OrderPlaced"]
+    route = routes_of(declared)["orders"]["OrderPlaced"]
     assert (route.shape, route.mode, route.direct) == (Shape.ASYNC, Mode.AWAIT, None)
 
 

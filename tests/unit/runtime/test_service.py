@@ -20,5 +20,5 @@ async def test_a_service_that_runs_is_not_started_again():
 
 async def test_what_needs_a_running_service_says_so():
     payments = Service("payments", broker="memory:///")
-    with pytest.raises(ClosedError, match="cannot use its broker: service 'payments' is not open"):
+    with pytest.raises(ClosedError, match="cannot publish: service 'payments' is not open"):
         await payments.publish(OrderPlaced("o-1"))

@@ -31,7 +31,9 @@ def test_it_names_handlers_topics_guarantee_policy_and_place():
     assert "topic   payments: written, 8 partitions" in lines
     assert "authorise: OrderPlaced v2 from orders ─▶ PaymentAuthorised" in lines
     assert any(line.startswith("guarantee  effectively_once: ") for line in lines)
-    assert any(line.startswith("on failure 3 immediate retries, then park") for line in lines)
+    assert any(
+        line.startswith("on failure 3 immediate retries, 5 delayed over up to 5m41s, then park") for line in lines
+    )
     assert any("test_summary.py:" in line for line in lines)
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 
-from antiphon import Key, Retry, Service, Struct, Transaction, event
+from antiphon import Key, Service, Struct, Transaction, event
+from antiphon.resilience import AT_ONCE
 from antiphon.runtime.settings import ServiceSettings, Settings
 from antiphon.storage.dead_letters import list_parked
 from antiphon.testing import Harness
@@ -30,7 +31,7 @@ class OrderDone(Struct, frozen=True):
 
 
 async def test_a_thousand_failures_of_one_kind_are_told_three_times_and_no_order_is_printed(caplog):
-    service = Service("payments", policy=Retry(immediate=0))
+    service = Service("payments", policy=AT_ONCE)
 
     @service.on(OrderPlaced)
     async def refuse(order: OrderPlaced) -> None:
@@ -56,7 +57,7 @@ async def test_whoever_watches_hears_that_it_runs_drains_and_stops():
 
 
 async def test_a_dead_letter_says_which_version_of_the_code_gave_it_up():
-    service = Service("payments", policy=Retry(immediate=0))
+    service = Service("payments", policy=AT_ONCE)
 
     @service.on(OrderPlaced)
     async def refuse(order: OrderPlaced) -> None:

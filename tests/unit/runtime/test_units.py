@@ -8,14 +8,11 @@ from msgspec import structs
 from antiphon import Service, Transaction
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.errors import DecodeError
-from antiphon.observability.metrics import Metrics
-from antiphon.resilience.policy import Retry
-from antiphon.runtime.compiling import compile_routes
 from antiphon.runtime.declared import Declared
 from antiphon.runtime.route import HandlerOptions, Route
 from antiphon.runtime.units import units_of
 from antiphon.runtime.work import Work
-from tests.unit.runtime.shop_events import OrderCancelled, OrderPlaced, a_message
+from tests.unit.runtime.shop_events import OrderCancelled, OrderPlaced, a_message, routes_of
 
 
 async def one_by_one(order: OrderCancelled, tx: Transaction) -> None: ...
@@ -27,7 +24,7 @@ def routes() -> dict[str, Route]:
     declared = Declared("payments")
     declared.add(one_by_one, (OrderCancelled,), HandlerOptions(), {})
     declared.add(together, (OrderPlaced,), HandlerOptions(batch_size=3), {})
-    return compile_routes(declared, {}, Metrics(service="payments"), Retry())["orders"]
+    return routes_of(declared)["orders"]
 
 
 def works(route: Route, *ids: str, partition: int = 0) -> list[Work]:
@@ -86,5 +83,5 @@ def test_a_batch_falls_into_its_parts(routes):
 
 
 def test_a_service_of_no_handlers_has_no_routes():
-    assert compile_routes(Declared("idle"), {}, Metrics(service="idle"), Retry()) == {}
+    assert routes_of(Declared("idle")) == {}
     assert repr(Service("idle")) == "Service('idle', 0 handlers)"

@@ -12,6 +12,7 @@ import pytest
 from antiphon.brokers.ports import Broker
 from antiphon.errors import ClosedError, HandlingError, StoreError, StoreFullError
 from antiphon.events.message import Outgoing
+from antiphon.resilience import Retry
 from antiphon.runtime.publisher import Publisher
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import ServiceSettings, Settings
@@ -106,7 +107,7 @@ class MisuseScenarios(RuntimeSuite):
         service = self.service()
         _failing(service, mode)
         async with self.running(broker, service):
-            await self.place(broker, *orders(4, keys=1))
+            await self.place(broker, *orders(4))
             await self.settled(service)
         letters = await self.parked(broker)
         assert sorted(letter.reason for letter in letters) == ["MuteError", "ValueError", "ValueError"]
@@ -165,7 +166,7 @@ class MisuseScenarios(RuntimeSuite):
 
     async def test_a_cancellation_that_was_not_taken_back_stops_no_lane(self, broker: Broker) -> None:
         """Older libraries cancel the task for their timeouts and never say that they took care of it."""
-        service, taken = self.service(), list[int]()
+        service, taken = Service("payments", policy=Retry(delayed=0), concurrency=1), list[int]()
 
         @service.on(OrderPlaced)
         async def take(order: OrderPlaced) -> None:
@@ -178,7 +179,7 @@ class MisuseScenarios(RuntimeSuite):
             taken.append(order.number)
 
         async with self.running(broker, service):
-            await self.place(broker, *orders(4, keys=1))
+            await self.place(broker, *await self.neighbors(broker, 4))
             await self.settled(service)
         assert taken == [0, 2, 3]
         (letter,) = await self.parked(broker)
@@ -246,7 +247,7 @@ class MuteError(Exception):
         raise ValueError("it has no text")
 
 
-async def _later(gate: asyncio.Event, work: Coroutine[object, object, None]) -> None:
+async def _later(gate: asyncio.Event, work: Coroutine[object, object, object]) -> None:
     await gate.wait()
     await work
 

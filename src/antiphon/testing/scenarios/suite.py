@@ -6,20 +6,23 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import count, islice
 from typing import Any, TypeVar, cast
 
 from msgspec import Struct
 
+from antiphon.brokers.placement import place
 from antiphon.brokers.ports import Broker, StoreBroker, Subscription
 from antiphon.events.clock import SystemClock
 from antiphon.events.declare import EventKind, Key, event
 from antiphon.events.message import Message, Outgoing
+from antiphon.resilience import Retry
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import ServiceSettings, Settings
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.storage.database import Database
-from antiphon.storage.dead_letters import DeadLetter, list_parked
+from antiphon.storage.dead_letters import DeadLetter, behind, list_parked
 from antiphon.testing.conformance.suite import BrokerSuite
 
 T = TypeVar("T", bound=Any)
@@ -67,7 +70,7 @@ class RuntimeSuite(BrokerSuite):
 
     def service(self, name: str = "payments", *, inbox: bool = True) -> Service:
         """A service with tables `ledger`, `accounts` and `bookings`."""
-        return Service(name, migrations="migrations", inbox=inbox)
+        return Service(name, migrations="migrations", inbox=inbox, policy=Retry(delayed=0))
 
     def stand_ins(self) -> StandIns | None:
         """What takes the place of the services' clock, where the broker lives in a time of its own."""
@@ -114,6 +117,12 @@ class RuntimeSuite(BrokerSuite):
         """The message of an event and its topic."""
         return Composer("scenario", SystemClock()).first(event)
 
+    async def neighbors(self, broker: Broker, number: int) -> list[OrderPlaced]:
+        """So many numbered orders, each with a key of its own, of one partition of their topic, which exists."""
+        (partitions,) = [state.partitions for state in await broker.topics() if state.name == "orders"]
+        keys = (key for key in (f"order-{each}" for each in count()) if place(key, partitions) == 0)
+        return [OrderPlaced(key, each) for each, key in enumerate(islice(keys, number))]
+
     async def listen(self, broker: Broker, topic: str = "payments") -> Subscription:
         """Somebody who reads along, from before the first message."""
         return await self.join(broker, self.fresh("witness"), topic)
@@ -135,6 +144,10 @@ class RuntimeSuite(BrokerSuite):
     async def parked(self, broker: Broker) -> Sequence[DeadLetter]:
         """Everything parked, in order."""
         return await list_parked(self.store(broker))
+
+    async def behind(self, broker: Broker, letter: DeadLetter) -> int:
+        """How many messages of its key wait behind a parked one."""
+        return (await behind(self.store(broker), letter)).messages
 
 
 def in_order(broker: Broker, found: Sequence[T]) -> Sequence[T]:

@@ -158,15 +158,16 @@ class TransactionScenarios(RuntimeSuite):
             await tx.execute(WRITE, order.order_id, order.number)
             attempts.append(order.number)
             await asyncio.sleep(0)
-            if order.number == 1 or len(attempts) == 1:
+            if order.number == 1 or (order.number == 0 and attempts.count(0) == 1):
                 raise ValueError("after its write")
             return PaymentTaken(order.order_id, order.number)
 
         async with self.running(broker, service):
-            await self.place(broker, OrderPlaced("order-0", 0), OrderPlaced("order-0", 1), OrderPlaced("order-0", 2))
+            await self.place(broker, OrderPlaced("order-0", 0), OrderPlaced("order-0", 1), OrderPlaced("order-2", 2))
             await self.settled(service)
-        assert attempts == [0, 0, 1, 1, 1, 1, 2]
-        assert await self.ledger(broker) == ["order-0"] * 2
+        assert [number for number in attempts if number != 2] == [0, 0, 1, 1, 1, 1]
+        assert attempts.count(2) == 1
+        assert sorted(await self.ledger(broker)) == ["order-0", "order-2"]
         assert len(await self.parked(broker)) == 1
         await self.heard(witness, 2)
 
@@ -262,7 +263,7 @@ class TransactionScenarios(RuntimeSuite):
                 raise ValueError("number 3 is bad")
 
         async with self.running(broker, service):
-            await self.place(broker, *[OrderPlaced("order-0", number) for number in range(10)])
+            await self.place(broker, *await self.neighbors(broker, 10))
             await self.settled(service)
         rows = await self.store(broker).fetch("select number from ledger order by rowid", row=int)
         assert sorted(rows) == [0, 1, 2, 4, 5, 6, 7, 8, 9]

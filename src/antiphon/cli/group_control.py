@@ -1,0 +1,208 @@
+"""`antiphon groups pause`, `resume`, `inspect`: stop a group while it runs, and see what its processes are at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from getpass import getuser
+from typing import Annotated, NamedTuple, cast
+
+import typer
+
+from antiphon.brokers.ports import Broker, StoreBroker
+from antiphon.cli.options import BrokerOption, JsonOption
+from antiphon.cli.output import print_json, print_text
+from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.errors import UnsupportedCapabilityError, UsageError
+from antiphon.events.amounts import show_duration
+from antiphon.runtime.settings import Settings
+from antiphon.storage.database import Database
+from antiphon.storage.runs import Run, list_runs
+from antiphon.storage.set_aside import AsideState, counts
+from antiphon.storage.topic_pauses import TopicPause, list_topic_pauses, pause_topics, resume_topics
+
+GroupArgument = Annotated[str, typer.Argument(metavar="GROUP", help="The consumer group.", show_default=False)]
+TopicsOption = Annotated[
+    list[str] | None, typer.Option("--topic", "-t", help="Only this topic; may be given again.", show_default=False)
+]
+HandlersOption = Annotated[
+    list[str] | None,
+    typer.Option("--handler", help="The topics that this handler reads; may be given again.", show_default=False),
+]
+
+
+def pause(
+    context: typer.Context,
+    group: GroupArgument,
+    topic: TopicsOption = None,
+    handler: HandlersOption = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; shown by inspect.")] = "paused by an operator",
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a group, or some of its topics, in all of its processes.
+
+    They keep their partitions and their place; what is in hand ends. It holds across restarts, until it is resumed.
+    """
+    changed = run_async(_pause(settings_for(broker or context.obj), _Wanted(group, topic or (), handler or ()), reason))
+    _tell(group, changed, "pauses", as_json=as_json)
+
+
+def resume(
+    context: typer.Context,
+    group: GroupArgument,
+    topic: TopicsOption = None,
+    handler: HandlersOption = None,
+    broker: BrokerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a paused group, or some of its topics, go on."""
+    changed = run_async(_resume(settings_for(broker or context.obj), _Wanted(group, topic or (), handler or ())))
+    _tell(group, changed, "goes on with", as_json=as_json)
+
+
+def inspect(
+    context: typer.Context, group: GroupArgument, broker: BrokerOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what the processes of a group are at: topics, breakers, what is in hand, set aside and paused."""
+    found = run_async(_inspect(settings_for(broker or context.obj), group))
+    if as_json:
+        print_json(_in_json(group, found))
+    else:
+        print_text("\n".join(_lines(group, found)))
+
+
+class _Wanted(NamedTuple):
+    """Which topics of a group are meant: all, where neither topics nor handlers are named."""
+
+    group: str
+    topics: Sequence[str]
+    handlers: Sequence[str]
+
+
+class _Found(NamedTuple):
+    runs: Sequence[Run]
+    pauses: Sequence[TopicPause]
+    aside: Mapping[AsideState, int]
+    now: datetime
+
+
+def _tell(group: str, topics: Sequence[str], what: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"group": group, "topics": topics})
+    else:
+        print(f"{group} {what} {', '.join(topics) or 'nothing: nothing of it was paused'}")
+
+
+async def _pause(settings: Settings, wanted: _Wanted, reason: str) -> list[str]:
+    async with opened(settings) as broker:
+        topics = await _topics(broker, wanted)
+        by, now = getuser(), datetime.now(UTC)
+        async with store_of(broker).transaction() as tx:
+            await pause_topics(tx, [TopicPause(wanted.group, topic, reason, by, now) for topic in topics])
+    return topics
+
+
+async def _resume(settings: Settings, wanted: _Wanted) -> list[str]:
+    async with opened(settings) as broker:
+        topics = await _topics(broker, wanted)
+        async with store_of(broker).transaction() as tx:
+            return await resume_topics(tx, wanted.group, topics)
+
+
+async def _topics(broker: Broker, wanted: _Wanted) -> list[str]:
+    """The topics that are meant. Raises UsageError for a group, topic or handler that is not there."""
+    group, topics, handlers = wanted
+    known = await broker.groups()
+    if group not in known:
+        raise UsageError(f"there is no group {group!r}; there are {', '.join(sorted(known)) or 'none yet'}")
+    read = sorted({lag.partition.topic for lag in await broker.lag(group)})
+    for topic in topics:
+        if topic not in read:
+            raise UsageError(f"group {group!r} does not read {topic!r}; it reads {', '.join(read) or 'nothing'}")
+    by_handler = _handlers(await list_runs(store_of(broker), group))
+    for handler in handlers:
+        if handler not in by_handler:
+            there = ", ".join(sorted(by_handler)) or "none: no process of it runs now, so name its topics with --topic"
+            raise UsageError(f"group {group!r} runs no handler {handler!r}; it runs {there}")
+    chosen = {*topics, *(topic for handler in handlers for topic in by_handler[handler])}
+    return sorted(chosen) or read
+
+
+def _handlers(runs: Iterable[Run]) -> dict[str, set[str]]:
+    """The topics that each running handler reads."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for topic, told in _topics_of(run).items():
+            for handler in cast("Sequence[str]", told["handlers"]):
+                found.setdefault(handler, set()).add(topic)
+    return found
+
+
+def _topics_of(run: Run) -> Mapping[str, Mapping[str, object]]:
+    return cast("Mapping[str, Mapping[str, object]]", run.status.get("topics", {}))
+
+
+async def _inspect(settings: Settings, group: str) -> _Found:
+    async with opened(settings) as broker:
+        known = await broker.groups()
+        if group not in known:
+            raise UsageError(f"there is no group {group!r}; there are {', '.join(sorted(known)) or 'none yet'}")
+        store = store_of(broker)
+        runs, pauses = await list_runs(store, group), await list_topic_pauses(store, group)
+        return _Found(runs, pauses, await counts(store, group), datetime.now(UTC))
+
+
+def store_of(broker: Broker) -> Database:
+    """Where a group's pauses and runs are kept. Raises UnsupportedCapabilityError."""
+    if not isinstance(broker, StoreBroker):
+        raise UnsupportedCapabilityError(f"the broker {broker.url}", "database", "what a group is told is kept in one")
+    return broker.database
+
+
+def _lines(group: str, found: _Found) -> Iterable[str]:
+    aside = ", ".join(f"{count} {state.name.lower()}" for state, count in found.aside.items())
+    yield f"{group}  (set aside: {aside})"
+    for pause in found.pauses:
+        since = pause.since.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        yield f"  paused   {pause.topic}: {pause.reason}, by {pause.paused_by} since {since}"
+    if not found.runs:
+        yield "  no process of it runs now"
+    for run in found.runs:
+        yield from _run_lines(run, found.now)
+
+
+def _run_lines(run: Run, now: datetime) -> Iterable[str]:
+    host = run.process.host.partition("/")[0]
+    silent = run.process.is_dead(run.heard_of, now)
+    ago = show_duration(timedelta(seconds=max(0, int((now - run.heard_of).total_seconds()))))
+    state = "died without a word" if silent else str(run.status.get("state", "starting"))
+    yield f"  process  {run.process.pid} on {host}: {state}, heard of {ago} ago"
+    yield f"    in hand {run.status.get('in_hand', 0)}, of which held {run.status.get('held', 0)}"
+    for topic, told in sorted(_topics_of(run).items()):
+        why = f", {told['reason']}" if told.get("reason") else ""
+        handlers = ", ".join(cast("Sequence[str]", told["handlers"]))
+        yield f"    {topic}: {told['state']}{why}  ({handlers})"
+
+
+def _in_json(group: str, found: _Found) -> dict[str, object]:
+    return {
+        "group": group,
+        "set_aside": {state.name.lower(): count for state, count in found.aside.items()},
+        "paused": [
+            {"topic": each.topic, "reason": each.reason, "by": each.paused_by, "since": each.since}
+            for each in found.pauses
+        ],
+        "processes": [
+            {
+                "service": run.service,
+                "host": run.process.host.partition("/")[0],
+                "pid": run.process.pid,
+                "started_at": run.started_at,
+                "heard_of": run.heard_of,
+                "dead": run.process.is_dead(run.heard_of, found.now),
+                **run.status,
+            }
+            for run in found.runs
+        ],
+    }

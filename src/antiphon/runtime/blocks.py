@@ -1,0 +1,110 @@
+"""Which lanes are blocked: something of their key was set aside, so that whatever follows goes behind it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from antiphon.brokers.capabilities import Capabilities
+from antiphon.brokers.ports import Delivery
+from antiphon.events.clock import Clock
+from antiphon.runtime.claims import claim_of
+from antiphon.runtime.work import Work
+from antiphon.storage.database import Database
+from antiphon.storage.set_aside import Lane, RetryStore
+
+MOST_KNOWN = 20_000
+"""Up to so many blocked lanes are all kept in memory; of more, those of each fetched batch are asked for."""
+EVERY = 1.0
+EACH = 0.0001
+"""Seconds between two looks at all lanes, and for each lane."""
+
+
+class Blocks:
+    """What this consumer knows of its group's blocked lanes. A lane is blocked while the store holds something of it,
+    or something is on its way there.
+    """
+
+    def __init__(self, store: RetryStore, database: Database, clock: Clock, capabilities: Capabilities) -> None:
+        self._store, self._database = store, database
+        self._monotonic = clock.monotonic
+        self._keeps_order = capabilities.key_order
+        self._is_shared = capabilities.model == "queue"
+        """Whether others, too, handle messages of the lanes that we read."""
+        self._known_until = 0.0
+        self._stored: set[Lane] = set()
+        self._added: set[Lane] = set()
+        """Those stored while the store was asked, whose answer may be older."""
+        self._leaving: Counter[Lane] = Counter()
+        self.any = False
+        """Whether any lane may be blocked: looked at before each message, so that it is no method."""
+
+    def lane_of(self, work: Work) -> Lane | None:
+        """The lane of a work, where its order is kept."""
+        key = work.delivery.message.key
+        if key is None or not self._keeps_order or not work.route.ordered:
+            return None
+        return work.delivery.partition.topic, key
+
+    def holds(self, work: Work) -> bool:
+        """Whether a work must go behind another one of its lane."""
+        claim = claim_of(work.delivery)
+        if claim is not None:
+            return claim.run.is_broken or claim.number > claim.run.goes_until
+        lane = self.lane_of(work)
+        return lane is not None and (lane in self._stored or lane in self._leaving)
+
+    async def look(self, deliveries: Sequence[Delivery]) -> None:
+        """Ask the store, before these are handled, what others may have changed.
+
+        In partitions that are ours nobody else blocks a lane, so that only what was unblocked can be news, and that
+        can wait a moment: what goes behind nothing is due at once. After a rebalance nothing is taken for known.
+        """
+        if not self._keeps_order or self._monotonic() < self._known_until:
+            return
+        self._added.clear()
+        found = set(await self._store.blocked(self._database, MOST_KNOWN + 1))
+        if len(found) > MOST_KNOWN:
+            wanted = {(d.partition.topic, d.message.key) for d in deliveries if d.message.key is not None}
+            found = set(await self._store.blocked_among(self._database, wanted))
+            self._stored = (self._stored - wanted) | found | self._added
+        else:
+            self._stored = found | self._added
+            self._known_until = self._monotonic() + self._rest(len(found))
+        self._tell()
+
+    def _rest(self, lanes: int) -> float:
+        """Seconds until it is worth asking again: longer where the answer is long."""
+        return 0.0 if self._is_shared else EVERY + lanes * EACH
+
+    def forget(self) -> None:
+        """Ask again before the next message is handled: partitions came that others had."""
+        self._known_until = 0.0
+
+    def leave(self, lane: Lane | None) -> None:
+        """Something of this lane is on its way to the store."""
+        if lane is not None:
+            self._leaving[lane] += 1
+            self.any = True
+
+    def arrived(self, lanes: Iterable[Lane | None], *, stored: bool) -> None:
+        """What was on its way is in the store now, or never gets there."""
+        for lane in lanes:
+            if lane is not None:
+                self._leaving[lane] -= 1
+                if self._leaving[lane] <= 0:
+                    del self._leaving[lane]
+                if stored:
+                    self._stored.add(lane)
+                    self._added.add(lane)
+        self._tell()
+
+    def store(self, lanes: Iterable[Lane | None]) -> None:
+        """Something of each of these was committed to the store."""
+        new = {lane for lane in lanes if lane is not None}
+        self._stored |= new
+        self._added |= new
+        self._tell()
+
+    def _tell(self) -> None:
+        self.any = bool(self._stored or self._leaving)

@@ -1,0 +1,223 @@
+"""Which message kills its process? It is found after the restart by its attempt that never ended, and run alone.
+
+Nothing is written while all goes well. Once a process of the group died, what is about to be attempted is written
+down first, for a while: of a process that dies then it is known what it was at. Those messages are attempted alone,
+one at a time and with nothing beside them in their process, so that the next death names the one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from weakref import WeakKeyDictionary
+
+from antiphon.errors import AntiphonError
+from antiphon.events.clock import Clock
+from antiphon.runtime.work import Work
+from antiphon.storage import runs
+from antiphon.storage.database import Database, Transaction
+from antiphon.storage.runs import Process, Run, Suspects
+from antiphon.storage.set_aside import RetryStore
+
+log = logging.getLogger("antiphon.runtime")
+
+CAREFUL = timedelta(minutes=5)
+"""How long what is attempted is written down first, after a process was found dead."""
+FEW = 32
+"""Messages at most that are attempted under one note, where no transaction bounds them."""
+EVERY = timedelta(seconds=15)
+
+Status = Callable[[], Mapping[str, object]]
+
+
+class Turns:
+    """Attempts run beside each other, or one alone: a process dies as a whole, whichever service was at fault."""
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._changed = asyncio.Condition()
+        self._alone = asyncio.Lock()
+
+    @asynccontextmanager
+    async def taken(self, *, alone: bool) -> AsyncGenerator[None]:
+        """`async with`: beside others that are not alone, or with nobody else."""
+        async with self._alone:
+            if alone:
+                async with self._changed:
+                    await self._changed.wait_for(lambda: self._running == 0)
+                yield
+                return
+            self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            async with self._changed:
+                self._changed.notify_all()
+
+
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+"""One for the process, which is what dies: all services of an event loop take turns in it."""
+
+
+class Suspicion:
+    """One run of a service: known to the others while it lives, and careful after one of them died.
+
+    Its id is what it claims under, so that what a dead one had claimed is free at once.
+    """
+
+    def __init__(self, service: str, claims: RetryStore, database: Database, clock: Clock, status: Status) -> None:
+        self._service, self._database, self._clock = service, database, clock
+        self._group, self._id = claims.group, claims.token
+        self._status = status
+        self._suspects = Suspects({}, None)
+        self._working: Counter[str] = Counter()
+        self._writing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.careful = False
+        """Whether attempts must be announced: looked at before each run, so that it is no method."""
+        self._condemned: set[str] = set()
+        self.died: Callable[[int], None] = lambda count: None
+        self.condemn: Callable[[Work, int], None] = lambda work, crashes: None
+
+    async def start(self) -> None:
+        """Look for dead ones, then be known to the others. Raises StoreError."""
+        await self.look()
+        now = self._clock.now()
+        run = Run(
+            id=self._id,
+            group=self._group,
+            service=self._service,
+            process=Process.own(),
+            started_at=now,
+            heard_of=now,
+            status=self._status(),
+        )
+        async with self._database.transaction() as tx:
+            await runs.begin_run(tx, run)
+            await runs.beat(tx, self._id, now, run.status)
+        self._task = asyncio.create_task(self._keep(), name="antiphon run")
+
+    async def stop(self, patience: timedelta) -> None:
+        """Say that it ended well, unless the store cannot be had for so long. Twice is safe."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+            try:
+                async with asyncio.timeout(patience.total_seconds()), self._database.transaction() as tx:
+                    await runs.end_run(tx, self._id)
+            except (AntiphonError, TimeoutError) as error:
+                log.warning("the end of this run was not noted, so that others will be careful: %r", error)
+
+    async def look(self) -> None:
+        """See who died, and what has to be suspected. It reads, and writes only when somebody died."""
+        now = self._clock.now()
+        dead = [run for run in await runs.list_runs(self._database, self._group) if self._is_dead(run)]
+        if dead:
+            async with self._database.transaction() as tx:
+                counts = [await runs.bury(tx, run, now) for run in dead]
+            self.died(sum(counts))
+            for run, count in zip(dead, counts, strict=True):
+                log.warning(
+                    "process %d died while it ran %s, with %d messages in work", run.process.pid, self._group, count
+                )
+        self._suspects = await runs.suspects_of(self._database, self._group)
+        found = self._suspects.found_at
+        self.careful = found is not None and now - found < CAREFUL
+
+    def _is_dead(self, run: Run) -> bool:
+        return run.id != self._id and run.process.is_dead(run.heard_of, self._clock.now())
+
+    async def _keep(self) -> None:
+        while True:
+            await self._clock.sleep(EVERY)
+            try:
+                await self.say()
+                await self.look()
+                await self._forget()
+            except AntiphonError as error:
+                log.warning("this run could not be noted for now: %s", error)
+
+    async def say(self) -> None:
+        """Tell the others that it lives, and how it is."""
+        async with self._database.transaction() as tx:
+            await runs.beat(tx, self._id, self._clock.now(), self._status())
+            await self._pardon(tx)
+
+    async def _forget(self) -> None:
+        """Let the suspicion rest when nothing died for long."""
+        if not self.careful and (self._suspects.crashes or self._suspects.found_at):
+            async with self._database.transaction() as tx:
+                await runs.forget_suspects(tx, self._group, self._clock.now() - CAREFUL)
+
+    def crashes(self, work: Work) -> int | None:
+        """How often a process died while this was attempted alone; None where it is not suspected."""
+        return self._suspects.crashes.get(work.delivery.message.identity)
+
+    def parts(self, works: Sequence[Work], most: int = FEW) -> Iterable[Sequence[Work]]:
+        """`works` in order, in parts to be attempted under one note: each suspect alone.
+
+        One that the process died of too often is condemned instead.
+        """
+        part: list[Work] = []
+        for work in works:
+            crashes = self.crashes(work)
+            if crashes is not None and crashes >= work.route.policy.crashes:
+                self._condemned.add(work.delivery.message.identity)
+                self.condemn(work, crashes)
+                continue
+            is_suspect = crashes is not None
+            if part and (is_suspect or len(part) >= most):
+                yield part
+                part = []
+            part.append(work)
+            if is_suspect:
+                yield part
+                part = []
+        if part:
+            yield part
+
+    @asynccontextmanager
+    async def watched(self, works: Sequence[Work]) -> AsyncGenerator[None]:
+        """`async with`: these are attempted in it, and that is known should the process die."""
+        identities = [work.delivery.message.identity for work in works]
+        alone = len(works) == 1 and self.crashes(works[0]) is not None
+        turns = _TURNS.setdefault(asyncio.get_running_loop(), Turns())
+        async with turns.taken(alone=alone):
+            self._working.update(identities)
+            await self._note(alone=alone)
+            try:
+                yield
+            finally:
+                self._working.subtract(identities)
+                self._working = +self._working
+        if alone:
+            await self._clear(identities[0])
+
+    async def _note(self, *, alone: bool) -> None:
+        async with self._writing, self._database.transaction() as tx:
+            await runs.note_working(tx, self._id, self._at_work(), alone=alone)
+            await self._pardon(tx)
+
+    async def _pardon(self, tx: Transaction) -> None:
+        """What is parked is suspected no more, so that a redrive is not its second trial for the same deaths."""
+        for identity in tuple(self._condemned):
+            await runs.clear(tx, self._group, identity)
+        self._condemned.clear()
+
+    def _at_work(self) -> Collection[str]:
+        return list(self._working)
+
+    async def _clear(self, identity: str) -> None:
+        """It was attempted alone and the process lives: it is innocent."""
+        self._suspects = Suspects(
+            {k: v for k, v in self._suspects.crashes.items() if k != identity}, self._suspects.found_at
+        )
+        async with self._writing, self._database.transaction() as tx:
+            await runs.note_working(tx, self._id, self._at_work(), alone=False)
+            await runs.clear(tx, self._group, identity)

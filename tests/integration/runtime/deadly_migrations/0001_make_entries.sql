@@ -1,0 +1,1 @@
+create table entries (order_id text not null) strict;
