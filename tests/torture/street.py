@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from antiphon import Key, Service, Struct, Transaction, event, run
+from antiphon import Key, Retry, Service, Struct, Transaction, event, run
 
 ENTER = "insert into entries (service, order_id) values (?, ?)"
 ONCE = ("shared", "own", "batch", "parking", "shipping")
@@ -56,7 +56,7 @@ def _declare_with_transactions(street: dict[str, Service]) -> None:
     async def count(orders: list[OrderPlaced], tx: Transaction) -> None:
         await tx.execute_many(ENTER, [("batch", order.order_id) for order in orders])
 
-    @street["parking"].on(OrderPlaced)
+    @street["parking"].on(OrderPlaced, policy=Retry(delayed=0))
     async def check(order: OrderPlaced, tx: Transaction) -> None:
         await tx.execute(ENTER, "parking", order.order_id)
         if fails(order.order_id):

@@ -1,0 +1,142 @@
+"""Whether retries, parking and redrives lose nothing, double nothing and keep order, however often they are killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+from antiphon.brokers.embedded import EmbeddedBroker
+from antiphon.deadletters.redrive import Pace, start_redrive
+from antiphon.events.clock import SystemClock
+from antiphon.events.message import Outgoing
+from antiphon.runtime.compose import Composer
+from antiphon.storage.dead_letters import find
+from antiphon.storage.letter_query import LetterQuery
+from antiphon.storage.set_aside import AsideState, counts
+from antiphon.testing import VirtualClock
+from tests.torture import Tally, scenario, tally
+from tests.torture.killing import Victim, kill_within, victim
+from tests.torture.trouble import EVERY, ONCE, STEPS, OrderTaken
+
+SOON = timedelta(milliseconds=400)
+ORDERS_A_ROUND = 60
+PATIENCE = timedelta(seconds=120)
+Entries = dict[str, list[tuple[str, int]]]
+
+
+@scenario
+async def retries_parking_and_redrives_lose_nothing(rounds: int, folder: Path) -> Tally:
+    """Two processes with three services each; one is killed in each round, the second half of them in redrives."""
+    broker = EmbeddedBroker(folder / "log.db")
+    await broker.open()
+    with ExitStack() as stack:
+        street = Street(broker, stack)
+        half = max(rounds // 2, 1)
+        for number in range(half):
+            await broker.publish(_messages(number))
+            await street.kill_one()
+        await _until_worked_off(broker, parked=True)
+        await _mend(broker)
+        for _ in range(rounds - half):
+            await _redrive_some(broker)
+            await street.kill_one()
+        await _until_redriven(broker)
+        await _until_worked_off(broker, parked=False)
+    found = await _entries(broker)
+    await broker.close()
+    return _judge(found, [order for number in range(half) for order in _orders(number)])
+
+
+class Street:
+    """The processes, of which one is killed now and then and another one begun."""
+
+    def __init__(self, broker: EmbeddedBroker, stack: ExitStack) -> None:
+        self._broker, self._stack = broker, stack
+        self._members: list[Victim] = [self._begin(), self._begin()]
+
+    async def kill_one(self) -> None:
+        """Kill the older one at some moment soon, and begin another one."""
+        await asyncio.to_thread(kill_within, self._members.pop(0), SOON)
+        self._members.append(self._begin())
+
+    def _begin(self) -> Victim:
+        return self._stack.enter_context(victim(self._broker.url, module="tests.torture.trouble"))
+
+
+def _orders(number: int) -> list[str]:
+    return [f"order-{number * ORDERS_A_ROUND + index}" for index in range(ORDERS_A_ROUND)]
+
+
+def _messages(number: int) -> list[Outgoing]:
+    """The steps of some orders, each step of all of them before the next one; a few come twice."""
+    composer = Composer("till", VirtualClock())
+    made = [composer.first(OrderTaken(order, step)) for step in range(STEPS) for order in _orders(number)]
+    return [*made, *made[-ORDERS_A_ROUND::17]]
+
+
+async def _mend(broker: EmbeddedBroker) -> None:
+    async with broker.database.transaction() as tx:
+        await tx.execute("insert into mended (at) values (1)")
+
+
+async def _redrive_some(broker: EmbeddedBroker) -> None:
+    letters = await find(broker.database, LetterQuery(), limit=20)
+    free = [letter.number for letter in letters if letter.redrive is None]
+    if free:
+        await start_redrive(broker.database, SystemClock(), free, Pace(spacing=timedelta(milliseconds=5)), "torture")
+
+
+async def _until_redriven(broker: EmbeddedBroker) -> None:
+    async with asyncio.timeout(PATIENCE.total_seconds()):
+        while await find(broker.database, LetterQuery(), limit=1):
+            await _redrive_some(broker)
+            await asyncio.sleep(0.1)
+
+
+async def _until_worked_off(broker: EmbeddedBroker, *, parked: bool) -> None:
+    """Return when nothing is unread or delayed; with `parked` only what is parked, and behind that, is left."""
+    async with asyncio.timeout(PATIENCE.total_seconds()):
+        while not await _is_worked_off(broker, parked=parked):
+            # Only another process knows better, and it cannot set an event here.
+            await asyncio.sleep(0.02)
+
+
+async def _is_worked_off(broker: EmbeddedBroker, *, parked: bool) -> bool:
+    for group in EVERY:
+        lags, aside = await broker.lag(group), await counts(broker.database, group)
+        left = aside[AsideState.DELAYED] + (0 if parked else aside[AsideState.PARKED] + aside[AsideState.BEHIND])
+        if not lags or any(lag.messages for lag in lags) or left:
+            return False
+    return True
+
+
+async def _entries(broker: EmbeddedBroker) -> Entries:
+    found: Entries = defaultdict(list)
+    rows = await broker.database.fetch(
+        "select service, order_id, step from entries order by number", row=tuple[str, str, int]
+    )
+    for service, order, step in rows:
+        found[service].append((order, step))
+    return found
+
+
+def _judge(found: Entries, orders: Iterable[str]) -> Tally:
+    """Every step of every order in every service; once, and in order, where there is a transaction."""
+    wanted = [f"{order}/{step}" for order in orders for step in range(STEPS)]
+    tallies = {name: tally(wanted, Counter(f"{order}/{step}" for order, step in found[name])) for name in EVERY}
+    misplaced = sum(_misplaced(found[name]) for name in ONCE)
+    assert misplaced == 0, f"{misplaced} steps were handled before one that comes before them"
+    return Tally(sum(each.lost for each in tallies.values()), sum(tallies[name].double for name in ONCE))
+
+
+def _misplaced(entries: Iterable[tuple[str, int]]) -> int:
+    last: dict[str, int] = {}
+    count = 0
+    for order, step in entries:
+        count += step < last.get(order, -1)
+        last[order] = step
+    return count
