@@ -11,9 +11,13 @@ NAMES = (
     "embedded-publish",
     "embedded-consume",
     "embedded-effects",
+    "policy-overhead",
+    "poison",
+    "redrive",
     "embedded-latency",
     "backlog-memory",
     "shop",
+    "dead-letters-list",
     "import-time",
     "help-time",
 )

@@ -57,6 +57,11 @@ class Runs:
         """Ours to `other`, median to median."""
         return self.median("ours", figure) / self.median(other, figure)
 
+    def median_of_pairs(self, other: str) -> float:
+        """The median of ours to `other`, each run to the one beside it: what burdens the machine burdens both."""
+        pairs = zip(self._figures["ours"], self._figures[other], strict=True)
+        return median(ours["value"] / theirs["value"] for ours, theirs in pairs)
+
     def maybe(self, side: str) -> float | None:
         return self.median(side) if side in self._figures else None
 

@@ -34,7 +34,9 @@ async def handle(order: OrderPlaced) -> None:
     arrived.put_nowait(perf_counter())
 
 
-async def latencies(publish: Callable[[object], Awaitable[None]], wait: Callable[[], Awaitable[float]]) -> list[float]:
+async def latencies(
+    publish: Callable[[object], Awaitable[object]], wait: Callable[[], Awaitable[float]]
+) -> list[float]:
     """In milliseconds, from before the publish to the handler's first line."""
     found: list[float] = []
     for number in range(COUNT + WARM_UP):
