@@ -94,4 +94,9 @@ from antiphon_set_aside where state <> 2 and (?1 is null or consumer_group = ?1)
 select min(due_at) from antiphon_set_aside where state = 0 and due_at > ?;
 
 -- name: counts
-select state, count(*) from antiphon_set_aside where consumer_group = ? group by state;
+-- Each from an index of its own, since the rows are long.
+select 0, count(*) from antiphon_set_aside indexed by antiphon_set_aside_due where state = 0 and consumer_group = ?1
+union all
+select 1, count(*) from antiphon_set_aside indexed by antiphon_set_aside_behind where state = 1 and consumer_group = ?1
+union all
+select 2, count(*) from antiphon_set_aside indexed by antiphon_set_aside_parked where state = 2 and consumer_group = ?1;

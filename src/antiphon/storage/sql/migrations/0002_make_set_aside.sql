@@ -34,6 +34,10 @@ create table antiphon_set_aside (
 
 create index antiphon_set_aside_due on antiphon_set_aside (consumer_group, due_at) where state = 0;
 
+create index antiphon_set_aside_behind on antiphon_set_aside (consumer_group) where state = 1;
+
+create index antiphon_set_aside_claims on antiphon_set_aside (token) where token is not null;
+
 create index antiphon_set_aside_lanes on antiphon_set_aside (consumer_group, topic, lane, number)
 where lane is not null;
 
