@@ -36,7 +36,7 @@ async def handle(order: Order) -> None:
 def fill(db: sqlite3.Connection, count: int) -> None:
     """Put letters there; preparation, not measured."""
     db.executescript(PARKED)
-    rows = []
+    rows: list[tuple[str, str, str]] = []
     for number in range(count):
         envelope = {"key": f"order-{number}", "data": b64encode(order_json(number)).decode()}
         rows.append((new_id(), msgspec.json.encode(envelope).decode(), '[{"error":"ValueError"}]'))
