@@ -64,7 +64,7 @@ class Asides:
 
     def put(self, work: Work, item: SetAside) -> None:
         """Set a work aside outside of any transaction: with the settlement that moves the watermark past it."""
-        self._owner.shelf.put(work.delivery, item)
+        self._owner.shelf.put(work.delivery, item, marked=work.route.settles_first)
         self.told(work, item)
 
     def told(self, work: Work, item: SetAside) -> None:
@@ -80,9 +80,12 @@ class Asides:
         work.route.instruments.parked(item.reason, item.fingerprint)
         if owner.hooks.parked:
             owner.hooks.parked(Parked(owner.service, work.route.name, message, item.reason, item.fingerprint))
+        extra = {"reason": item.reason}
+        if not item.attempts:
+            owner.log.error("parked unhandled: %s", item.reason, extra=extra)
+            return
         tried = "1 attempt" if len(item.attempts) == 1 else f"{len(item.attempts)} attempts"
-        last = item.attempts[-1].error if item.attempts else item.reason
-        owner.log.error("parked after %s: %s", tried, last, extra={"reason": item.reason})
+        owner.log.error("parked after %s: %s", tried, item.attempts[-1].error, extra=extra)
 
     def _tell_delayed(self, work: Work, item: SetAside) -> None:
         owner = self._owner
@@ -91,7 +94,11 @@ class Asides:
         if owner.hooks.delayed and item.attempts:
             told = Delayed(owner.service, work.route.name, work.delivery.message, len(item.attempts), delay)
             owner.hooks.delayed(told)
-        owner.log.warning("attempt %d failed, the next one comes in %.1f s", len(item.attempts), delay.total_seconds())
+        if item.attempts:
+            failed, wait = len(item.attempts), delay.total_seconds()
+            owner.log.warning("attempt %d failed, the next one comes in %.1f s", failed, wait)
+        else:
+            owner.log.warning("put off, uncounted, for %.1f s", delay.total_seconds())
 
     def _made(
         self,

@@ -22,7 +22,7 @@ from antiphon.runtime.signature import Shape
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.units import tried_together
 from antiphon.runtime.verdicts import Verdicts
-from antiphon.runtime.window import FINISHED, WAITING
+from antiphon.runtime.window import FINISHED, SHELVED, WAITING
 from antiphon.runtime.work import Work, read, tried
 
 log = logging.getLogger("antiphon.runtime")
@@ -115,14 +115,20 @@ class AwaitExecutor:
     async def _run_at_most_once(self, works: Sequence[Work]) -> None:
         """Mark some in the inbox, then run those that are new: what is marked is never begun a second time.
 
-        The mark is taken back of what could not begin after all, and of what is parked, for its redrive.
+        The mark is taken back of what could not begin after all, and, in the commit that sets it aside, of what is
+        parked, for its redrive.
         """
         for start in range(0, len(works), MARKED_AT_ONCE):
             left: Sequence[Work] = works[start : start + MARKED_AT_ONCE]
             while left:
                 admitted, left = self._admission.first_of(left)
                 for work in await self._surroundings.patiently(partial(self._marked, admitted)):
-                    if not (self._admission.admits(work) and await self._run_one(work)):
+                    if self._admission.admits(work):
+                        await self._run_one(work)
+                        has_begun = id(work.delivery) not in self._admission.held.get(work.delivery.partition, ())
+                    else:
+                        has_begun = False
+                    if not has_begun and work.delivery.state != SHELVED:
                         await self._surroundings.patiently(partial(self._unmark, work))
             self._surroundings.dirty.set()
 
@@ -250,7 +256,7 @@ class AwaitExecutor:
         pause = FIRST_PAUSE
         while self._admission.goes_on(work):
             error = of_one(error)
-            if is_passing(error):
+            if is_passing(error) and not work.route.settles_first:
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             elif (step := self._verdicts.decide(work, attempts, error)) is None:

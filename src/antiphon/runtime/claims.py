@@ -38,6 +38,11 @@ def claim_of(delivery: Delivery) -> Claim | None:
     return delivery.handle if isinstance(delivery.handle, Claim) else None
 
 
+def run_of(delivery: Delivery) -> LaneRun:
+    """The run of a claimed delivery."""
+    return _claim(delivery).run
+
+
 def deliveries_of(claimed: Sequence[Claimed]) -> list[Delivery]:
     """Them as deliveries, those of one lane sharing a run."""
     runs: dict[Lane, LaneRun] = {}

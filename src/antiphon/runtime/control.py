@@ -42,8 +42,8 @@ class Control:
         wanted = {each.topic: each for each in await list_topic_pauses(surroundings.store, surroundings.group)}
         for gate in surroundings.gates.all():
             pause = wanted.get(gate.topic)
-            if pause is not None and gate.paused is None:
-                surroundings.gates.pause(gate.topic, f"{pause.reason} ({pause.paused_by})")
+            if pause is not None and gate.paused != (why := f"{pause.reason} ({pause.paused_by})"):
+                surroundings.gates.pause(gate.topic, why)
                 surroundings.instruments.topic_paused(gate.topic, True)
             elif pause is None and gate.paused is not None:
                 surroundings.gates.resume(gate.topic)

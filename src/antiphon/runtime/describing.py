@@ -85,6 +85,8 @@ def _order(handler: Handler, broker: Broker) -> str:
         return "none: its events have no key"
     if not broker.capabilities.key_order:
         return "not kept: this broker does not keep the order of a key"
+    if handler.options.batch_size is not None:
+        return "by key: what follows a failed batch of its key waits behind it; within a batch the handler decides"
     return "by key: what follows a failed message of its key waits behind it"
 
 

@@ -23,6 +23,7 @@ from antiphon.runtime.publisher import HandlerPublisher
 from antiphon.runtime.route import Given, Handler, Mode, Route, collect, events_of
 from antiphon.runtime.running import Plan
 from antiphon.runtime.signature import PROVIDED_BY_RUNTIME, Shape, where
+from antiphon.runtime.surroundings import failure_of
 from antiphon.runtime.work import read
 from antiphon.storage.database import Database, OpenTransaction, Row, SqlValue, Transaction
 
@@ -145,11 +146,13 @@ class _Stage:
             async with asyncio.timeout(patience.total_seconds()):
                 await self._run()
         except TimeoutError:
-            self.error = f"it took longer than {patience}, and was stopped"
+            is_thread = self._route.shape in (Shape.PLAIN, Shape.GENERATOR)
+            rest = "as a plain function it goes on in its thread" if is_thread else "it was stopped"
+            self.error = f"it took longer than {patience.total_seconds():g} s; {rest}"
         except ItemsFailedError as error:
             self.error = _said(error.items.get(0, error))
-        except Exception as error:
-            self.error = _said(error)
+        except (Exception, asyncio.CancelledError) as error:
+            self.error = _said(failure_of(error))
         self.took = timedelta(seconds=perf_counter() - began)
         return self
 

@@ -15,6 +15,8 @@ from antiphon.events.message import Outgoing
 from antiphon.runtime.health import Pulse
 from antiphon.runtime.shelf import Put
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings
+from antiphon.runtime.suspicion import CRASH
+from antiphon.storage.database import Transaction
 from antiphon.storage.dead_letters import letter_of
 from antiphon.storage.set_aside import AsideState
 
@@ -78,15 +80,30 @@ class Flusher:
         try:
             moved = await shelf.write(tx, [put for put in puts if put[0] not in elsewhere])
             confirm = await surroundings.settling.settle_in(tx, [delivery for delivery, _ in puts], moved)
+            pardoned = await self._forgive(tx, puts)
             await tx.commit()
         except BaseException as error:
             await tx.rollback()
             if isinstance(error, LeaseLostError):
                 surroundings.lost_lease()
             raise
+        surroundings.suspicion.pardoned(pardoned)
         shelf.written(taken, puts)
         confirm()
         surroundings.set_aside_news.set()
+
+    async def _forgive(self, tx: Transaction, puts: Sequence[Put]) -> Sequence[str]:
+        """Forget what would keep these from being handled when they come again: marks made first, and deaths.
+
+        Returns whose deaths are forgotten. Apart from this commit, a crash between runs one twice, or never parks it.
+        """
+        surroundings = self._surroundings
+        marked = surroundings.shelf.marked(puts)
+        if marked and surroundings.inbox is not None:
+            await surroundings.inbox.forget(tx, marked)
+        condemned = [delivery.message.identity for delivery, item in puts if item.reason == CRASH]
+        await surroundings.suspicion.pardon(tx, condemned)
+        return condemned
 
     async def _hand_over(self, puts: Sequence[Put]) -> Collection[Delivery]:
         """Write what is parked into the broker's own queue, where that is to keep it; returns what it keeps.

@@ -17,6 +17,8 @@ _FREE = Permit(-1, 0)
 
 
 _MOST_BLAMED = 1000
+_MOST_PERMITS = 10_000
+"""Beyond so many, those of lost deliveries are looked for and dropped."""
 
 
 class Stop(StrEnum):
@@ -96,6 +98,8 @@ class Gate:
     def began(self, delivery: Delivery, generation: int) -> None:
         """An attempt began in this generation, if it was not admitted by name."""
         self._permits.setdefault(delivery, Permit(generation, 0))
+        if len(self._permits) > _MOST_PERMITS:
+            self.forget()
 
     def began_together(self, works: Iterable[Carrying]) -> None:
         """An attempt at all of these began now."""

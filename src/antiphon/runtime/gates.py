@@ -117,7 +117,7 @@ class Gates:
     def pause(self, topic: str, reason: str) -> None:
         """Stop a topic for an operator. Twice is safe."""
         gate = self._gates[topic]
-        if gate.paused is None:
+        if gate.paused != reason:
             gate.paused = reason
             log.warning("%s is paused: %s", topic, reason)
             self._look(gate)

@@ -10,9 +10,10 @@ from datetime import timedelta
 from antiphon.brokers.ports import Delivery
 from antiphon.errors import StoreError
 from antiphon.events.clock import SystemClock
-from antiphon.runtime.claims import Claims, deliveries_of
+from antiphon.runtime.claims import Claims, LaneRun, deliveries_of, run_of
 from antiphon.runtime.route import Route
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
+from antiphon.runtime.window import RELEASED
 from antiphon.runtime.work import Work
 from antiphon.storage.set_aside import AsideState, Claimed, SetAside
 
@@ -95,13 +96,22 @@ class Retrying:
 
     def _send(self, claimed: Sequence[Claimed], deliveries: Sequence[Delivery]) -> None:
         works: list[Work] = []
+        stopped: set[LaneRun] = set()
+        begun: set[LaneRun] = set()
         for one, delivery in zip(claimed, deliveries, strict=True):
+            run = run_of(delivery)
             route = self._routes.get(one.topic, {}).get(one.message.type)
-            if route is None:
+            if route is None and run not in begun and run not in stopped:
                 self._put_back(one, delivery)
+            elif route is None or run in stopped:
+                self._surroundings.admission.went_back()
+                delivery.state = RELEASED
             else:
+                begun.add(run)
                 works.append(Work(delivery, route, one.attempts, one.forgiven, one.is_redriven))
                 route.instruments.redriven.inc(one.is_redriven)
+            if route is None:
+                stopped.add(run)
         self._dispatch(works)
 
     def _put_back(self, one: Claimed, delivery: Delivery) -> None:

@@ -107,8 +107,8 @@ class SharedTransaction:
 
     def _first_part(self, works: Sequence[Work]) -> tuple[Sequence[Work], Sequence[Work]]:
         """What may share a transaction now, and the rest: a suspect has one of its own."""
-        parts = list(self._suspicion.parts(works, most=len(works)))
-        return (parts[0], [work for part in parts[1:] for work in part]) if parts else ((), ())
+        first = next(iter(self._suspicion.parts(works, most=len(works))), ())
+        return first, [work for work in live(works) if work not in first]
 
     async def _watched(self, works: Sequence[Work]) -> Sequence[Work]:
         if not self._suspicion.careful or not works:

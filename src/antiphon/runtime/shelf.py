@@ -21,13 +21,20 @@ class Shelf:
     def __init__(self, claims: Claims, blocks: Blocks) -> None:
         self._claims, self._blocks = claims, blocks
         self._puts: list[Put] = []
+        self._marked: set[Delivery] = set()
+        """Those that were marked in the inbox before they began."""
         self.changed: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._puts)
 
-    def put(self, delivery: Delivery, item: SetAside) -> None:
-        """Set aside soon; what follows in its lane goes behind it from now on."""
+    def put(self, delivery: Delivery, item: SetAside, *, marked: bool = False) -> None:
+        """Set aside soon; what follows in its lane goes behind it from now on.
+
+        One that is `marked` loses its inbox mark in the same commit, so that it can be handled when it comes again.
+        """
+        if marked:
+            self._marked.add(delivery)
         delivery.state = SHELVED
         break_run(delivery)
         self._blocks.leave(_lane(item))
@@ -46,11 +53,16 @@ class Shelf:
             await self._claims.again(tx, delivery, item)
         return [delivery for delivery, _ in moved]
 
+    def marked(self, puts: Sequence[Put]) -> list[str]:
+        """The messages of these whose marks go."""
+        return [delivery.message.identity for delivery, _ in puts if delivery in self._marked]
+
     def written(self, taken: int, stored: Sequence[Put]) -> None:
         """The first `taken` of all that was put are written, or lost; `stored` are those that were committed."""
         gone, self._puts = self._puts[:taken], self._puts[taken:]
         kept = {id(delivery) for delivery, _ in stored}
         for delivery, item in gone:
+            self._marked.discard(delivery)
             self._blocks.arrived([_lane(item)], stored=id(delivery) in kept)
 
 

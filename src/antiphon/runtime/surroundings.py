@@ -31,7 +31,7 @@ from antiphon.runtime.scheduling import KeepWith, keep_nowhere
 from antiphon.runtime.sending import Sending
 from antiphon.runtime.shelf import Shelf
 from antiphon.runtime.sources import Sources
-from antiphon.runtime.suspicion import Suspicion
+from antiphon.runtime.suspicion import CRASH, Suspicion
 from antiphon.runtime.window import FINISHED, WAITING
 from antiphon.runtime.work import Work
 from antiphon.storage.database import Database, Transaction
@@ -120,7 +120,7 @@ class Surroundings:
         """Park what the process died of too often."""
         told = f"the process died {crashes} times while this message was attempted alone"
         attempt = Attempt(self.clock.now(), "ProcessDied", told)
-        self.asides.put(work, self.asides.parked(work, [*work.past, attempt], "crash", None))
+        self.asides.put(work, self.asides.parked(work, [*work.past, attempt], CRASH, None))
 
     @property
     def draining(self) -> bool:

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
+from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work
 from antiphon.storage import runs
 from antiphon.storage.database import Database, Transaction
@@ -25,8 +26,12 @@ from antiphon.storage.set_aside import RetryStore
 
 log = logging.getLogger("antiphon.runtime")
 
+CRASH = "crash"
+"""The reason of what is parked since its process died of it."""
 CAREFUL = timedelta(minutes=5)
 """How long what is attempted is written down first, after a process was found dead."""
+LONGEST_WAIT = timedelta(seconds=10)
+"""How long the attempt of a suspect waits for the others of its process to end, while none of them begins."""
 FEW = 32
 """Messages at most that are attempted under one note, where no transaction bounds them."""
 EVERY = timedelta(seconds=15)
@@ -43,21 +48,31 @@ class Turns:
         self._alone = asyncio.Lock()
 
     @asynccontextmanager
-    async def taken(self, *, alone: bool) -> AsyncGenerator[None]:
-        """`async with`: beside others that are not alone, or with nobody else."""
+    async def taken(self, *, alone: bool) -> AsyncGenerator[bool]:
+        """`async with`: beside others that are not alone, or with nobody else; gives whether it is alone.
+
+        Whoever waits to be alone for long goes on beside the others: they may wait for what it does.
+        """
         async with self._alone:
-            if alone:
-                async with self._changed:
-                    await self._changed.wait_for(lambda: self._running == 0)
-                yield
+            if alone and await self._is_quiet():
+                yield True
                 return
             self._running += 1
         try:
-            yield
+            yield False
         finally:
             self._running -= 1
             async with self._changed:
                 self._changed.notify_all()
+
+    async def _is_quiet(self) -> bool:
+        """Wait until nobody else runs; false when that takes too long."""
+        try:
+            async with asyncio.timeout(LONGEST_WAIT.total_seconds()), self._changed:
+                await self._changed.wait_for(lambda: self._running == 0)
+        except TimeoutError:
+            return False
+        return True
 
 
 _TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
@@ -80,7 +95,6 @@ class Suspicion:
         self._task: asyncio.Task[None] | None = None
         self.careful = False
         """Whether attempts must be announced: looked at before each run, so that it is no method."""
-        self._condemned: set[str] = set()
         self.died: Callable[[int], None] = lambda count: None
         self.condemn: Callable[[Work, int], None] = lambda work, crashes: None
 
@@ -147,7 +161,6 @@ class Suspicion:
         """Tell the others that it lives, and how it is."""
         async with self._database.transaction() as tx:
             await runs.beat(tx, self._id, self._clock.now(), self._status())
-            await self._pardon(tx)
 
     async def _forget(self) -> None:
         """Let the suspicion rest when nothing died for long."""
@@ -168,8 +181,11 @@ class Suspicion:
         for work in works:
             crashes = self.crashes(work)
             if crashes is not None and crashes >= work.route.policy.crashes:
-                self._condemned.add(work.delivery.message.identity)
-                self.condemn(work, crashes)
+                if part:  # what came before it is attempted first, since what follows its key will wait
+                    yield part
+                    part = []
+                if work.delivery.state == WAITING:
+                    self.condemn(work, crashes)
                 continue
             is_suspect = crashes is not None
             if part and (is_suspect or len(part) >= most):
@@ -188,27 +204,31 @@ class Suspicion:
         identities = [work.delivery.message.identity for work in works]
         alone = len(works) == 1 and self.crashes(works[0]) is not None
         turns = _TURNS.setdefault(asyncio.get_running_loop(), Turns())
-        async with turns.taken(alone=alone):
+        async with turns.taken(alone=alone) as is_alone:
             self._working.update(identities)
-            await self._note(alone=alone)
+            await self._note(alone=is_alone)
             try:
                 yield
             finally:
                 self._working.subtract(identities)
                 self._working = +self._working
-        if alone:
+        if is_alone:
             await self._clear(identities[0])
 
     async def _note(self, *, alone: bool) -> None:
         async with self._writing, self._database.transaction() as tx:
             await runs.note_working(tx, self._id, self._at_work(), alone=alone)
-            await self._pardon(tx)
 
-    async def _pardon(self, tx: Transaction) -> None:
-        """What is parked is suspected no more, so that a redrive is not its second trial for the same deaths."""
-        for identity in tuple(self._condemned):
+    async def pardon(self, tx: Transaction, identities: Iterable[str]) -> None:
+        """Suspect these no more when `tx` commits, which parks them: a redrive is no trial for the same deaths."""
+        for identity in identities:
             await runs.clear(tx, self._group, identity)
-        self._condemned.clear()
+
+    def pardoned(self, identities: Collection[str]) -> None:
+        """These are parked for certain."""
+        if identities:
+            left = {known: n for known, n in self._suspects.crashes.items() if known not in identities}
+            self._suspects = Suspects(left, self._suspects.found_at)
 
     def _at_work(self) -> Collection[str]:
         return list(self._working)

@@ -93,6 +93,8 @@ class Verdicts:
         surroundings = self._surroundings
         stop = gate.failed(work.delivery, error, passing=work.route.policy.classify(error) is Fault.TRANSIENT)
         surroundings.gates.tell(gate)
+        if work.route.settles_first:
+            return False  # it may not run again, so it cannot wait for better times
         if stop is Stop.HOLD:
             surroundings.gates.hold(tried(work, attempts))
         elif stop is Stop.ASIDE and gate.circuit is not None:

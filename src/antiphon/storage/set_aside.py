@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
@@ -124,7 +124,8 @@ class RetryStore:
 
     async def next_due(self, store: Database, now: datetime, without: Iterable[str] = ()) -> datetime | None:
         """When the next one is due that nobody holds, but for those of the topics `without`; None: nothing waits."""
-        ((due,),) = await store.fetch(_SQL["next_due"], self.group, moment(now), _json(list(without)))
+        shut = _json(list(without))
+        ((due,),) = await store.fetch(_SQL["next_due"], self.group, moment(now), shut, self.token)
         return _EPOCH + timedelta(microseconds=due) if isinstance(due, int) else None
 
     async def is_due(self, store: Database, now: datetime, without: Iterable[str] = ()) -> bool:
@@ -148,7 +149,7 @@ class RetryStore:
             # The heads are among them, so with fewer than these and the limit nothing is left out.
             args = (self.group, topic, _json(lanes), limit + len(lanes), at)
             rows = await tx.fetch(_SQL["in_lanes"], *args, row=_InLane)
-            numbers += _behind(rows)[: max(0, limit - len(numbers))]
+            numbers += _behind(rows, {head.number for head in heads})[: max(0, limit - len(numbers))]
         return numbers
 
     async def extend(self, tx: Transaction, numbers: Sequence[int], now: datetime) -> None:
@@ -250,15 +251,16 @@ class _InLane(NamedTuple):
     is_held: bool
 
 
-def _behind(rows: Sequence[_InLane]) -> list[int]:
-    """Those that wait, in order, but for what is behind a parked one, or one that somebody still has in hand.
+def _behind(rows: Sequence[_InLane], heads: Collection[int]) -> list[int]:
+    """Those that wait, in order, but for what is behind one that is parked, not due yet, or still in somebody's hands.
 
     Whoever has it is letting it go: claimed now, by the same reader, it would be let go after it was claimed.
     """
     stopped: set[str] = set()
     found: list[int] = []
     for number, lane, state, is_held in rows:
-        if state is AsideState.PARKED or (state is AsideState.BEHIND and is_held):
+        is_later = state is AsideState.DELAYED and number not in heads
+        if state is AsideState.PARKED or is_later or (state is AsideState.BEHIND and is_held):
             stopped.add(lane)
         elif state is AsideState.BEHIND and lane not in stopped:
             found.append(number)

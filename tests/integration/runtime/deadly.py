@@ -42,7 +42,7 @@ def declare(way: str) -> Service:
 
 
 def _die_of(order: OrderPlaced) -> None:
-    if order.order_id == "deadly":
+    if order.order_id.startswith("deadly"):
         os.kill(os.getpid(), signal.SIGSEGV)
 
 

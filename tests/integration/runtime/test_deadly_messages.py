@@ -40,6 +40,21 @@ async def test_it_is_parked_after_some_deaths_and_all_others_are_handled(tmp_pat
     await broker.close()
 
 
+@pytest.mark.parametrize("way", ["shared", "own", "await"])
+async def test_several_of_them_are_found_one_after_the_other(tmp_path: Path, way: str) -> None:
+    broker = EmbeddedBroker(tmp_path / "log.db")
+    await broker.open()
+    composer = Composer("till", SystemClock())
+    ids = [*ORDERS[:10], "deadly-1", *ORDERS[10:20], "deadly-2", *ORDERS[20:]]
+    await broker.publish([composer.first(OrderPlaced(id)) for id in ids])
+    assert await _until_done(broker, way) <= 5 + 3 + 3
+    letters = await list_parked(broker.database)
+    assert {(letter.message.key, letter.reason) for letter in letters} == {("deadly-1", "crash"), ("deadly-2", "crash")}
+    entries = await broker.database.fetch("select distinct order_id from entries", row=str)
+    assert set(entries) == set(ORDERS)
+    await broker.close()
+
+
 async def _until_done(broker: EmbeddedBroker, way: str) -> int:
     """Run the service until everything is read, again whenever it died; returns how often it did."""
     process, deaths = _started(broker.url, way), 0

@@ -77,3 +77,11 @@ async def test_what_waits_is_as_its_handler_will_be_given_it(tx):
     (claimed,) = await RetryStore("payments", "me", SECOND).claim(tx, NOW + SECOND, 10)
     assert item.message == claimed.message
     assert item.message.key == "o2"
+
+
+async def test_what_is_behind_one_that_is_not_due_yet_is_not_claimed_with_what_is_before_it(tx):
+    first, second, third = (an_item(f"m{n}", lane="o1", position=str(n), due_at=NOW) for n in range(3))
+    await set_aside(tx, [first, second, third])
+    await tx.execute("update antiphon_set_aside set state = 0, due_at = due_at + 3600000000 where message_id = 'm1'")
+    claimed = await RetryStore("payments", "here", SECOND).claim(tx, NOW + SECOND, 10)
+    assert [one.message.id for one in claimed] == ["m0"]

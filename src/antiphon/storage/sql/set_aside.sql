@@ -27,7 +27,7 @@ where consumer_group = ? and topic = ? and lane in (select value from json_each(
 
 -- name: next_due
 select min(due_at) from antiphon_set_aside
-where consumer_group = ?1 and state = 0 and (token is null or held_until < ?2)
+where consumer_group = ?1 and state = 0 and (token is null or (held_until < ?2 and token <> ?4))
 and topic not in (select value from json_each(?3));
 
 -- name: due
