@@ -64,7 +64,7 @@ class Asides:
 
     def put(self, work: Work, item: SetAside) -> None:
         """Set a work aside outside of any transaction: with the settlement that moves the watermark past it."""
-        self._owner.shelf.put(work.delivery, item, marked=work.route.settles_first)
+        self._owner.shelf.put(work.delivery, item)
         self.told(work, item)
 
     def told(self, work: Work, item: SetAside) -> None:

@@ -128,7 +128,11 @@ class AwaitExecutor:
                         has_begun = id(work.delivery) not in self._admission.held.get(work.delivery.partition, ())
                     else:
                         has_begun = False
-                    if not has_begun and work.delivery.state != SHELVED:
+                    if work.delivery.state == SHELVED:
+                        continue  # its mark goes with the commit that sets it aside
+                    if work.delivery.state == FINISHED or not has_begun:
+                        self._surroundings.shelf.unmark(work.delivery)
+                    if not has_begun:
                         await self._surroundings.patiently(partial(self._unmark, work))
             self._surroundings.dirty.set()
 
@@ -144,7 +148,9 @@ class AwaitExecutor:
             if not is_new:
                 work.route.instruments.duplicates.inc()
                 surroundings.finished(work.delivery)
-        return [work for work, is_new in zip(works, marks, strict=True) if is_new]
+        new = [work for work, is_new in zip(works, marks, strict=True) if is_new]
+        surroundings.shelf.mark(work.delivery for work in new)
+        return new
 
     async def _unmark(self, work: Work) -> None:
         if self._surroundings.inbox is not None and work.delivery.state != FINISHED:

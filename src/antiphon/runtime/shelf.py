@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from antiphon.brokers.ports import Delivery
 from antiphon.runtime.blocks import Blocks
 from antiphon.runtime.claims import Claims, claim_of
-from antiphon.runtime.window import SHELVED
+from antiphon.runtime.window import SHELVED, WAITING
 from antiphon.storage.database import Transaction
 from antiphon.storage.set_aside import SetAside, set_aside
 
+MOST_MARKED = 1_000
+"""Beyond so many, those that are over by now are forgotten."""
 Put = tuple[Delivery, SetAside]
 """A delivery, and what is kept of it."""
 
@@ -28,13 +30,21 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._puts)
 
-    def put(self, delivery: Delivery, item: SetAside, *, marked: bool = False) -> None:
-        """Set aside soon; what follows in its lane goes behind it from now on.
+    def mark(self, deliveries: Iterable[Delivery]) -> None:
+        """These are marked in the inbox: set aside, they lose that in the same commit, to be handled another time.
 
-        One that is `marked` loses its inbox mark in the same commit, so that it can be handled when it comes again.
+        What comes here unmarked keeps whatever mark another copy of it has.
         """
-        if marked:
-            self._marked.add(delivery)
+        if len(self._marked) > MOST_MARKED:
+            self._marked = {delivery for delivery in self._marked if delivery.state in (WAITING, SHELVED)}
+        self._marked.update(deliveries)
+
+    def unmark(self, delivery: Delivery) -> None:
+        """It is not marked any more, or its mark stays. Twice is safe."""
+        self._marked.discard(delivery)
+
+    def put(self, delivery: Delivery, item: SetAside) -> None:
+        """Set aside soon; what follows in its lane goes behind it from now on."""
         delivery.state = SHELVED
         break_run(delivery)
         self._blocks.leave(_lane(item))

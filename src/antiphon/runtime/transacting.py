@@ -79,6 +79,8 @@ class BatchTransaction:
 
     def _left_twins(self) -> Sequence[Unit]:
         """Those whose other one is neither handled nor set aside; a queue would forget both with either."""
+        if not self._twins:
+            return ()
         over = {work.delivery.message.identity for work in (*self._done, *(work for work, _ in self._aside))}
         self._done += [work for work in self._twins if work.delivery.message.identity in over]
         return [Unit([work]) for work in self._twins if work.delivery.message.identity not in over]
