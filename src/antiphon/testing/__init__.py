@@ -2,5 +2,14 @@
 
 from antiphon.testing.clock import VirtualClock
 from antiphon.testing.harness import Harness
+from antiphon.testing.simulator import ALL_TROUBLES, BrokenPromiseError, SimulationReport, Simulator, Trouble
 
-__all__ = ["Harness", "VirtualClock"]
+__all__ = [
+    "ALL_TROUBLES",
+    "BrokenPromiseError",
+    "Harness",
+    "SimulationReport",
+    "Simulator",
+    "Trouble",
+    "VirtualClock",
+]
