@@ -56,11 +56,11 @@ class OrderShipped(pydantic.BaseModel):
     total: Decimal
 
 
-def declared(cls: type[T], **options: Any) -> Declaration:  # noqa: ANN401  # every option of event
+def declared(cls: type[T], **options: Any) -> Declaration:  # every option of event
     return declaration_of(event(**{"topic": "orders"} | options)(cls))
 
 
-def refusal(cls: type, **options: Any) -> str:  # noqa: ANN401  # every option of event
+def refusal(cls: type, **options: Any) -> str:  # every option of event
     with pytest.raises(DeclarationError) as refused:
         declared(cls, **options)
     return str(refused.value)
@@ -158,7 +158,7 @@ def test_an_event_without_a_key_has_none() -> None:
         (int | str, 3, "3"),
     ],
 )
-def test_keys_are_text_of_a_str_an_int_a_uuid_or_an_enum(kind: Any, value: object, text: str) -> None:  # noqa: ANN401
+def test_keys_are_text_of_a_str_an_int_a_uuid_or_an_enum(kind: Any, value: object, text: str) -> None:
     cls = msgspec.defstruct("Keyed", [("key", Key[kind])])
     assert declared(cls).key_of(cls(value)) == text
 
@@ -239,12 +239,12 @@ def test_two_keys_are_refused() -> None:
     "kind",
     [Key[str | None], Key[str] | None, Optional[Key[str]], Key[str | msgspec.UnsetType], Key[Optional[int]]],  # noqa: UP045
 )
-def test_a_key_that_may_be_missing_is_refused(kind: Any) -> None:  # noqa: ANN401
+def test_a_key_that_may_be_missing_is_refused(kind: Any) -> None:
     assert "order_id: Key[str]" in refusal(msgspec.defstruct("Optionally", [("order_id", kind)]))
 
 
 @pytest.mark.parametrize("kind", [float, bool, bytes, datetime, list[str], dict[str, int], Any, OrderPlaced])
-def test_a_key_of_a_type_without_one_text_is_refused(kind: Any) -> None:  # noqa: ANN401
+def test_a_key_of_a_type_without_one_text_is_refused(kind: Any) -> None:
     said = refusal(msgspec.defstruct("Odd", [("key", Key[kind])]))
     assert "key key is of type" in said
     assert "a key is a str, an int, a UUID or an enum" in said
@@ -344,12 +344,12 @@ class Strict(Struct, forbid_unknown_fields=True):
         (Annotated[tuple[int, Custom], Meta(description="x")], "Odd.field"),
     ],
 )
-def test_fields_that_the_serializer_cannot_write_are_refused_at_any_depth(kind: Any, path: str) -> None:  # noqa: ANN401
+def test_fields_that_the_serializer_cannot_write_are_refused_at_any_depth(kind: Any, path: str) -> None:
     assert f"{path} is of type" in refusal(msgspec.defstruct("Odd", [("field", kind)]))
 
 
 @pytest.mark.parametrize("key", [tuple[int, int], Inner, bool, tuple[int, ...]])
-def test_maps_whose_keys_cannot_be_json_names_are_refused(key: Any) -> None:  # noqa: ANN401
+def test_maps_whose_keys_cannot_be_json_names_are_refused(key: Any) -> None:
     assert "the keys of Odd.field cannot be names in JSON" in refusal(
         msgspec.defstruct("Odd", [("field", dict[key, int])])
     )
