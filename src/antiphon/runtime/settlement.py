@@ -117,8 +117,10 @@ class LogSettling:
     async def settle_in(self, tx: Transaction, done: Sequence[Delivery]) -> Confirm:
         _check_held(done)
         prefix = self._windows.prefix(set(done))
-        if prefix:
-            await cast(StoreLogSubscription, self._subscription).commit_in(tx, prefix.watermarks)
+        # Where something earlier is unfinished no watermark moves, and who lost the partition must not commit either.
+        held = {delivery.partition for delivery in done if delivery.partition not in prefix.last}
+        if prefix or held:
+            await cast(StoreLogSubscription, self._subscription).commit_in(tx, prefix.watermarks, held)
 
         def confirm() -> int:
             finish(done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from antiphon.brokers.embedded.doorbell import Doorbell
@@ -87,13 +87,16 @@ class EmbeddedSubscription:
             if len(moved) < len(moves):
                 self._adopt()
 
-    async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
+    async def commit_in(
+        self, tx: Transaction, watermarks: Mapping[Partition, str], held: Collection[Partition] = ()
+    ) -> None:
         """As `StoreLogSubscription.commit_in`."""
         self._require_open("commit")
         own = joined(tx, self._database)
         moves, lost = self._held.sort_out(watermarks)
         moved = self._move(own, moves)
         lost += [owned.partition for owned, offset in moves if (owned, offset) not in moved]
+        lost += self._held.lost_of(held, lambda owned: self._membership.owns(own, owned.id, owned.epoch))
         if lost:
             self._adopt()
             raise LeaseLostError(
