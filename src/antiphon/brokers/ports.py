@@ -162,6 +162,10 @@ class LogSubscription(Protocol):
         """Fetch from this topic again, but for partitions that are paused by themselves. Twice is safe."""
         ...
 
+    def is_before(self, one: str, other: str) -> bool:
+        """Whether position `one` lies before position `other` of the same partition. Never waits."""
+        ...
+
     def notices(self) -> Sequence[Notice]:
         """What changed since the last call; never waits.
 

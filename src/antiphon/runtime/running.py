@@ -157,7 +157,7 @@ class RunningService:
     async def start(self) -> None:
         """Open the broker, migrate, make topics, join the group, begin to handle. When it raises, nothing runs."""
         plan = self.plan
-        plan.declared.check()
+        plan.declared.check(plan.choices.policies)
         check_guarantees(plan, self._broker)
         plan.enter("starting")
         plan.health.allow(self._settings.stall_after)
@@ -221,6 +221,7 @@ class RunningService:
         joins = isinstance(broker, StoreBroker) and broker.database is self.store
         joins = joins and broker.capabilities.store_transactions
         retries = RetryStore(group, uuid4().hex, HOLD)
+        is_before = subscription.is_before if isinstance(subscription, LogSubscription) else None
         surroundings = Surroundings(
             plan.name,
             group,
@@ -228,7 +229,7 @@ class RunningService:
             self.store,
             Sources(settling, Claims(retries, self.store, plan.clock), joins=joins),
             Inbox(group) if plan.choices.inbox else None,
-            Blocks(retries, self.store, plan.clock, broker.capabilities),
+            Blocks(retries, self.store, plan.clock, broker.capabilities, is_before),
             plan,
         )
         surroundings.dead_letters = letters_kept_by(broker, plan)

@@ -186,6 +186,9 @@ class SabotagedLog:
     def resume_topic(self, topic: str) -> None:
         self.inner.resume_topic(topic)
 
+    def is_before(self, one: str, other: str) -> bool:
+        return self.inner.is_before(one, other)
+
     def notices(self) -> Sequence[Notice]:
         return self.saboteur.notices(self.inner)
 

@@ -11,6 +11,7 @@ from antiphon.brokers.embedded.doorbell import Doorbell
 from antiphon.brokers.embedded.group_commit import GroupCommit, joined
 from antiphon.brokers.embedded.holdings import Holdings, Watermark
 from antiphon.brokers.embedded.membership import Membership
+from antiphon.brokers.embedded.places import offset_of
 from antiphon.brokers.embedded.reading import OwnedPartition, read_partition, share_limit
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
@@ -122,6 +123,10 @@ class EmbeddedSubscription:
         """As `LogSubscription.resume_topic`."""
         self._held.set_topic_paused(topic, False)
         self._bell.ring()
+
+    def is_before(self, one: str, other: str) -> bool:
+        """As `LogSubscription.is_before`."""
+        return offset_of(one) < offset_of(other)
 
     def notices(self) -> Sequence[Notice]:
         """As `LogSubscription.notices`."""

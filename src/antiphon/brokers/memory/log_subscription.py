@@ -99,6 +99,9 @@ class MemoryLogSubscription:
         self._paused_topics.discard(topic)
         self.bell.ring()
 
+    def is_before(self, one: str, other: str) -> bool:
+        return offset_of(one) < offset_of(other)
+
     def notices(self) -> Sequence[Notice]:
         news, self._news = self._news, []
         if self._fenced:
