@@ -27,7 +27,7 @@ def describe_service(plan: Plan, broker: Broker, settings: Settings) -> ServiceD
 
     Raises DeclarationError or GuaranteeError when it could not start.
     """
-    plan.declared.check()
+    plan.declared.check(plan.choices.policies)
     declared = plan.declared
     reads, writes = set(declared.topics_read()), {each.topic for each in declared.emits()}
     return ServiceDescription(

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -32,7 +31,7 @@ from antiphon.runtime.scheduling import Scheduling
 from antiphon.runtime.sending import Sending
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stand_ins import StandIns
-from antiphon.runtime.timing import read_timing
+from antiphon.runtime.timing import When, read_timing
 from antiphon.runtime.together import transact
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.migrations import load_migrations
@@ -109,15 +108,7 @@ class Service(ServiceDeclarations):
             raise ClosedError(f"service {self.name!r}", "use its store")
         return self._running.store
 
-    async def publish(
-        self,
-        event: object,
-        *,
-        key: str | None = None,
-        at: datetime | None = None,
-        delay: timedelta | None = None,
-        deadline: datetime | timedelta | None = None,
-    ) -> str:
+    async def publish(self, event: object, *, key: str | None = None, **when: Unpack[When]) -> str:
         """Publish an event of the application's own, now or `at` a moment or after a `delay`. Many tasks may call it.
 
         Returns the message's id once the broker holds it; with a time, once it is scheduled. `deadline` is until when
@@ -126,22 +117,15 @@ class Service(ServiceDeclarations):
         Raises ClosedError, UsageError for a time that cannot be, EncodeError, PublishError, StoreError.
         """
         publisher = ServicePublisher(self._plan_in_force.composer, self._sending.publish, self._scheduling.keep)
-        return await publisher.publish(event, key=key, at=at, delay=delay, deadline=deadline)
+        return await publisher.publish(event, key=key, **when)
 
-    async def publish_all(
-        self,
-        events: Iterable[object],
-        *,
-        at: datetime | None = None,
-        delay: timedelta | None = None,
-        deadline: datetime | timedelta | None = None,
-    ) -> Sequence[str]:
+    async def publish_all(self, events: Iterable[object], **when: Unpack[When]) -> Sequence[str]:
         """As `publish`, for many events with one confirmation; those of one key keep their order.
 
         Raises PublishError naming every refused one; the broker holds the others.
         """
         composer = self._plan_in_force.composer
-        moment, end = read_timing(composer.now(), at, delay, deadline)
+        moment, end = read_timing(composer.now(), **when)
         outgoing = [composer.first(event, deadline=end) for event in events]
         if moment is None:
             await self._sending.publish(outgoing)
