@@ -200,4 +200,3 @@ class OwnTransaction:
         await tx.commit()
         confirm()
         self._surroundings.committed()
-        self._surroundings.sending.sent(made)
