@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -48,9 +48,9 @@ class Chosen(Struct, frozen=True):
         readers.require((letter.group, letter.topic, letter.type) for letter in self.letters)
 
 
-async def forgotten(store: Database, chosen: Chosen, now: datetime) -> int:
-    """How many were parked longer ago than inboxes remember, so that a duplicate may not be recognized."""
-    return await parked_before(store, chosen.numbers, now - KEEP_MARKS)
+async def forgotten(store: Database, chosen: Chosen, now: datetime, keep: timedelta = KEEP_MARKS) -> int:
+    """How many were parked longer ago than inboxes `keep` marks, so that a duplicate may not be recognized."""
+    return await parked_before(store, chosen.numbers, now - keep)
 
 
 async def whole_ids(store: Database, written: Iterable[str]) -> tuple[str, ...]:

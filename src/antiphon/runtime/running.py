@@ -207,7 +207,7 @@ class RunningService:
             transaction=TransactionBounds(self._settings.transaction_messages, self._settings.transaction_time),
         )
         self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)
-        self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock)
+        self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock, self._settings.keep_marks)
         self._standing = Standing(group, self._broker, self.store, plan.clock, surroundings.instruments)
         if self._broker.capabilities.durable:  # otherwise nothing outlives the process that could be told
             await surroundings.suspicion.start()

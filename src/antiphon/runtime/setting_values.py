@@ -83,6 +83,7 @@ _EVERY_SERVICE: Readers = {
     "transaction_messages": _count,
     "transaction_time": _duration,
     "drain_timeout": _duration,
+    "keep_marks": _duration,
     "stall_after": _duration,
     "code_version": _text,
 }

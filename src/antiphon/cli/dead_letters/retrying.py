@@ -28,7 +28,6 @@ from antiphon.errors import UsageError
 from antiphon.events.amounts import show_duration
 from antiphon.events.clock import SystemClock
 from antiphon.runtime.settings import Settings
-from antiphon.storage.inbox import KEEP_MARKS
 from antiphon.storage.letter_query import LetterQuery
 from antiphon.storage.redrives import RedriveStatus, Standing, list_redrives
 
@@ -150,7 +149,7 @@ def _begin(
         from antiphon.cli.dead_letters.reading import readers_of
 
         chosen.require_readers(readers_of(modules, settings))
-    _ask(chosen, run_async(_forgotten(settings, chosen)), yes=consent.yes)
+    _ask(chosen, run_async(_forgotten(settings, chosen)), settings.common.keep_marks, yes=consent.yes)
 
     async def start() -> Standing:
         async with opened(settings) as broker:
@@ -161,14 +160,14 @@ def _begin(
 
 async def _forgotten(settings: Settings, chosen: Chosen) -> int:
     async with opened(settings) as broker:
-        return await forgotten(store_of(broker), chosen, SystemClock().now())
+        return await forgotten(store_of(broker), chosen, SystemClock().now(), settings.common.keep_marks)
 
 
-def _ask(chosen: Chosen, unknown: int, *, yes: bool) -> None:
+def _ask(chosen: Chosen, unknown: int, keep: timedelta, *, yes: bool) -> None:
     if unknown:
         were = "was" if unknown == 1 else "were"
         print(
-            f"warning: {unknown} of them {were} parked more than {show_duration(KEEP_MARKS)} ago: inboxes keep ids no "
+            f"warning: {unknown} of them {were} parked more than {show_duration(keep)} ago: inboxes keep ids no "
             "longer, so what was handled meanwhile, as after a seek, would be handled twice",
             file=sys.stderr,
         )
