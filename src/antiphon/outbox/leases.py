@@ -27,9 +27,9 @@ class BucketLeases:
     both keep their time. A relay that sleeps past its lease learns so before it publishes, or is fenced afterwards.
     """
 
-    def __init__(self, store: Database, clock: Clock, ttl: timedelta = TTL) -> None:
+    def __init__(self, store: Database, clock: Clock, ttl: timedelta = TTL, token: str | None = None) -> None:
         self._store, self._clock, self._ttl = store, clock, ttl
-        self._table = RelayTable(store, uuid4().hex)
+        self._table = RelayTable(store, token or uuid4().hex)
         self._owned: set[int] = set()
         self._leaving: set[int] = set()
         self._in_work: set[int] = set()
