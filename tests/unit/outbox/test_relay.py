@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from antiphon.brokers.memory import MemoryBroker
@@ -15,13 +16,13 @@ from antiphon.events.message import Message, Outgoing
 from antiphon.observability import names
 from antiphon.observability.hooks import Hooks, Parked
 from antiphon.observability.metrics import Metrics
-from antiphon.outbox.leases import TTL
-from antiphon.outbox.refused import OUTBOX_GROUP
+from antiphon.outbox.leases import TTL, BucketLeases
 from antiphon.outbox.relay import LONGEST_PAUSE, LONGEST_REST, MEASURE_EVERY, RETRY_EVERY, Relay
 from antiphon.runtime.sending import Sending
 from antiphon.storage.dead_letters import DeadLetter, find
 from antiphon.storage.letter_query import LetterQuery
-from antiphon.storage.outbox import BUCKETS, bucket_of, outbox_backlog, stage
+from antiphon.storage.outbox import BUCKETS, OUTBOX_GROUP, bucket_of, outbox_backlog, stage
+from antiphon.storage.runs import Process
 from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.clock import VirtualClock
 from antiphon.testing.stage import Stage
@@ -292,6 +293,17 @@ async def test_what_a_dead_relay_held_is_taken_over_when_its_leases_end(world: W
     assert 0 < len(world.said) < 20
     await world.clock.advance(2 * TTL)
     assert sorted(world.said) == sorted(map(str, range(20)))
+
+
+async def test_a_relay_whose_process_is_gone_on_this_machine_is_replaced_at_once(world: World) -> None:
+    gone = msgspec.json.encode(msgspec.structs.replace(Process.own(), began="never")).decode()
+    dead = BucketLeases(world.store, world.clock)
+    dead._table.token = f"dead {gone}"
+    await dead.keep_up()
+    assert len(dead.owned) == BUCKETS
+    await world.run()
+    await world.stage("hello")
+    assert world.said == ["hello"]
 
 
 async def test_who_slept_past_its_leases_publishes_nothing_and_parks_nothing(world: World) -> None:
