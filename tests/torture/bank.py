@@ -15,6 +15,7 @@ from itertools import count
 
 from antiphon import Key, Service, Struct, Transaction, event, run
 from antiphon.outbox.posting import Posting
+from antiphon.resilience import Retry
 from antiphon.runtime.settlement import LogSettling
 from antiphon.runtime.transacting import BatchTransaction
 
@@ -37,13 +38,17 @@ class TransferBooked(Struct, frozen=True):
     pence: int
 
 
+INNOCENT = Retry(crashes=1_000_000)
+"""No message is to blame for the deaths that are arranged here."""
 BOOK = "insert into entries (account, number, pence) values (?, ?, ?)"
 
 
 def bank(stores: tuple[str, str], *, inbox: bool = True) -> list[Service]:
     """Transfers are booked and told of; the statement books what it is told."""
-    transfers = Service("transfers", store=stores[0], migrations="bank_migrations", inbox=inbox)
-    statements = Service("statements", store=stores[1], migrations="bank_migrations", inbox=inbox)
+    transfers, statements = (
+        Service(name, store=store, migrations="bank_migrations", inbox=inbox, policy=INNOCENT)
+        for name, store in zip(("transfers", "statements"), stores, strict=True)
+    )
 
     @transfers.on(TransferAsked)
     async def book(asked: TransferAsked, tx: Transaction) -> TransferBooked:
