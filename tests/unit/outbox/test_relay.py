@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from antiphon.brokers.memory import MemoryBroker
+from antiphon.deadletters.editing import edit, edited_message
 from antiphon.errors import ConnectionLostError, PublishError, Refusal, StoreUnavailableError, UsageError
 from antiphon.events.ids import new_id
 from antiphon.events.message import Message, Outgoing
@@ -20,6 +21,8 @@ from antiphon.outbox.leases import TTL, BucketLeases
 from antiphon.outbox.relay import LONGEST_PAUSE, LONGEST_REST, MEASURE_EVERY, RETRY_EVERY, Relay
 from antiphon.runtime.sending import Sending
 from antiphon.storage.dead_letters import DeadLetter, find
+from antiphon.storage.envelopes import encode_message
+from antiphon.storage.letter_changes import Author
 from antiphon.storage.letter_query import LetterQuery
 from antiphon.storage.outbox import BUCKETS, OUTBOX_GROUP, bucket_of, outbox_backlog, stage
 from antiphon.storage.runs import Process
@@ -226,6 +229,26 @@ async def test_what_cannot_be_read_is_parked_as_it_is(world: World) -> None:
     (letter,) = await world.letters()
     assert (letter.message.data, letter.reason) == (b"no message", "unreadable")
     assert await world.left() == 0
+
+
+async def test_a_row_that_cannot_be_read_is_published_once_it_was_mended_and_not_before(world: World) -> None:
+    await world.run()
+    async with world.store.transaction() as tx:
+        sql = "insert into antiphon_outbox (bucket, topic, key, message, staged_at) values (1, 'words', 'k', ?, 0)"
+        await tx.execute(sql, "no message")
+    await world.clock.advance(LONGEST_REST)
+    await world.send_again()
+    await world.clock.advance(2 * RETRY_EVERY)
+    assert world.said == []
+    (stored,) = await find(world.store, LetterQuery(group=OUTBOX_GROUP), 100)
+    assert len(stored.letter.attempts) == 2
+    row = encode_message(Message(new_id(), "Said", world.clock.now(), b"hello", "k", "shop"))
+    author = Author("ada", world.clock.now())
+    await edit(world.store, stored, edited_message(stored, row.encode(), None), author)
+    await world.send_again()
+    await world.clock.advance(2 * RETRY_EVERY)
+    assert (world.said, world.broker.published[0].message.type) == (["hello"], "Said")
+    assert await world.letters() == []
 
 
 async def test_a_store_that_fails_before_it_forgets_repeats_under_the_same_ids(
