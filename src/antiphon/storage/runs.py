@@ -157,7 +157,7 @@ def _host() -> str:
     boot = space = ""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        space = os.readlink("/proc/self/ns/pid")
+        space = str(Path("/proc/self/ns/pid").readlink())
     return f"{socket.gethostname()}/{boot}/{space}"
 
 
