@@ -160,7 +160,7 @@ async def test_a_business_key_that_would_recognize_nothing_is_refused() -> None:
     service = Service("payments")
     with pytest.raises(DeclarationError, match="is kept in the handler's Transaction: ask for one, or say settle"):
         service.on(OrderPlaced, once_by="order_id")(take)
-    with pytest.raises(DeclarationError, match="once_by='id' is no field of OrderPlaced, which has .*order_id"):
+    with pytest.raises(DeclarationError, match=r"once_by='id' is no field of OrderPlaced, which has .*order_id"):
         service.on(OrderPlaced, once_by="id")(write)
     forgetful = Service("payments", inbox=False)
     forgetful.on(OrderPlaced, once_by="order_id")(write)

@@ -17,7 +17,6 @@ from antiphon.brokers.ports import (
     StoreQueueSubscription,
 )
 from antiphon.errors import ConnectionLostError, RejectError, StoreUnavailableError
-from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.resilience.policy import Retry
 from antiphon.runtime.publisher import Publisher
@@ -101,7 +100,7 @@ class FailureScenarios(RuntimeSuite):
         assert {len(letter.attempts) for letter in letters.values()} == {1}
 
     async def test_what_is_no_message_is_parked_at_once(self, broker: Broker) -> None:
-        stage, service, done = Stage(broker, SystemClock()), Service("payments"), list[int]()
+        stage, service, done = Stage(broker, self.clock()), Service("payments"), list[int]()
 
         @service.on(OrderPlaced)
         async def take(order: OrderPlaced) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from antiphon.brokers.placement import place
 from antiphon.brokers.ports import Broker, StoreBroker, Subscription
-from antiphon.events.clock import SystemClock
+from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.declare import EventKind, Key, event
 from antiphon.events.message import Message, Outgoing
 from antiphon.resilience import Retry
@@ -76,6 +76,11 @@ class RuntimeSuite(BrokerSuite):
         """What takes the place of the services' clock, where the broker lives in a time of its own."""
         return None
 
+    def clock(self) -> Clock:
+        """The time that services live in."""
+        stand_ins = self.stand_ins()
+        return SystemClock() if stand_ins is None else stand_ins.clock
+
     @asynccontextmanager
     async def running(
         self, broker: Broker, *services: Service, drain: timedelta = timedelta(seconds=10), fetch: int = 1000
@@ -115,7 +120,7 @@ class RuntimeSuite(BrokerSuite):
 
     def outgoing(self, event: object) -> Outgoing:
         """The message of an event and its topic."""
-        return Composer("scenario", SystemClock()).first(event)
+        return Composer("scenario", self.clock()).first(event)
 
     async def neighbors(self, broker: Broker, number: int) -> list[OrderPlaced]:
         """So many numbered orders, each with a key of its own, of one partition of their topic, which exists."""

@@ -93,8 +93,8 @@ def _check_effects(world: World, stage: Stage, group: str) -> None:
             continue  # without an order nothing keeps what was set aside from being handled when it comes again
         state, reason = stage.settled.kept_as(group, entry.partition, entry.position) or (AsideState.BEHIND, "")
         # What was handled and comes again may wait behind a later one of its key, or come after its deadline: that it
-        # was handled is only recognized when its turn comes. Where the store is not the broker's own, nothing fences who
-        # stalled, and handles what was parked meanwhile.
+        # was handled is only recognized when its turn comes. Where the store is not the broker's own, nothing fences
+        # who stalled, and handles what was parked meanwhile.
         if not world.is_apart and state is not AsideState.BEHIND and reason != "deadline":
             world.trace.fail(f"{group}: {entry} is handled, and {state.name.lower()} as well")
 
