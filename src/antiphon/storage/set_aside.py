@@ -97,7 +97,17 @@ async def set_aside(tx: Transaction, items: Sequence[SetAside]) -> None:
     One whose lane holds something waits behind that, even if it was to be delayed; one that is to wait behind nothing
     is due at once.
     """
+    if any(item.lane is not None for item in items):
+        await take_turn(tx)
     await tx.execute_many(_SQL["insert"], [_values(item) for item in items])
+
+
+async def take_turn(tx: Transaction) -> None:
+    """Keep others from changing what is set aside until `tx` ends, where the store has several writers at once.
+
+    Whoever looks at a lane and acts on what it saw must do so first.
+    """
+    await tx.execute(_SQL["take_turn"])
 
 
 class RetryStore:
@@ -134,6 +144,7 @@ class RetryStore:
 
     async def claim(self, tx: Transaction, now: datetime, limit: int, without: Iterable[str] = ()) -> list[Claimed]:
         """Take some `limit` of what is due, each with those that wait behind it, in order within each lane."""
+        await take_turn(tx)
         at = moment(now)
         heads = await tx.fetch(_SQL["due"], self.group, at, self.token, _json(list(without)), limit, row=_Head)
         if not heads:
@@ -159,6 +170,7 @@ class RetryStore:
 
     async def finish(self, tx: Transaction, numbers: Sequence[int]) -> list[int]:
         """They are handled: forget them. Returns those that were still held here; the others are left alone."""
+        await take_turn(tx)
         return await tx.fetch(_SQL["finish"], self.token, _json(numbers), row=int)
 
     async def release(self, tx: Transaction, numbers: Sequence[int]) -> None:
@@ -190,6 +202,7 @@ class RetryStore:
 
     async def promote(self, tx: Transaction, lanes: Iterable[Lane], now: datetime) -> None:
         """Let the first of each lane be due now, if it waited behind something that is gone."""
+        await take_turn(tx)
         for topic, of_topic in _by_topic(lanes).items():
             await tx.execute(_SQL["promote"], self.group, topic, _json(of_topic), moment(now))
 

@@ -12,14 +12,8 @@ insert or ignore into antiphon_inbox (consumer, id, marked_at)
 select ?, value, ? from json_each(?) where true
 returning id;
 
--- name: mark_one
-insert or ignore into antiphon_inbox (consumer, id, marked_at) values (?, ?, ?) returning id;
-
 -- name: forget
 delete from antiphon_inbox where consumer = ? and id in (select value from json_each(?));
-
--- name: forget_one
-delete from antiphon_inbox where consumer = ? and id = ?;
 
 -- name: step
 select id from antiphon_inbox where consumer = ? and id > ? order by id limit 1 offset ?;

@@ -18,6 +18,7 @@ from antiphon.resilience import Breaker, Retry
 from antiphon.storage.database import (
     Database,
     DatabaseCounters,
+    Isolation,
     Migration,
     OpenTransaction,
     Row,
@@ -132,6 +133,14 @@ class AwayStore:
     def counters(self) -> DatabaseCounters:
         return self.database.counters
 
+    @property
+    def isolation(self) -> Isolation:
+        return self.database.isolation
+
+    @property
+    def cheap_savepoints(self) -> bool:
+        return self.database.cheap_savepoints
+
     async def open(self) -> None:
         await self.database.open()
 
@@ -140,6 +149,9 @@ class AwayStore:
 
     async def migrate(self, component: str, migrations: Sequence[Migration]) -> None:
         await self.database.migrate(component, migrations)
+
+    async def missing(self, component: str, migrations: Sequence[Migration]) -> Sequence[Migration]:
+        return await self.database.missing(component, migrations)
 
     async def begin(self) -> OpenTransaction:
         self.reach()
