@@ -34,7 +34,7 @@ from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.timing import read_timing
 from antiphon.runtime.together import transact
-from antiphon.storage.database import Database, Transaction
+from antiphon.storage.database import Database, Migration, Transaction
 from antiphon.storage.migrations import load_migrations
 from antiphon.storage.schedule import Scheduled
 
@@ -75,6 +75,11 @@ class Service(ServiceDeclarations):
     @property
     def name(self) -> str:
         return self._plan.name
+
+    @property
+    def migrations(self) -> Sequence[Migration]:
+        """How its tables come to be, in order."""
+        return self._plan.migrations
 
     @property
     def _plan_in_force(self) -> Plan:

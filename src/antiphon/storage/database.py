@@ -140,7 +140,10 @@ class Database(Protocol):
         ...
 
     async def missing(self, component: str, migrations: Sequence[Migration]) -> Sequence[Migration]:
-        """Those that `migrate` would apply; only reads, and may be called before `open`. Raises as `migrate` does."""
+        """Those that `migrate` would apply, with the text that it would run; only reads, also before `open`.
+
+        Raises as `migrate` does.
+        """
         ...
 
     async def begin(self) -> OpenTransaction:

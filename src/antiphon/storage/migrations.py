@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from antiphon.errors import DeclarationError, MigrationError, StatementError, StoreVersionError
 from antiphon.storage.database import Migration, OpenTransaction, Row, SqlValue
-from antiphon.storage.dialects import OTHERS, Dialect, Statement, spoken
+from antiphon.storage.dialects import OTHERS, Dialect, PortableSql, spoken
 from antiphon.storage.queries import load_queries
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -68,7 +68,13 @@ async def missing_migrations(
     queries = load_queries("antiphon.storage", "sql/migrations.sql")
     has_table = await database.fetch(queries["has_table"])
     rows = await database.fetch(queries["applied"], component) if has_table else []
-    return migrations[_checked(database, rows, component, migrations) :]
+    missing = migrations[_checked(database, rows, component, migrations) :]
+    return [replace(migration, sql=spoken(migration.sql, database.dialect)) for migration in missing]
+
+
+def component_of(service: str) -> str:
+    """What the tables of a service are called among all that have tables in a store."""
+    return f"service:{service}"
 
 
 @cache
@@ -91,7 +97,7 @@ def load_migrations(folder: Path | Traversable) -> Sequence[Migration]:
     for entry in folder.iterdir():
         for dialect in OTHERS:
             if entry.name == dialect and entry.is_dir():
-                found = _with_twins(found, dialect, _load_all(entry), str(entry))
+                found = _with_wordings(found, dialect, _load_all(entry), str(entry))
     return tuple(found)
 
 
@@ -105,7 +111,7 @@ def _load_all(folder: Path | Traversable) -> list[Migration]:
     return [_load(file) for file in folder.iterdir() if file.name.endswith(".sql")]
 
 
-def _with_twins(
+def _with_wordings(
     migrations: Sequence[Migration], dialect: Dialect, others: Sequence[Migration], source: str
 ) -> list[Migration]:
     """These, each with its text in another dialect where there is one."""
@@ -117,7 +123,7 @@ def _with_twins(
                 f"{source}: {version:04}_{name}.sql stands for no file of that name in the folder above"
             )
     return [
-        replace(migration, sql=Statement.of(migration.sql, {dialect: text})) if text is not None else migration
+        replace(migration, sql=PortableSql.of(migration.sql, {dialect: text})) if text is not None else migration
         for migration in migrations
         for text in [texts.get((migration.version, migration.name))]
     ]

@@ -14,15 +14,15 @@ from importlib.resources.abc import Traversable
 from types import MappingProxyType
 
 from antiphon.errors import DeclarationError
-from antiphon.storage.dialects import OTHERS, Dialect, Statement
+from antiphon.storage.dialects import OTHERS, Dialect, PortableSql
 
 _NAME_LINE = re.compile(r"^--[ \t]*name:[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @cache
-def load_queries(package: str, path: str) -> Mapping[str, Statement]:
-    """The statements of the `.sql` file at `path` inside `package`, by name, with their twins; read once.
+def load_queries(package: str, path: str) -> Mapping[str, PortableSql]:
+    """The statements of the `.sql` file at `path` inside `package`, by name, with their wordings; read once.
 
     Each begins with a line `-- name: claim_lease`; what stands before the first is a comment on the file.
     Raises DeclarationError when the file is missing or a name is wrong, given twice, unknown or has no statement.
@@ -30,13 +30,13 @@ def load_queries(package: str, path: str) -> Mapping[str, Statement]:
     folder, _, name = path.rpartition("/")
     home = files(package).joinpath(folder)
     queries = _read(home.joinpath(name), f"{package}/{path}")
-    twins: dict[Dialect, Mapping[str, str]] = {}
+    wordings: dict[Dialect, Mapping[str, str]] = {}
     for dialect in OTHERS:
         beside = home.joinpath(dialect, name)
         if beside.is_file():
             source = f"{package}/{folder}/{dialect}/{name}"
-            twins[dialect] = _known(_read(beside, source), queries, source)
-    return MappingProxyType({name: _with_twins(name, sql, twins) for name, sql in queries.items()})
+            wordings[dialect] = _known(_read(beside, source), queries, source)
+    return MappingProxyType({name: _with_wordings(name, sql, wordings) for name, sql in queries.items()})
 
 
 def _read(file: Traversable, source: str) -> Mapping[str, str]:
@@ -54,8 +54,8 @@ def _known(found: Mapping[str, str], queries: Mapping[str, str], source: str) ->
     return found
 
 
-def _with_twins(name: str, sql: str, twins: Mapping[Dialect, Mapping[str, str]]) -> Statement:
-    return Statement.of(sql, {dialect: texts[name] for dialect, texts in twins.items() if name in texts})
+def _with_wordings(name: str, sql: str, wordings: Mapping[Dialect, Mapping[str, str]]) -> PortableSql:
+    return PortableSql.of(sql, {dialect: texts[name] for dialect, texts in wordings.items() if name in texts})
 
 
 def parse_queries(text: str, source: str) -> Mapping[str, str]:

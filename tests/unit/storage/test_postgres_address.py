@@ -7,7 +7,8 @@ import pytest
 
 from antiphon.errors import SettingsError
 from antiphon.storage.postgres import PostgresDatabase
-from antiphon.storage.postgres.address import parse_address, without_secrets
+from antiphon.storage.postgres.address import parse_address
+from antiphon.storage.secrets import without_secrets
 
 
 def test_a_plain_url_has_defaults():

@@ -14,6 +14,7 @@ from antiphon.errors import SettingsError
 from antiphon.events.amounts import duration
 from antiphon.storage.database import Isolation
 from antiphon.storage.postgres.driver import DriverError, parse_url
+from antiphon.storage.secrets import without_secrets
 
 SCHEMES = ("postgres", "postgresql")
 _OURS = ("schema", "isolation", "connections", "patience")
@@ -49,7 +50,7 @@ def parse_address(url: str) -> Address:
     Raises SettingsError that says what is wrong with it, without the password.
     """
     shown = without_secrets(url)
-    if not url.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+    if not url.lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
         raise SettingsError(f"{shown!r} is no URL of a PostgreSQL store: write postgresql://user@host:5432/database")
     ours, rest = _divided(url, shown)
     try:
@@ -68,12 +69,6 @@ def parse_address(url: str) -> Address:
         connections=_connections(ours.get("connections", "10"), shown),
         patience=patience,
     )
-
-
-def without_secrets(url: str) -> str:
-    """The URL for people: a password is replaced by stars, wherever it stands."""
-    url = re.sub(r"//([^/:@?#]*):.*@", r"//\1:***@", url)
-    return re.sub(r"([?&][^=&]*(?:password|passfile|sslkey)[^=&]*=)[^&]*", r"\1***", url, flags=re.IGNORECASE)
 
 
 def _divided(url: str, shown: str) -> tuple[dict[str, str], str]:
