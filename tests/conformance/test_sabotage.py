@@ -19,7 +19,13 @@ from antiphon.testing.sabotage import SABOTEURS, SabotagedLog, SabotagedQueue, S
 from tests.integration.embedded.silence import silence
 
 LIMIT = 2 << 20
-ALIKE_ON_A_QUEUE = {sabotage.Reordering, sabotage.ForgettingLeases, sabotage.IgnoringPause, sabotage.ConcealingLosses}
+ALIKE_ON_A_QUEUE = {
+    sabotage.Reordering,
+    sabotage.ForgettingLeases,
+    sabotage.FencingOnlyMoves,
+    sabotage.IgnoringPause,
+    sabotage.ConcealingLosses,
+}
 """Their promises are a log's alone, or a queue keeps them some other way."""
 ALIKE_ON_A_LOG = {sabotage.LosingDeadLetters}
 """A log rejects nothing."""
@@ -29,6 +35,7 @@ TELLING = {
     sabotage.Reordering: "test_keys_keep_their_order_across_batches",
     sabotage.ForgettingLeases: "test_members_of_a_group_share_its_messages",
     sabotage.ForgettingFences: "test_who_lost_its_hold_cannot_settle_in_a_transaction",
+    sabotage.FencingOnlyMoves: "test_who_lost_its_hold_cannot_settle_a_part_in_a_transaction",
     sabotage.ConfirmingEarly: "test_what_publish_confirmed_counts_at_once",
     sabotage.SwallowingRefusals: "test_refusals_name_each_message_and_hold_back_what_follows_of_its_key",
     sabotage.IgnoringSettlement: "test_what_was_settled_never_comes_again",

@@ -7,7 +7,7 @@ state only their differences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -160,6 +160,10 @@ class LogSubscription(Protocol):
 
     def resume_topic(self, topic: str) -> None:
         """Fetch from this topic again, but for partitions that are paused by themselves. Twice is safe."""
+        ...
+
+    def is_before(self, one: str, other: str) -> bool:
+        """Whether position `one` lies before position `other` of the same partition. Never waits."""
         ...
 
     def notices(self) -> Sequence[Notice]:
@@ -353,8 +357,13 @@ class StoreBroker(Protocol):
 
 
 class StoreLogSubscription(LogSubscription, Protocol):
-    async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
-        """As `commit`, when `tx` commits. Raises LeaseLostError naming the partitions not owned any more: roll back."""
+    async def commit_in(
+        self, tx: Transaction, watermarks: Mapping[Partition, str], held: Collection[Partition] = ()
+    ) -> None:
+        """As `commit`, when `tx` commits. `held` are those whose work is in `tx`, but which do not move by it.
+
+        Raises LeaseLostError naming the partitions of either that are not owned any more: roll back.
+        """
         ...
 
 

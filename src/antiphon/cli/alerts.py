@@ -37,7 +37,12 @@ def alerts(
         ),
     ] = None,
     runbooks: Annotated[
-        str, typer.Option("--runbooks", metavar="URL", help="The page that says what to do about each alert.")
+        str,
+        typer.Option(
+            "--runbooks",
+            metavar="URL",
+            help="Your copy of the page that says what to do; each alert links its section.",
+        ),
     ] = RUNBOOKS,
     output: Annotated[
         Path | None,

@@ -44,8 +44,15 @@ def pause(
 
     They keep their partitions and their place; what is in hand ends. It holds across restarts, until it is resumed.
     """
-    changed = run_async(_pause(settings_for(broker or context.obj), _Wanted(group, topic or (), handler or ()), reason))
-    _tell(group, changed, "pauses", as_json=as_json)
+    wanted = _Wanted(group, topic or (), handler or ())
+    changed = run_async(_pause(settings_for(broker or context.obj), wanted, reason))
+    if as_json:
+        print_json({"group": group, "topics": sorted((*changed.topics, *changed.others)), "already": changed.others})
+        return
+    if changed.topics:
+        print(f"{group} pauses {', '.join(changed.topics)}")
+    if changed.others:
+        print(f"{group} was paused already on {', '.join(changed.others)}; the reason is now {reason!r}")
 
 
 def resume(
@@ -57,8 +64,15 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Let a paused group, or some of its topics, go on."""
-    changed = run_async(_resume(settings_for(broker or context.obj), _Wanted(group, topic or (), handler or ())))
-    _tell(group, changed, "goes on with", as_json=as_json)
+    wanted = _Wanted(group, topic or (), handler or ())
+    changed = run_async(_resume(settings_for(broker or context.obj), wanted))
+    if as_json:
+        print_json({"group": group, "topics": changed.topics})
+        return
+    if changed.topics:
+        print(f"{group} goes on with {', '.join(changed.topics)}")
+    if changed.others and (wanted.is_narrow or not changed.topics):
+        print(f"{group} was not paused on {', '.join(changed.others)}, so nothing changed there")
 
 
 def inspect(
@@ -79,6 +93,18 @@ class _Wanted(NamedTuple):
     topics: Sequence[str]
     handlers: Sequence[str]
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether some are named."""
+        return bool(self.topics or self.handlers)
+
+
+class _Changed(NamedTuple):
+    """Topics that were paused or resumed, and others that were meant and were so already."""
+
+    topics: Sequence[str]
+    others: Sequence[str]
+
 
 class _Found(NamedTuple):
     runs: Sequence[Run]
@@ -87,27 +113,22 @@ class _Found(NamedTuple):
     now: datetime
 
 
-def _tell(group: str, topics: Sequence[str], what: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"group": group, "topics": topics})
-    else:
-        print(f"{group} {what} {', '.join(topics) or 'nothing: nothing of it was paused'}")
-
-
-async def _pause(settings: Settings, wanted: _Wanted, reason: str) -> list[str]:
+async def _pause(settings: Settings, wanted: _Wanted, reason: str) -> _Changed:
     async with opened(settings) as broker:
         topics = await _topics(broker, wanted)
         by, now = getuser(), datetime.now(UTC)
         async with store_of(broker).transaction() as tx:
+            before = {each.topic for each in await list_topic_pauses(tx, wanted.group)}
             await pause_topics(tx, [TopicPause(wanted.group, topic, reason, by, now) for topic in topics])
-    return topics
+    return _Changed([topic for topic in topics if topic not in before], sorted(before.intersection(topics)))
 
 
-async def _resume(settings: Settings, wanted: _Wanted) -> list[str]:
+async def _resume(settings: Settings, wanted: _Wanted) -> _Changed:
     async with opened(settings) as broker:
         topics = await _topics(broker, wanted)
         async with store_of(broker).transaction() as tx:
-            return await resume_topics(tx, wanted.group, topics)
+            resumed = await resume_topics(tx, wanted.group, topics)
+    return _Changed(resumed, [topic for topic in topics if topic not in resumed])
 
 
 async def _topics(broker: Broker, wanted: _Wanted) -> list[str]:

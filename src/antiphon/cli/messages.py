@@ -10,7 +10,7 @@ import msgspec
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.events.message import Message
 from antiphon.events.notation import is_json
-from antiphon.storage.dead_letters import DeadLetter, StoredLetter
+from antiphon.storage.dead_letters import DeadLetter, RedriveState, StoredLetter
 
 
 def message_in_json(delivery: Delivery) -> dict[str, object]:
@@ -65,9 +65,14 @@ def letter_in_json(letter: DeadLetter) -> dict[str, object]:
 def stored_in_json(stored: StoredLetter) -> dict[str, object]:
     """As `letter_in_json`, with how it lies in the store, and the data that its handler is given when it was edited."""
     edited = {} if stored.edited is None else {"edited": data_in_json(stored.edited)}
-    redrive = {} if stored.redrive is None else {"redrive": stored.redrive, "redriving": stored.busy is not None}
+    redrive = {} if stored.redrive is None else _redrive_in_json(stored)
     state = {"number": stored.number, "state": stored.state.name.lower()}
     return {**state, **letter_in_json(stored.letter), **edited, **redrive}
+
+
+def _redrive_in_json(stored: StoredLetter) -> dict[str, object]:
+    failed = stored.redrive_state is RedriveState.FAILED
+    return {"redrive": stored.redrive, "redriving": stored.busy is not None, "failed_again": failed}
 
 
 def letter_lines(letter: DeadLetter, *notes: str) -> list[str]:
@@ -88,7 +93,8 @@ def stored_lines(stored: StoredLetter) -> list[str]:
     """As `letter_lines`, of one in the store."""
     edited = () if stored.edited is None else ("edited",)
     busy = () if stored.busy is None else (f"being redriven by {stored.busy}",)
-    return letter_lines(stored.letter, *edited, *busy)
+    failed = (f"failed again in {stored.redrive}",) if stored.redrive_state is RedriveState.FAILED else ()
+    return letter_lines(stored.letter, *edited, *busy, *failed)
 
 
 def attempts(count: int) -> str:

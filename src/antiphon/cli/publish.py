@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -12,10 +12,11 @@ import typer
 from antiphon.cli.event_types import event_types, find_event_type
 from antiphon.cli.fields import build_event, read_fields
 from antiphon.cli.modules import import_module, load_services, search_here
+from antiphon.cli.option_sets import OptionSet, app_of
 from antiphon.cli.options import BrokerOption, JsonOption, ModulesOption
 from antiphon.cli.output import print_json
 from antiphon.cli.session import opened, run_async, settings_for
-from antiphon.cli.times import read_duration, read_when
+from antiphon.cli.times import read_duration, read_moment
 from antiphon.errors import UsageError
 from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
@@ -25,13 +26,44 @@ from antiphon.runtime.settings import Settings
 from antiphon.runtime.timing import Timing, read_timing
 from antiphon.runtime.topics import make_topics
 
-app = typer.Typer(add_completion=False)
-
 _SOURCE = "antiphon-cli"
 
 
-@app.command()
+@dataclass(frozen=True, kw_only=True)
+class Times(OptionSet):
+    """When an event is published, and for how long it is worth handling then."""
+
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Schedule it for a time as in 2026-01-31T12:00Z.")
+    ] = None
+    delay: Annotated[
+        str | None, typer.Option("--delay", metavar="DURATION", help="Schedule it for so long from now as in 1h30m.")
+    ] = None
+    deadline: Annotated[
+        str | None,
+        typer.Option("--deadline", metavar="DURATION", help="How long it is worth handling, once it is published."),
+    ] = None
+
+    def moment(self, now: datetime) -> datetime | None:
+        """The moment that it is asked to be published at; None for now. Raises UsageError."""
+        if self.at is not None and self.delay is not None:
+            raise UsageError(f"--at {self.at} and --delay {self.delay} both say when; give one of them")
+        at = None if self.at is None else read_moment("--at", self.at)
+        return read_timing(now, at=at, delay=_duration("--delay", self.delay)).at
+
+    def timing(self, now: datetime) -> Timing:
+        """As `read_timing`, but what is due already is published now. Raises UsageError."""
+        moment = self.moment(now)
+        at = None if moment is None or moment <= now else moment
+        return read_timing(now, at=at, deadline=_duration("--deadline", self.deadline))
+
+
+def _duration(option: str, text: str | None) -> timedelta | None:
+    return None if text is None else read_duration(option, text)
+
+
 def publish(
+    times: Times,
     event_type: Annotated[
         str, typer.Argument(metavar="TYPE", help="Name of the event, or module:Class.", show_default=False)
     ],
@@ -44,19 +76,6 @@ def publish(
         ),
     ] = None,
     key: Annotated[str | None, typer.Option("--key", help="Instead of the event's own key.")] = None,
-    when: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--at",
-            "--delay",
-            metavar="TIME|DURATION",
-            help="Schedule it for a time as in 2026-01-31T12:00Z, or for so long from now as in 1h30m.",
-        ),
-    ] = None,
-    deadline: Annotated[
-        str | None,
-        typer.Option("--deadline", metavar="DURATION", help="How long it is worth handling, once it is published."),
-    ] = None,
     modules: ModulesOption = None,
     broker: BrokerOption = None,
     as_json: JsonOption = False,
@@ -67,23 +86,13 @@ def publish(
     published by whichever service runs on this broker then.
     """
     settings = settings_for(broker)
-    timing = _timing(when or (), deadline)
+    timing = times.timing(SystemClock().now())
     _load(event_type, modules, settings)
     cls = find_event_type(event_type, event_types())
     event = build_event(cls, read_fields(fields or ()))
     outgoing = Composer(_SOURCE, SystemClock()).first(event, key=key, deadline=timing.deadline)
     run_async(_publish(settings, outgoing, timing.at))
-    _tell(outgoing, timing, as_json)
-
-
-def _timing(when: Sequence[str], deadline: str | None) -> Timing:
-    if len(when) > 1:
-        raise UsageError(f"--at, --delay: {' and '.join(when)} both say when; give one of them")
-    moments = [read_when("--at, --delay", each) for each in when]
-    at = next((each for each in moments if isinstance(each, datetime)), None)
-    delay = next((each for each in moments if isinstance(each, timedelta)), None)
-    patience = None if deadline is None else read_duration("--deadline", deadline)
-    return read_timing(SystemClock().now(), at, delay, patience)
+    _tell(outgoing, timing, as_json=as_json, was_timed=times.at is not None or times.delay is not None)
 
 
 def _load(event_type: str, modules: list[str] | None, settings: Settings) -> None:
@@ -107,13 +116,21 @@ async def _publish(settings: Settings, outgoing: Outgoing, at: datetime | None) 
             print(f"note: {broker.url} forgets it when this process ends", file=sys.stderr)
 
 
-def _tell(outgoing: Outgoing, timing: Timing, as_json: bool) -> None:
+def _tell(outgoing: Outgoing, timing: Timing, *, as_json: bool, was_timed: bool) -> None:
     topic, message = outgoing
     if as_json:
-        times = {name: moment for name, moment in timing._asdict().items() if moment is not None}
-        print_json({"id": message.id, "type": message.type, "topic": topic, "key": message.key, **times})
+        moments = {name: moment for name, moment in timing._asdict().items() if moment is not None}
+        print_json({"id": message.id, "type": message.type, "topic": topic, "key": message.key, **moments})
         return
     key = f" with key {message.key}" if message.key is not None else ""
     word = "published" if timing.at is None else "scheduled"
-    then = "" if timing.at is None else f" at {timing.at.isoformat(timespec='seconds')}"
-    print(f"{word} {message.type} {message.id} to {topic}{key}{then}")
+    print(f"{word} {message.type} {message.id} to {topic}{key}{_when(timing.at, was_timed=was_timed)}")
+
+
+def _when(at: datetime | None, *, was_timed: bool) -> str:
+    if at is not None:
+        return f" at {at.isoformat(timespec='seconds')}"
+    return " at once: it is due already" if was_timed else ""
+
+
+app = app_of(publish)

@@ -8,22 +8,18 @@ from antiphon.errors import UsageError
 from antiphon.events.amounts import duration
 
 
-def read_when(option: str, text: str) -> datetime | timedelta:
-    """A moment as in 2026-01-31T12:00Z (without a zone it is UTC), or a duration as in 5m. Raises UsageError."""
+def read_moment(option: str, text: str) -> datetime:
+    """A moment as in 2026-01-31T12:00Z; without a zone it is UTC. Raises UsageError."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        return _duration(option, text, "say a time as in 2026-01-31T12:00Z, or a duration as in 5m or 1h30m")
+        raise UsageError(f"{option} {text}: say a time as in 2026-01-31T12:00Z") from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def read_duration(option: str, text: str) -> timedelta:
     """A duration as in 5m. Raises UsageError."""
-    return _duration(option, text, "say a duration as in 5m or 1h30m")
-
-
-def _duration(option: str, text: str, mending: str) -> timedelta:
     try:
         return duration(text)
     except ValueError:
-        raise UsageError(f"{option} {text}: {mending}") from None
+        raise UsageError(f"{option} {text}: say a duration as in 5m or 1h30m") from None

@@ -86,6 +86,7 @@ NOT_ALERTED: Mapping[Definition, str] = MappingProxyType(
         names.COMMITS: "traffic, as for what is sent",
         names.ROLLBACKS: "what is rolled back is tried again; what cannot be alerts as failures, lag or a stall",
         names.INFLIGHT_BYTES: "it is bounded by a setting",
+        names.OUTBOX: "any number may be on its way; its age alerts",
         names.SCHEDULED: "any number may be waiting for its time; being late alerts",
         names.TRANSACTION_WAIT: "it is part of handling, whose duration alerts",
         names.TRANSACTION_DURATION: "it is part of handling, whose duration alerts",
@@ -135,6 +136,13 @@ def _publishing(most: Thresholds, ask: Asking) -> tuple[Alert, ...]:
             severity="warning",
             summary="{service} publishes scheduled messages late",
             description="The oldest scheduled message should have been published {duration} ago.",
+        ),
+        Alert(
+            name="AntiphonOutboxOld",
+            expr=f"{ask.now(names.OUTBOX_AGE)} > {_seconds(most.outbox_age)}",
+            severity="critical",
+            summary="{service} does not publish what it committed",
+            description="The oldest message of the outbox has waited for {duration}.",
         ),
     )
 

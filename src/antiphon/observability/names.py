@@ -117,8 +117,25 @@ LAG = _gauge("antiphon.lag", "Messages between the whole group and the end of th
 LAG_SECONDS = _gauge("antiphon.lag.age", "Age of the oldest message unread by the group.", "topic", "group", unit="s")
 DEAD_LETTERS = _gauge("antiphon.dead_letters", "Dead letters held for the whole group.", "group")
 SET_ASIDE = _gauge("antiphon.set_aside", "Messages held as delayed, behind another, or parked.", "group", "state")
-SCHEDULED = _gauge("antiphon.scheduled", "Messages waiting for their time to be published.")
-SCHEDULED_LATE = _gauge("antiphon.scheduled.late", "How late the oldest scheduled message is.", unit="s")
+SCHEDULED = _gauge(
+    "antiphon.scheduled",
+    "Messages of the whole store that wait for their time; each process says the same, so take the max.",
+)
+SCHEDULED_LATE = _gauge(
+    "antiphon.scheduled.late",
+    "How late the oldest scheduled message of the whole store is; each process says the same, so take the max.",
+    unit="s",
+)
+
+OUTBOX = _gauge(
+    "antiphon.outbox",
+    "Messages of the whole store that wait to be published; each process says the same, so take the max.",
+)
+OUTBOX_AGE = _gauge(
+    "antiphon.outbox.age",
+    "How long the oldest message of the whole outbox has waited; each process says the same, so take the max.",
+    unit="s",
+)
 
 TRANSACTION_WAIT = _seconds("antiphon.transaction.wait", "How long a batch waited for its turn to write.")
 TRANSACTION_DURATION = _seconds("antiphon.transaction.duration", "From the beginning of a transaction to its end.")

@@ -54,6 +54,7 @@ class Thresholds(Struct, frozen=True, kw_only=True):
     stalled: timedelta = timedelta(minutes=1)
     gone: timedelta = timedelta(minutes=5)
     scheduled_late: timedelta = timedelta(minutes=1)
+    outbox_age: timedelta = timedelta(minutes=1)
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.ports import Delivery
+from antiphon.brokers.ports import Delivery, Partition
 from antiphon.events.clock import Clock
 from antiphon.runtime.claims import claim_of
 from antiphon.runtime.work import Work
@@ -25,8 +25,15 @@ class Blocks:
     or something is on its way there.
     """
 
-    def __init__(self, store: RetryStore, database: Database, clock: Clock, capabilities: Capabilities) -> None:
-        self._store, self._database = store, database
+    def __init__(
+        self,
+        store: RetryStore,
+        database: Database,
+        clock: Clock,
+        capabilities: Capabilities,
+        is_before: Callable[[str, str], bool] | None = None,
+    ) -> None:
+        self._store, self._database, self._is_before = store, database, is_before
         self._monotonic = clock.monotonic
         self._keeps_order = capabilities.key_order
         self._is_shared = capabilities.model == "queue"
@@ -35,6 +42,8 @@ class Blocks:
         self._stored: set[Lane] = set()
         self._added: set[Lane] = set()
         """Those stored while the store was asked, whose answer may be older."""
+        self._heads: dict[Lane, tuple[Partition, str] | None] = {}
+        """Of lanes that were asked about: where the dead letter lay that blocks it, None where none does."""
         self._leaving: Counter[Lane] = Counter()
         self.any = False
         """Whether any lane may be blocked: looked at before each message, so that it is no method."""
@@ -52,7 +61,16 @@ class Blocks:
         if claim is not None:
             return claim.run.is_broken or claim.number > claim.run.goes_until
         lane = self.lane_of(work)
-        return lane is not None and (lane in self._stored or lane in self._leaving)
+        if lane is None or lane in self._leaving:
+            return lane is not None
+        return lane in self._stored and not self._comes_first(work.delivery, lane)
+
+    def _comes_first(self, delivery: Delivery, lane: Lane) -> bool:
+        """Whether it came before the dead letter that blocks its lane: read again after a crash or a seek."""
+        head = self._heads.get(lane)
+        if head is None or self._is_before is None or head[0] != delivery.partition:
+            return False
+        return self._is_before(delivery.position, head[1])
 
     async def look(self, deliveries: Sequence[Delivery]) -> None:
         """Ask the store, before these are handled, what others may have changed.
@@ -60,12 +78,26 @@ class Blocks:
         In partitions that are ours nobody else blocks a lane, so that only what was unblocked can be news, and that
         can wait a moment: what goes behind nothing is due at once. After a rebalance nothing is taken for known.
         """
-        if not self._keeps_order or self._monotonic() < self._known_until:
+        if not self._keeps_order:
             return
+        if self._monotonic() >= self._known_until:
+            await self._look_at_lanes(deliveries)
+        if self._stored and self._is_before is not None:
+            await self._look_at_heads(_lanes(deliveries) & self._stored - self._heads.keys())
+
+    async def _look_at_heads(self, lanes: Collection[Lane]) -> None:
+        """Ask for these once: what is parked stays so, and what it is no more is seen at the next look at all."""
+        if lanes:
+            found = await self._store.parked_heads(self._database, lanes)
+            self._heads.update(dict.fromkeys(lanes))
+            self._heads.update({(h.topic, h.lane): (Partition(h.topic, h.partition), h.position) for h in found})
+
+    async def _look_at_lanes(self, deliveries: Sequence[Delivery]) -> None:
         self._added.clear()
+        self._heads.clear()
         found = set(await self._store.blocked(self._database, MOST_KNOWN + 1))
         if len(found) > MOST_KNOWN:
-            wanted = {(d.partition.topic, d.message.key) for d in deliveries if d.message.key is not None}
+            wanted = _lanes(deliveries)
             found = set(await self._store.blocked_among(self._database, wanted))
             self._stored = (self._stored - wanted) | found | self._added
         else:
@@ -108,3 +140,7 @@ class Blocks:
 
     def _tell(self) -> None:
         self.any = bool(self._stored or self._leaving)
+
+
+def _lanes(deliveries: Sequence[Delivery]) -> set[Lane]:
+    return {(each.partition.topic, each.message.key) for each in deliveries if each.message.key is not None}

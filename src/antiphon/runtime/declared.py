@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from antiphon.brokers.ports import Delivery
@@ -137,11 +137,29 @@ class Declared:
         self._take(Handler(f"replica of {declared.name}", keep, signature, options), (event,))
         self.replicas.append(declared)
 
-    def check(self) -> None:
-        """What can only be seen with everything declared. Raises DeclarationError."""
+    def check(self, policies: Iterable[type] = ()) -> None:
+        """What can only be seen with everything declared; `policies`: events given one. Raises DeclarationError."""
         wanted = {where(one.function): self._dependencies(one) for one in self.handlers}
         check_providers(self.providers, wanted)
         self.gates(None, None)
+        for event in policies:
+            self._check_policy(event)
+
+    def _check_policy(self, event: type) -> None:
+        """Raise unless a handler reads events by this class: elsewhere its policy would be believed and never used."""
+        if any(event is read for _, read in self.by_event.values()):
+            return
+        declared, named = declaration_of(event), f"service {self.service!r}: policies={{{event.__name__}: ...}}"
+        if taken := self.by_event.get((declared.topic, declared.name)):
+            handler, read = taken
+            raise DeclarationError(
+                f"{named}: {where(handler.function)} reads {declared.name!r} by another class, "
+                f"{read.__module__}.{read.__qualname__}: name that one"
+            )
+        names = ", ".join(dict.fromkeys(read.__name__ for _, read in self.by_event.values())) or "nothing"
+        raise DeclarationError(
+            f"{named}: no handler of it reads that event, it reads {names}: declare one, or leave it out"
+        )
 
     def _dependencies(self, handler: Handler) -> list[type]:
         """What it asks the service for: for each of its events whatever is not fetched as that one's details."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from antiphon.brokers.ports import Broker, Start, StoreBroker
+from antiphon.brokers.ports import Broker, Start
 from antiphon.events.declare import Declaration, declaration_of
 from antiphon.runtime.compiling import policy_of
 from antiphon.runtime.description import (
@@ -20,14 +20,15 @@ from antiphon.runtime.route import Handler
 from antiphon.runtime.running import Plan
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.signature import where
+from antiphon.storage.database import Database
 
 
-def describe_service(plan: Plan, broker: Broker, settings: Settings) -> ServiceDescription:
+def describe_service(plan: Plan, broker: Broker, store: Database, settings: Settings) -> ServiceDescription:
     """What the service would do on this broker; nothing is opened.
 
     Raises DeclarationError or GuaranteeError when it could not start.
     """
-    plan.declared.check()
+    plan.declared.check(plan.choices.policies)
     declared = plan.declared
     reads, writes = set(declared.topics_read()), {each.topic for each in declared.emits()}
     return ServiceDescription(
@@ -35,12 +36,12 @@ def describe_service(plan: Plan, broker: Broker, settings: Settings) -> ServiceD
         group=settings.of_service(plan.name).group or plan.name,
         broker=broker.url,
         broker_path=_path(broker),
-        store=broker.database.url if isinstance(broker, StoreBroker) else None,
+        store=store.url,
         topics=tuple(
             TopicDescription(topic, settings.topic(topic).partitions, topic in reads, topic in writes)
             for topic in sorted(reads | writes)
         ),
-        handlers=tuple(_describe_handler(handler, plan, broker) for handler in declared.handlers),
+        handlers=tuple(_describe_handler(handler, plan, broker, store) for handler in declared.handlers),
         replicas=_events(declared.replicas),
         gates=tuple(_gates(plan)),
         runners=tuple(runner.name for runner in declared.runners),
@@ -48,9 +49,8 @@ def describe_service(plan: Plan, broker: Broker, settings: Settings) -> ServiceD
     )
 
 
-def _describe_handler(handler: Handler, plan: Plan, broker: Broker) -> HandlerDescription:
-    shares = isinstance(broker, StoreBroker)
-    derived = derive(handler, broker.capabilities, shares_store=shares, inbox=plan.choices.inbox)
+def _describe_handler(handler: Handler, plan: Plan, broker: Broker, store: Database) -> HandlerDescription:
+    derived = derive(handler, broker, store, inbox=plan.choices.inbox)
     demand(handler, derived)
     return HandlerDescription(
         name=handler.name,

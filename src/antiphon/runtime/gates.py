@@ -94,6 +94,13 @@ class Gates:
         if gate is not None:
             gate.let_go(work.delivery)
 
+    def needed_none(self, work: Work) -> None:
+        """A work that was let in is done without an attempt: another may have its permit at once. Twice is safe."""
+        gate = self._gates.get(work.delivery.partition.topic)
+        if gate is not None:
+            gate.let_go(work.delivery)
+            self.tell(gate)
+
     def hold(self, work: Work) -> None:
         """Keep a work, uncounted, until its topic goes on; nothing more is fetched of that meanwhile."""
         self.let_go(work)

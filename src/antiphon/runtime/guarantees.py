@@ -5,9 +5,11 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from antiphon.brokers.capabilities import Capabilities
+from antiphon.brokers.ports import Broker
 from antiphon.errors import DeclarationError, GuaranteeError
+from antiphon.outbox.due import is_on
 from antiphon.runtime.route import Handler, Mode
+from antiphon.storage.database import Database
 
 
 class Guarantee(IntEnum):
@@ -29,11 +31,12 @@ class Derived(NamedTuple):
     reason: str
 
 
-def derive(handler: Handler, capabilities: Capabilities, *, shares_store: bool, inbox: bool) -> Derived:
-    """The guarantee of one handler on a broker with these capabilities.
+def derive(handler: Handler, broker: Broker, store: Database, *, inbox: bool) -> Derived:
+    """The guarantee of one handler on this broker, with its effects in this store.
 
     Raises DeclarationError for a handler that is settled first in a service without an inbox.
     """
+    is_durable = broker.capabilities.durable
     if handler.options.settles_first:
         if not inbox:
             raise DeclarationError(
@@ -49,10 +52,10 @@ def derive(handler: Handler, capabilities: Capabilities, *, shares_store: bool, 
         )
     if not inbox:
         return Derived(Guarantee.AT_LEAST_ONCE, "the inbox is off: a message that arrives twice is handled twice")
-    if not (capabilities.store_transactions and shares_store):
-        return Derived(Guarantee.AT_LEAST_ONCE, "the broker cannot settle in the transaction of this store")
-    reason = "its writes, its inbox mark, what it emits and the watermark commit together"
-    if not capabilities.durable:
+    reason = "its writes, its inbox mark and what it emits commit together; what comes again is known by its mark"
+    if is_on(broker, store):
+        reason = "its writes, its inbox mark, what it emits and the watermark commit together"
+    if not is_durable:
         reason += "; nothing outlives this process"
     return Derived(Guarantee.EFFECTIVELY_ONCE, reason)
 

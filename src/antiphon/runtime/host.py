@@ -14,9 +14,11 @@ from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker
 from antiphon.errors import SettingsError, UsageError
 from antiphon.runtime.probes import Probes
+from antiphon.runtime.running import is_own_store, store_at
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.workers import same_program, stop_when_orphaned, worker_number
+from antiphon.storage.database import Database
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -27,6 +29,7 @@ class Host:
     def __init__(self, services: Sequence[Service], settings: Settings) -> None:
         self._services, self._settings = services, settings
         self._brokers: dict[str, Broker] = {}
+        self._stores: dict[str, Database] = {}
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -40,7 +43,8 @@ class Host:
             if probes is not None:
                 await probes.start()
             for service in self._services:
-                await service.start(self._broker_of(service), self._settings)
+                broker = self._broker_of(service)
+                await service.start(broker, self._settings, store=self._store_of(service, broker))
             started()
             await self._wait()
         finally:
@@ -60,6 +64,18 @@ class Host:
         if url not in self._brokers:
             self._brokers[url] = connect(url)
         return self._brokers[url]
+
+    def _store_of(self, service: Service, broker: Broker | None) -> Database | None:
+        """Services on one URL share one store, as they share a broker."""
+        url = self._settings.of_service(service.name).store
+        if service.has_own_store or broker is None or url is None:
+            return None
+        if url not in self._stores:
+            store = store_at(url, broker)
+            if is_own_store(broker, store):
+                return store
+            self._stores[url] = store
+        return self._stores[url]
 
     async def _wait(self) -> None:
         waits = [asyncio.create_task(service.wait()) for service in self._services]
@@ -81,6 +97,8 @@ class Host:
                 steps.push_async_callback(probes.stop)
             for broker in self._brokers.values():
                 steps.push_async_callback(broker.close)
+            for store in self._stores.values():
+                steps.push_async_callback(store.close)
             for service in reversed(self._services):
                 steps.push_async_callback(service.stop)
 

@@ -46,9 +46,9 @@ class Options(TypedDict, total=False):
 class ServiceOptions(TypedDict, total=False):
     """What a `Service` takes besides its name, broker and migrations.
 
-    `policy`: what follows a failure; `policies`: the same for single events, by their class. `breaker` and `limit` act
-    on fetching, for each topic that it reads by itself. `start`: where the group begins when it has no position;
-    `lost`: what happens when retention deleted the one it had. `inbox=False` gives up recognizing duplicates.
+    `policy`: what follows a failure; `policies`: the same for single events it reads, by their class. `breaker` and
+    `limit` act on fetching, for each topic that it reads by itself. `start`: where the group begins when it has no
+    position; `lost`: what happens when retention deleted the one it had. `inbox=False` gives up recognizing duplicates.
     `concurrency`: how many handlers run side by side, each key in one lane. `dead_letters="broker"` parks in the
     broker's own dead-letter queue, where it has one, instead of the store; nothing waits behind those.
     """

@@ -170,6 +170,7 @@ class OwnTransaction:
             if not tx.is_repeated or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
                 raise
             route.instruments.duplicates.inc()
+            self._surroundings.gates.needed_none(work)
             self._surroundings.finished(delivery)
         else:
             self._surroundings.succeeded(work, self._surroundings.stopwatch() - began)
@@ -199,4 +200,3 @@ class OwnTransaction:
         await tx.commit()
         confirm()
         self._surroundings.committed()
-        self._surroundings.sending.sent(made)

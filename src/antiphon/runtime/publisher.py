@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, Unpack
 
 from msgspec.structs import replace
 
@@ -12,21 +12,13 @@ from antiphon.errors import ClosedError, UndeclaredEventError
 from antiphon.events.message import Message, Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.scheduling import Keep
-from antiphon.runtime.timing import read_timing
+from antiphon.runtime.timing import When, read_timing
 
 
 class Publisher(Protocol):
     """Publishes events. Ask for it by annotation; a handler that does declares `publishes=`."""
 
-    async def publish(
-        self,
-        event: object,
-        *,
-        key: str | None = None,
-        at: datetime | None = None,
-        delay: timedelta | None = None,
-        deadline: datetime | timedelta | None = None,
-    ) -> str:
+    async def publish(self, event: object, *, key: str | None = None, **when: Unpack[When]) -> str:
         """Publish one event, now or `at` a moment or after a `delay`; `key` replaces its declared key.
 
         In a handler with a Transaction it is held, or scheduled, when that commits; elsewhere this returns once the
@@ -49,16 +41,8 @@ class ServicePublisher:
     def __init__(self, composer: Composer, send: Send, keep: Keep) -> None:
         self._composer, self._send, self._keep = composer, send, keep
 
-    async def publish(
-        self,
-        event: object,
-        *,
-        key: str | None = None,
-        at: datetime | None = None,
-        delay: timedelta | None = None,
-        deadline: datetime | timedelta | None = None,
-    ) -> str:
-        moment, end = read_timing(self._composer.now(), at, delay, deadline)
+    async def publish(self, event: object, *, key: str | None = None, **when: Unpack[When]) -> str:
+        moment, end = read_timing(self._composer.now(), **when)
         outgoing = self._composer.first(event, key=key, deadline=end)
         if moment is None:
             await self._send((outgoing,))
@@ -89,19 +73,11 @@ class HandlerPublisher:
         """Publish no more. Twice is safe."""
         self._is_closed = True
 
-    async def publish(
-        self,
-        event: object,
-        *,
-        key: str | None = None,
-        at: datetime | None = None,
-        delay: timedelta | None = None,
-        deadline: datetime | timedelta | None = None,
-    ) -> str:
+    async def publish(self, event: object, *, key: str | None = None, **when: Unpack[When]) -> str:
         if self._is_closed:
             raise ClosedError(f"the publisher of {self._handler}, which has ended,", f"publish {type(event).__name__}")
         check_declared(event, self._handler, self._allowed)
-        moment, end = read_timing(self._composer.now(), at, delay, deadline)
+        moment, end = read_timing(self._composer.now(), **when)
         if moment is not None:
             return await self._schedule(event, key, moment, end)
         outgoing = self._composer.caused(event, self._cause, self._handler, self.count, key=key, deadline=end)

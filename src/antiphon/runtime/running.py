@@ -17,6 +17,7 @@ from antiphon.events.runner import Runner
 from antiphon.observability import names
 from antiphon.observability.hooks import Hooks, StateChanged
 from antiphon.observability.metrics import Metrics
+from antiphon.outbox.due import is_on
 from antiphon.runtime.blocks import Blocks
 from antiphon.runtime.chance import Chance
 from antiphon.runtime.claims import Claims
@@ -29,18 +30,19 @@ from antiphon.runtime.guarantees import demand, derive
 from antiphon.runtime.health import Pulse, ServiceHealth
 from antiphon.runtime.housekeeping import Housekeeping
 from antiphon.runtime.options import Choices
-from antiphon.runtime.route import Handler
 from antiphon.runtime.scheduling import Scheduling
 from antiphon.runtime.sending import Sending
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.settlement import LogSettling, QueueSettling
 from antiphon.runtime.shared import TransactionBounds
 from antiphon.runtime.sources import Sources
+from antiphon.runtime.staging import Staging
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.standing import Standing
 from antiphon.runtime.surroundings import Surroundings
 from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.topics import make_topics
+from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
 from antiphon.storage.migrations import component_of
@@ -88,23 +90,34 @@ class Plan:
 
 
 def store_of(broker: Broker, service: str) -> Database:
-    """The database that a service keeps its tables in. Raises UnsupportedCapabilityError."""
+    """The database of a service that was given none: the broker's own. Raises UnsupportedCapabilityError."""
     if isinstance(broker, StoreBroker):
         return broker.database
     raise UnsupportedCapabilityError(
         f"the broker {broker.url}",
         "database of its own",
-        f"service {service!r} needs one for its inbox and dead letters: use embedded:/// or memory:///",
+        f"service {service!r} needs one for its inbox and dead letters: give it one, as in store='sqlite:///app.db'",
     )
 
 
-def check_guarantees(plan: Plan, broker: Broker) -> None:
+def is_own_store(broker: Broker, store: Database) -> bool:
+    """Whether the broker opens and closes this store."""
+    return isinstance(broker, StoreBroker) and broker.database is store
+
+
+def store_at(url: str, broker: Broker) -> Database:
+    """The database that a URL means: the broker's own where it is that. Raises SettingsError."""
+    store = connect_store(url)
+    if isinstance(broker, StoreBroker) and broker.database.url == store.url:
+        return broker.database
+    return store
+
+
+def check_guarantees(plan: Plan, broker: Broker, store: Database) -> None:
     """Raise GuaranteeError or UnsupportedCapabilityError before anything is opened."""
-    shares = isinstance(broker, StoreBroker)
     letters_kept_by(broker, plan)
     for handler in plan.declared.handlers:
-        demand(handler, derive(handler, broker.capabilities, shares_store=shares, inbox=plan.choices.inbox))
-        _check_transaction(handler, broker)
+        demand(handler, derive(handler, broker, store, inbox=plan.choices.inbox))
 
 
 def letters_kept_by(broker: Broker, plan: Plan) -> DeadLettering | None:
@@ -118,15 +131,6 @@ def letters_kept_by(broker: Broker, plan: Plan) -> DeadLettering | None:
     )
 
 
-def _check_transaction(handler: Handler, broker: Broker) -> None:
-    if handler.signature.needs.transaction and not broker.capabilities.store_transactions:
-        raise UnsupportedCapabilityError(
-            f"the broker {broker.url}",
-            "transactions with a store",
-            f"{handler.name} asks for a Transaction, and its writes, events and watermark could not commit together",
-        )
-
-
 def _is_stalled(pulse: Pulse) -> float:
     return float(pulse.is_stalled)
 
@@ -134,7 +138,7 @@ def _is_stalled(pulse: Pulse) -> float:
 class RunningService:
     """Opened by `start`, closed by `stop`; used once."""
 
-    def __init__(self, plan: Plan, broker: Broker, settings: Settings) -> None:
+    def __init__(self, plan: Plan, broker: Broker, settings: Settings, store: Database) -> None:
         self.plan, self._broker = plan, broker
         self._settings = settings.of_service(plan.name)
         self._all_settings = settings
@@ -142,12 +146,14 @@ class RunningService:
         self._dependencies = Dependencies(plan.declared.providers, {} if stand_ins is None else stand_ins.provided)
         self._housekeeping: Housekeeping | None = None
         self._standing: Standing | None = None
-        self.store = store_of(broker, plan.name)
+        self.store = store
         self.sending = Sending(plan.name, broker, plan.metrics, plan.hooks)
+        self.staging = Staging(broker, self.store, plan.clock, plan.metrics, self.sending)
         self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
         # Nobody else can reach the store of a broker that lives in this process.
         idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)
         self._of_store: Sequence[Runner] = (
+            *(() if self.staging.relay is None else (self.staging.relay,)),
             self.scheduling.runner,
             Redriving(self.store, plan.clock, idle, self._look_again),
         )
@@ -158,8 +164,8 @@ class RunningService:
     async def start(self) -> None:
         """Open the broker, migrate, make topics, join the group, begin to handle. When it raises, nothing runs."""
         plan = self.plan
-        plan.declared.check()
-        check_guarantees(plan, self._broker)
+        plan.declared.check(plan.choices.policies)
+        check_guarantees(plan, self._broker, self.store)
         plan.enter("starting")
         plan.health.allow(self._settings.stall_after)
         try:
@@ -219,22 +225,22 @@ class RunningService:
         settling = (
             LogSettling(subscription) if isinstance(subscription, LogSubscription) else QueueSettling(subscription)
         )
-        joins = isinstance(broker, StoreBroker) and broker.database is self.store
-        joins = joins and broker.capabilities.store_transactions
         retries = RetryStore(group, uuid4().hex, HOLD)
+        is_before = subscription.is_before if isinstance(subscription, LogSubscription) else None
         surroundings = Surroundings(
             plan.name,
             group,
             broker,
             self.store,
-            Sources(settling, Claims(retries, self.store, plan.clock), joins=joins),
+            Sources(settling, Claims(retries, self.store, plan.clock), joins=is_on(broker, self.store)),
             Inbox(group) if plan.choices.inbox else None,
-            Blocks(retries, self.store, plan.clock, broker.capabilities),
+            Blocks(retries, self.store, plan.clock, broker.capabilities, is_before),
             plan,
         )
         surroundings.dead_letters = letters_kept_by(broker, plan)
         surroundings.code_version = self._settings.code_version
         surroundings.keep = self.scheduling.keep
+        surroundings.publish_in = self.staging.publish_in
         breakers, limits = plan.declared.gates(plan.choices.breaker, plan.choices.limit)
         surroundings.gates.declare(plan.declared.topics_read(), breakers, limits)
         return surroundings
@@ -242,7 +248,7 @@ class RunningService:
     async def caught_up(self) -> bool:
         """Settle what is finished; says whether nothing is left to do, as `Service.caught_up`."""
         consumer = self.consumer
-        if not self.scheduling.runner.is_at_rest():
+        if not self.scheduling.runner.is_at_rest() or not await self.staging.is_at_rest():
             return False
         if consumer is None:
             return True
@@ -281,7 +287,8 @@ class RunningService:
             await self.consumer.drain()
         if self._suspicion is not None:
             await self._suspicion.stop(self._settings.drain_timeout)
-        for runner in self._of_store:
+        # What handlers emitted until now leaves first.
+        for runner in reversed(self._of_store):
             await runner.drain()
         await self._dependencies.close()
         plan.enter("stopped")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Unpack
 
 from antiphon.brokers.connect import connect
 from antiphon.errors import UsageError
@@ -13,17 +14,12 @@ from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.scheduling import keep_at
 from antiphon.runtime.settings import Settings, load_settings
-from antiphon.runtime.timing import read_timing
+from antiphon.runtime.timing import When, read_timing
 from antiphon.runtime.topics import make_topics
 
 
 def publish_blocking(
-    *events: object,
-    broker: str | None = None,
-    source: str = "script",
-    at: datetime | None = None,
-    delay: timedelta | None = None,
-    deadline: datetime | timedelta | None = None,
+    *events: object, broker: str | None = None, source: str = "script", **when: Unpack[When]
 ) -> Sequence[str]:
     """Publish `events` in one batch and return their messages' ids once the broker holds them all.
 
@@ -36,7 +32,7 @@ def publish_blocking(
         asyncio.get_running_loop()
     except RuntimeError:
         composer = Composer(source, SystemClock())
-        moment, end = read_timing(composer.now(), at, delay, deadline)
+        moment, end = read_timing(composer.now(), **when)
         outgoing = [composer.first(event, deadline=end) for event in events]
         asyncio.run(_publish(outgoing, moment, load_settings({"broker": broker})))
         return [one.message.id for one in outgoing]

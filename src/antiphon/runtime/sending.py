@@ -10,8 +10,9 @@ from antiphon.brokers.ports import Broker
 from antiphon.errors import BrokerError, PublishError, StoreError
 from antiphon.events.message import Outgoing
 from antiphon.observability import names
-from antiphon.observability.hooks import Hooks, Published
+from antiphon.observability.hooks import Hooks, Parked, Published
 from antiphon.observability.metrics import Metrics
+from antiphon.storage.set_aside import SetAside
 
 
 class Sending:
@@ -42,6 +43,14 @@ class Sending:
         """Count messages that were not published, by the topic of each."""
         for topic, count in Counter(topics).items():
             self._metrics.counter(names.PUBLISH_FAILURES, topic=topic, error=type(error).__name__).inc(count)
+
+    def parked(self, item: SetAside) -> None:
+        """Count and tell what the broker refused for good, after it was staged."""
+        labels = {"handler": item.handler, "reason": item.reason, "fingerprint": item.fingerprint}
+        self._metrics.counter(names.PARKED, **labels).inc()
+        if self._hooks.parked:
+            told = Parked(self._service, item.handler, item.message, item.reason, item.fingerprint)
+            self._hooks.parked(told)
 
     def sent(self, outgoing: Sequence[Outgoing]) -> None:
         """Count and tell what the broker holds now."""

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
@@ -27,12 +26,12 @@ from antiphon.runtime.dry_run import DryRun, DryRunPlan, dependencies_of, dry_ru
 from antiphon.runtime.health import ServiceHealth
 from antiphon.runtime.options import ServiceOptions, read_service_options
 from antiphon.runtime.publisher import Publisher, ServicePublisher
-from antiphon.runtime.running import Plan, RunningService
+from antiphon.runtime.running import Plan, RunningService, is_own_store, store_at, store_of
 from antiphon.runtime.scheduling import Scheduling
 from antiphon.runtime.sending import Sending
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stand_ins import StandIns
-from antiphon.runtime.timing import read_timing
+from antiphon.runtime.timing import When, read_timing
 from antiphon.runtime.together import transact
 from antiphon.storage.database import Database, Migration, Transaction
 from antiphon.storage.migrations import load_migrations
@@ -44,7 +43,8 @@ log = logging.getLogger("antiphon.runtime")
 class Service(ServiceDeclarations):
     """A consumer group with its handlers. It only declares until it is started; two can live in one process.
 
-    `broker` is a URL or an opened value (settings decide without it); `migrations` is a folder of `0001_name.sql`
+    `broker` and `store` are a URL or an opened value each (settings decide without them; a broker with a database of
+    its own is the store of a service that has no other); `migrations` is a folder of `0001_name.sql`
     files, relative to the file that makes the service; the other options are those of `ServiceOptions`.
     Raises DeclarationError for a name or option that cannot be used.
     """
@@ -54,6 +54,7 @@ class Service(ServiceDeclarations):
         name: str,
         *,
         broker: Broker | str | None = None,
+        store: Database | str | None = None,
         migrations: str | Path | None = None,
         **options: Unpack[ServiceOptions],
     ) -> None:
@@ -67,10 +68,10 @@ class Service(ServiceDeclarations):
         if migrations is not None:
             folder = Path(caller().f_globals.get("__file__", ".")).parent / migrations
             self._plan.migrations = load_migrations(folder)
-        self._given = broker
+        self._given, self._given_store = broker, store
         self._broker: Broker | None = None
         self._running: RunningService | None = None
-        self._owns_broker = False
+        self._owns_broker = self._owns_store = False
 
     @property
     def name(self) -> str:
@@ -95,10 +96,16 @@ class Service(ServiceDeclarations):
         """Whether it was made with a broker, which then counts more than settings."""
         return self._given is not None
 
+    @property
+    def has_own_store(self) -> bool:
+        """Whether it was made with a store, which then counts more than settings."""
+        return self._given_store is not None
+
     def describe(self, broker: Broker | None = None, settings: Settings | None = None) -> ServiceDescription:
         """What it reads and emits, and what holds when it fails; nothing is opened. Raises UsageError."""
         found = settings or load_settings()
-        return describe_service(self._plan, broker or self._broker or self._choose(found), found)
+        chosen = broker or self._broker or self._choose(found)
+        return describe_service(self._plan, chosen, self._choose_store(chosen, found), found)
 
     @property
     def broker(self) -> Broker:
@@ -110,19 +117,9 @@ class Service(ServiceDeclarations):
     @property
     def store(self) -> Database:
         """The database of its tables. Raises ClosedError before it was started."""
-        if self._running is None:
-            raise ClosedError(f"service {self.name!r}", "use its store")
-        return self._running.store
+        return self._require_running("use its store").store
 
-    async def publish(
-        self,
-        event: object,
-        *,
-        key: str | None = None,
-        at: datetime | None = None,
-        delay: timedelta | None = None,
-        deadline: datetime | timedelta | None = None,
-    ) -> str:
+    async def publish(self, event: object, *, key: str | None = None, **when: Unpack[When]) -> str:
         """Publish an event of the application's own, now or `at` a moment or after a `delay`. Many tasks may call it.
 
         Returns the message's id once the broker holds it; with a time, once it is scheduled. `deadline` is until when
@@ -131,22 +128,15 @@ class Service(ServiceDeclarations):
         Raises ClosedError, UsageError for a time that cannot be, EncodeError, PublishError, StoreError.
         """
         publisher = ServicePublisher(self._plan_in_force.composer, self._sending.publish, self._scheduling.keep)
-        return await publisher.publish(event, key=key, at=at, delay=delay, deadline=deadline)
+        return await publisher.publish(event, key=key, **when)
 
-    async def publish_all(
-        self,
-        events: Iterable[object],
-        *,
-        at: datetime | None = None,
-        delay: timedelta | None = None,
-        deadline: datetime | timedelta | None = None,
-    ) -> Sequence[str]:
+    async def publish_all(self, events: Iterable[object], **when: Unpack[When]) -> Sequence[str]:
         """As `publish`, for many events with one confirmation; those of one key keep their order.
 
         Raises PublishError naming every refused one; the broker holds the others.
         """
         composer = self._plan_in_force.composer
-        moment, end = read_timing(composer.now(), at, delay, deadline)
+        moment, end = read_timing(composer.now(), **when)
         outgoing = [composer.first(event, deadline=end) for event in events]
         if moment is None:
             await self._sending.publish(outgoing)
@@ -173,19 +163,21 @@ class Service(ServiceDeclarations):
         They commit together at the end, or not at all when the block raises. Await nothing else inside: every other
         writer waits for it. Raises ClosedError, UnsupportedCapabilityError, PublishError, StoreError.
         """
-        return transact(self.broker, self._plan_in_force.composer, self._scheduling)
+        composer, scheduling = self._plan_in_force.composer, self._scheduling
+        return transact(self.store, composer, self._require_running("write").staging, scheduling)
+
+    def _require_running(self, tried: str) -> RunningService:
+        if self._running is None:
+            raise ClosedError(f"service {self.name!r}", tried)
+        return self._running
 
     @property
     def _sending(self) -> Sending:
-        if self._running is None:
-            raise ClosedError(f"service {self.name!r}", "publish")
-        return self._running.sending
+        return self._require_running("publish").sending
 
     @property
     def _scheduling(self) -> Scheduling:
-        if self._running is None:
-            raise ClosedError(f"service {self.name!r}", "use its schedule")
-        return self._running.scheduling
+        return self._require_running("use its schedule").scheduling
 
     def part_of(self, stand_ins: StandIns) -> StandIns:
         """What of these stands in for something that it declares."""
@@ -227,17 +219,19 @@ class Service(ServiceDeclarations):
 
         What waits for newer code does not count. Raises what consuming stopped with, ClosedError before the start.
         """
-        if self._running is None:
-            raise ClosedError(f"service {self.name!r}", "see how far it is")
-        return await self._running.caught_up()
+        return await self._require_running("see how far it is").caught_up()
 
     async def start(
-        self, broker: Broker | None = None, settings: Settings | None = None, stand_ins: StandIns | None = None
+        self,
+        broker: Broker | None = None,
+        settings: Settings | None = None,
+        stand_ins: StandIns | None = None,
+        store: Database | None = None,
     ) -> None:
         """Begin to handle; returns once it runs. Raises AntiphonError, and then nothing runs.
 
-        A broker that is given stays open at `stop`; otherwise the service's own, or that of the settings, is opened
-        and closed by it. `stand_ins` take the place of its clock, dependencies and fetchers, for tests.
+        A broker or store that is given stays open at `stop`; otherwise the service's own, or that of the settings, is
+        opened and closed by it. `stand_ins` take the place of its clock, dependencies and fetchers, for tests.
         """
         if self._running is not None:
             raise UsageError(f"service {self.name!r} runs already: stop it before it is started again")
@@ -245,7 +239,8 @@ class Service(ServiceDeclarations):
         self._owns_broker = broker is None and not isinstance(self._given, Broker)
         self._broker = broker or self._choose(found)
         plan = self._plan if stand_ins is None else self._plan.with_stand_ins(stand_ins)
-        self._running = RunningService(plan, self._broker, found)
+        self._running = RunningService(plan, self._broker, found, store or self._choose_store(self._broker, found))
+        self._owns_store = store is None and not self._is_given(self._running.store)
         try:
             await self._running.start()
         except BaseException:
@@ -256,6 +251,16 @@ class Service(ServiceDeclarations):
         if isinstance(self._given, Broker):
             return self._given
         return connect(self._given or settings.of_service(self.name).broker)
+
+    def _choose_store(self, broker: Broker, settings: Settings) -> Database:
+        given = self._given_store or settings.of_service(self.name).store
+        if given is None:
+            return store_of(broker, self.name)
+        return store_at(given, broker) if isinstance(given, str) else given
+
+    def _is_given(self, store: Database) -> bool:
+        """Whether somebody else closes it: whoever gave it, or the broker that it belongs to."""
+        return store is self._given_store or (self._broker is not None and is_own_store(self._broker, store))
 
     async def stop(self) -> None:
         """Drain and stop. Twice is safe. Canceling gives up the waiting; call it again to wait for the end."""
@@ -268,7 +273,9 @@ class Service(ServiceDeclarations):
         await self._close()
 
     async def _close(self) -> None:
-        broker, self._broker, self._running = self._broker, None, None
+        broker, running, self._broker, self._running = self._broker, self._running, None, None
+        if running is not None and self._owns_store:
+            await running.store.close()
         if broker is not None and self._owns_broker:
             await broker.close()
 

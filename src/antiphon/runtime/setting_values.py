@@ -74,6 +74,7 @@ def _names(value: object) -> tuple[str, ...]:
 
 _EVERY_SERVICE: Readers = {
     "broker": _url,
+    "store": _url,
     "workers": _count,
     "inflight_messages": _count,
     "inflight_bytes": _size,

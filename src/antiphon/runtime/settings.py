@@ -27,6 +27,8 @@ from antiphon.runtime.setting_values import (
 FILE_NAME = "antiphon.toml"
 DEFAULT_PATH = ".antiphon/log.db"
 _EMBEDDED = "embedded:///"
+_FILES = MappingProxyType({"broker": _EMBEDDED, "store": "sqlite:///"})
+"""The settings that may name a file, and how such a value begins."""
 _TABLES: Mapping[str, Readers] = MappingProxyType({"topics": TOPIC, "services": SERVICE})
 
 
@@ -42,6 +44,8 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
     """What holds for one service: `[services.NAME]` over the top of the file."""
 
     broker: str
+    store: str | None = None
+    """The database of its tables; the broker's own when None."""
     group: str | None = None
     """The consumer group; the service's name when None."""
     workers: int = 1
@@ -177,9 +181,10 @@ def _above(table: dict[str, object], nearer: Mapping[str, object]) -> dict[str, 
 
 
 def _anchored(values: dict[str, object], folder: Path) -> dict[str, object]:
-    """A relative path of an embedded log is relative to where it was written down, not to where somebody stands."""
-    broker = values.get("broker")
-    if isinstance(broker, str) and broker.startswith(_EMBEDDED):
-        path, _, query = broker.removeprefix(_EMBEDDED).partition("?")
-        values = {**values, "broker": f"{_EMBEDDED}{folder / path}{'?' if query else ''}{query}"}
+    """The relative path of a file is relative to where it was written down, not to where somebody stands."""
+    for name, scheme in _FILES.items():
+        url = values.get(name)
+        if isinstance(url, str) and url.startswith(scheme):
+            path, _, query = url.removeprefix(scheme).partition("?")
+            values = {**values, name: f"{scheme}{folder / path}{'?' if query else ''}{query}"}
     return values

@@ -81,7 +81,8 @@ def finish(deliveries: Iterable[Delivery]) -> None:
             delivery.state = FINISHED
 
 
-def _check_held(done: Iterable[Delivery]) -> None:
+def check_held(done: Iterable[Delivery]) -> None:
+    """Raise LeaseLostError, for a roll back, when one of these was given up."""
     lost = next((delivery for delivery in done if delivery.state in (LOST, RELEASED)), None)
     if lost is not None:
         raise LeaseLostError(f"{lost!r} was given up while it was handled: roll back, its next reader repeats it")
@@ -115,10 +116,12 @@ class LogSettling:
         return self._drop(prefix)
 
     async def settle_in(self, tx: Transaction, done: Sequence[Delivery]) -> Confirm:
-        _check_held(done)
+        check_held(done)
         prefix = self._windows.prefix(set(done))
-        if prefix:
-            await cast(StoreLogSubscription, self._subscription).commit_in(tx, prefix.watermarks)
+        # Where something earlier is unfinished no watermark moves, and who lost the partition must not commit either.
+        held = {delivery.partition for delivery in done if delivery.partition not in prefix.last}
+        if prefix or held:
+            await cast(StoreLogSubscription, self._subscription).commit_in(tx, prefix.watermarks, held)
 
         def confirm() -> int:
             finish(done)
@@ -186,7 +189,7 @@ class QueueSettling:
         return self._drop(finished)
 
     async def settle_in(self, tx: Transaction, done: Sequence[Delivery]) -> Confirm:
-        _check_held(done)
+        check_held(done)
         if done:
             try:
                 settlements = [Settlement(delivery, DONE) for delivery in done]

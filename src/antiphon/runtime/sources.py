@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from antiphon.brokers.ports import Delivery, Notice, Partition
 from antiphon.runtime.claims import Claims, claim_of
-from antiphon.runtime.settlement import Confirm, Settling, finish
+from antiphon.runtime.settlement import Confirm, Settling, check_held, finish
 from antiphon.storage.database import Transaction
 
 
@@ -39,13 +39,18 @@ class Sources:
     async def settle_in(self, tx: Transaction, done: Sequence[Delivery], moved: Collection[Delivery] = ()) -> Confirm:
         """As `Settling.settle_in`; `moved` are those of `done` that `tx` sets aside again.
 
-        Where the broker cannot settle in `tx`, its deliveries are finished once that has committed.
+        Where the broker cannot settle in `tx`, its deliveries are finished once that has committed. What was given up
+        while it was handled is refused all the same, as far as it is known here.
         """
         claimed = [each for each in done if claim_of(each) is not None] if self.claims.count else []
         own = done if not claimed else [each for each in done if claim_of(each) is None]
         if claimed:
             await self.claims.settle_in(tx, claimed, moved)
-        settled = await self.broker.settle_in(tx, own) if self._joins else None
+        if self._joins:
+            settled = await self.broker.settle_in(tx, own)
+        else:
+            check_held(own)
+            settled = None
 
         def confirm() -> int:
             self.claims.drop(claimed)

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
-from antiphon.brokers.ports import Broker, DeadLettering, Delivery, StoreBroker
+from antiphon.brokers.ports import Broker, DeadLettering, Delivery
 from antiphon.errors import BrokerError, HandlingError, PublishError, StoreError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
@@ -31,6 +31,7 @@ from antiphon.runtime.scheduling import KeepWith, keep_nowhere
 from antiphon.runtime.sending import Sending
 from antiphon.runtime.shelf import Shelf
 from antiphon.runtime.sources import Sources
+from antiphon.runtime.staging import PublishIn, publish_nowhere
 from antiphon.runtime.suspicion import CRASH, Suspicion
 from antiphon.runtime.window import FINISHED, WAITING
 from antiphon.runtime.work import Work
@@ -84,6 +85,7 @@ class Surroundings:
         """The broker, where it keeps what is parked itself."""
         self.keep: KeepWith = keep_nowhere
         """Keeps what is scheduled."""
+        self.publish_in: PublishIn = publish_nowhere
         self.log = service_logger(service, RepeatLimit(monotonic=plan.clock.monotonic))
         self.sending = Sending(service, broker, plan.metrics, plan.hooks)
         self.instruments = ConsumerInstruments(plan.metrics, broker.url.partition(":")[0], group)
@@ -143,11 +145,6 @@ class Surroundings:
     def waits_for_rate(self, topic: str) -> None:
         """Count that a topic has reached its rate limit."""
         self.instruments.waits_for_rate(topic)
-
-    @property
-    def shares_store(self) -> bool:
-        """Whether settling and publishing can join a transaction of the store."""
-        return isinstance(self.broker, StoreBroker) and self.broker.database is self.store
 
     def failure_of(self, error: Exception | asyncio.CancelledError) -> Exception:
         """As the function of this name; the drain cancels, and so does the end of the event loop."""
@@ -223,10 +220,6 @@ class Surroundings:
                 self.log.warning("the store cannot be asked for now: %s", error)
             await self.clock.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-
-    async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
-        """Publish when `tx` commits."""
-        await cast(StoreBroker, self.broker).publish_in(tx, outgoing)
 
 
 def reason_of(error: BaseException) -> str:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from antiphon.errors import UsageError
+
+
+class When(TypedDict, total=False):
+    """What publishing takes besides events: `at` a moment or after a `delay`, and until when they are worth handling.
+
+    A `deadline` that is a duration counts from the moment of publishing.
+    """
+
+    at: datetime | None
+    delay: timedelta | None
+    deadline: datetime | timedelta | None
 
 
 class Timing(NamedTuple):
@@ -16,9 +27,13 @@ class Timing(NamedTuple):
 
 
 def read_timing(
-    now: datetime, at: datetime | None, delay: timedelta | None, deadline: datetime | timedelta | None
+    now: datetime,
+    *,
+    at: datetime | None = None,
+    delay: timedelta | None = None,
+    deadline: datetime | timedelta | None = None,
 ) -> Timing:
-    """What a caller asks for, as moments. A deadline that is a duration counts from the moment of publishing.
+    """What a caller asks for by `When`, as moments.
 
     Raises UsageError for what contradicts itself or has no time zone.
     """

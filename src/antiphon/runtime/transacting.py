@@ -263,7 +263,6 @@ class BatchTransaction:
         await tx.commit()
         confirm()
         surroundings.committed()
-        surroundings.sending.sent(self._outgoing)
         self._tell_aside()
         for work, attempt, took in self._told:
             surroundings.handled(work, attempt, took)

@@ -159,6 +159,11 @@ async def parked_before(store: Database | Transaction, numbers: Sequence[int], m
     return count
 
 
+async def groups_in_redrive(store: Database | Transaction, redrive: str) -> list[str]:
+    """The groups of those letters of a redrive that wait for their turn or are on their way."""
+    return await store.fetch(_SQL["groups_in_redrive"], redrive, row=str)
+
+
 async def find_any(store: Database | Transaction, ids: Sequence[str]) -> list[StoredLetter]:
     """Those of these whole ids that are there, parked or on their way again, in order of their numbers."""
     chosen = msgspec.json.encode(ids).decode()

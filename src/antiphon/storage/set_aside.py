@@ -71,6 +71,15 @@ class SetAside(Struct, frozen=True, kw_only=True):
     code_version: str = ""
 
 
+class ParkedHead(NamedTuple):
+    """A lane that a dead letter blocks, and where that lay."""
+
+    topic: str
+    lane: str
+    partition: int
+    position: str
+
+
 class Claimed(NamedTuple):
     """A message that was set aside and is in hand again."""
 
@@ -130,6 +139,14 @@ class RetryStore:
             (topic, lane)
             for topic, wanted in _by_topic(lanes).items()
             for lane in await store.fetch(_SQL["blocked_among"], self.group, topic, _json(wanted), row=str)
+        ]
+
+    async def parked_heads(self, store: Database | Transaction, lanes: Iterable[Lane]) -> list[ParkedHead]:
+        """Where the first one of each of `lanes` lay, for those lanes of which the first one is parked."""
+        return [
+            head
+            for topic, wanted in _by_topic(lanes).items()
+            for head in await store.fetch(_SQL["parked_heads"], self.group, topic, _json(wanted), row=ParkedHead)
         ]
 
     async def next_due(self, store: Database, now: datetime, without: Iterable[str] = ()) -> datetime | None:

@@ -7,7 +7,7 @@ real faults.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 from typing import cast
@@ -131,9 +131,13 @@ class Saboteur:
         await subscription.commit(watermarks)
 
     async def commit_in(
-        self, subscription: StoreLogSubscription, tx: Transaction, watermarks: Mapping[Partition, str]
+        self,
+        subscription: StoreLogSubscription,
+        tx: Transaction,
+        watermarks: Mapping[Partition, str],
+        held: Collection[Partition],
     ) -> None:
-        await subscription.commit_in(tx, watermarks)
+        await subscription.commit_in(tx, watermarks, held)
 
     async def settle(self, subscription: QueueSubscription, settlements: Sequence[Settlement]) -> None:
         await subscription.settle(settlements)
@@ -165,8 +169,10 @@ class SabotagedLog:
     async def commit(self, watermarks: Mapping[Partition, str]) -> None:
         await self.saboteur.commit(self.inner, watermarks)
 
-    async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
-        await self.saboteur.commit_in(self.inner, tx, watermarks)
+    async def commit_in(
+        self, tx: Transaction, watermarks: Mapping[Partition, str], held: Collection[Partition] = ()
+    ) -> None:
+        await self.saboteur.commit_in(self.inner, tx, watermarks, held)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         self.saboteur.pause(self.inner, partitions)
@@ -179,6 +185,9 @@ class SabotagedLog:
 
     def resume_topic(self, topic: str) -> None:
         self.inner.resume_topic(topic)
+
+    def is_before(self, one: str, other: str) -> bool:
+        return self.inner.is_before(one, other)
 
     def notices(self) -> Sequence[Notice]:
         return self.saboteur.notices(self.inner)
@@ -263,10 +272,14 @@ class ForgettingFences(Saboteur):
     """Lets a transaction settle what its owner has lost."""
 
     async def commit_in(
-        self, subscription: StoreLogSubscription, tx: Transaction, watermarks: Mapping[Partition, str]
+        self,
+        subscription: StoreLogSubscription,
+        tx: Transaction,
+        watermarks: Mapping[Partition, str],
+        held: Collection[Partition],
     ) -> None:
         try:
-            await subscription.commit_in(tx, watermarks)
+            await subscription.commit_in(tx, watermarks, held)
         except LeaseLostError:
             return
 
@@ -277,6 +290,19 @@ class ForgettingFences(Saboteur):
             await subscription.settle_in(tx, settlements)
         except LeaseLostError:
             return
+
+
+class FencingOnlyMoves(Saboteur):
+    """Lets a transaction carry work of what its owner has lost, where no watermark moves."""
+
+    async def commit_in(
+        self,
+        subscription: StoreLogSubscription,
+        tx: Transaction,
+        watermarks: Mapping[Partition, str],
+        held: Collection[Partition],
+    ) -> None:
+        await subscription.commit_in(tx, watermarks)
 
 
 class ConfirmingEarly(Saboteur):
@@ -392,6 +418,7 @@ SABOTEURS: Sequence[type[Saboteur]] = (
     Reordering,
     ForgettingLeases,
     ForgettingFences,
+    FencingOnlyMoves,
     ConfirmingEarly,
     SwallowingRefusals,
     IgnoringSettlement,

@@ -6,8 +6,8 @@ import json
 import time
 
 
-def inspected(antiphon):
-    done = antiphon("groups", "inspect", "payments", "--json")
+def inspected(ask):
+    done = ask("groups", "inspect", "payments", "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -20,77 +20,92 @@ def until(holds):
     return found
 
 
-def lag(antiphon):
-    return sum(each["lag"] for each in json.loads(antiphon("groups", "--json").stdout) if each["topic"] == "orders")
+def lag(ask):
+    return sum(each["lag"] for each in json.loads(ask("groups", "--json").stdout) if each["topic"] == "orders")
 
 
-def owners(antiphon):
-    return {each["owner"] for each in json.loads(antiphon("groups", "--json").stdout)}
+def owners(ask):
+    return {each["owner"] for each in json.loads(ask("groups", "--json").stdout)}
 
 
-def state(antiphon):
+def state(ask):
     """How the only process says that its topic is, once it has said anything."""
-    processes = inspected(antiphon)["processes"]
+    processes = inspected(ask)["processes"]
     return processes[0]["topics"]["orders"]["state"] if processes else None
 
 
-def test_a_paused_group_keeps_its_partitions_and_goes_on_where_it_stopped(antiphon):
+def test_a_paused_group_keeps_its_partitions_and_goes_on_where_it_stopped(antiphon, ask):
     antiphon.start("run")
     antiphon.wait_for("running payments")
-    antiphon("publish", "OrderPlaced", "order_id=o-1", "total=1.00")
-    until(lambda: lag(antiphon) == 0)
-    members = owners(antiphon)
-    done = antiphon("groups", "pause", "payments", "--reason", "stocktaking")
+    ask("publish", "OrderPlaced", "order_id=o-1", "total=1.00")
+    until(lambda: lag(ask) == 0)
+    members = owners(ask)
+    done = ask("groups", "pause", "payments", "--reason", "stocktaking")
     assert done.stdout == "payments pauses orders\n"
-    until(lambda: state(antiphon) == "paused")
-    antiphon("publish", "OrderPlaced", "order_id=o-2", "total=1.00")
+    until(lambda: state(ask) == "paused")
+    ask("publish", "OrderPlaced", "order_id=o-2", "total=1.00")
     time.sleep(1.0)  # long enough for it to be handled, were it not for the pause
-    assert lag(antiphon) == 1
-    assert owners(antiphon) == members
-    (pause,) = inspected(antiphon)["paused"]
+    assert lag(ask) == 1
+    assert owners(ask) == members
+    (pause,) = inspected(ask)["paused"]
     assert (pause["topic"], pause["reason"]) == ("orders", "stocktaking")
-    assert antiphon("groups", "resume", "payments", "--handler", "authorise").stdout == "payments goes on with orders\n"
-    until(lambda: lag(antiphon) == 0)
-    until(lambda: state(antiphon) == "flows")
+    assert ask("groups", "resume", "payments", "--handler", "authorise").stdout == "payments goes on with orders\n"
+    until(lambda: lag(ask) == 0)
+    until(lambda: state(ask) == "flows")
 
 
-def test_a_pause_holds_across_a_restart(antiphon):
+def test_a_pause_holds_across_a_restart(antiphon, ask):
     antiphon.start("run")
     antiphon.wait_for("running payments")
-    antiphon("groups", "pause", "payments", "--topic", "orders")
+    ask("groups", "pause", "payments", "--topic", "orders")
     antiphon.stop()
-    antiphon("publish", "OrderPlaced", "order_id=o-1", "total=1.00")
+    ask("publish", "OrderPlaced", "order_id=o-1", "total=1.00")
     antiphon.start("run")
     antiphon.wait_for("running payments")
-    until(lambda: state(antiphon) == "paused")
-    assert lag(antiphon) == 1
+    until(lambda: state(ask) == "paused")
+    assert lag(ask) == 1
 
 
-def test_inspect_tells_people_what_each_process_is_at(antiphon):
+def test_inspect_tells_people_what_each_process_is_at(antiphon, ask):
     process = antiphon.start("run")
     antiphon.wait_for("running payments")
-    until(lambda: state(antiphon) == "flows")
-    shown = antiphon("groups", "inspect", "payments").stdout
+    until(lambda: state(ask) == "flows")
+    shown = ask("groups", "inspect", "payments").stdout
     assert shown.startswith("payments  (set aside: 0 delayed, 0 behind, 0 parked)\n")
     assert f"process  {process.pid} on " in shown
     assert "orders: flows  (authorise)" in shown
     process.kill()
     process.wait()
-    assert "died without a word" in antiphon("groups", "inspect", "payments").stdout
+    assert "died without a word" in ask("groups", "inspect", "payments").stdout
 
 
-def test_names_that_are_not_there_change_nothing_and_are_told(antiphon):
+def test_names_that_are_not_there_change_nothing_and_are_told(antiphon, ask):
     antiphon.start("run")
     antiphon.wait_for("running payments")
-    until(lambda: state(antiphon))
+    until(lambda: state(ask))
     for arguments, told in (
         (("pause", "paymnts"), "there is no group 'paymnts'; there are payments"),
         (("pause", "payments", "--topic", "order"), "does not read 'order'; it reads orders"),
         (("resume", "payments", "--handler", "authorize"), "runs no handler 'authorize'; it runs authorise"),
         (("inspect", "paymnts"), "there is no group 'paymnts'"),
     ):
-        done = antiphon("groups", *arguments)
+        done = ask("groups", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert told in done.stderr
-    assert antiphon("groups", "resume", "payments").stdout.startswith("payments goes on with nothing")
-    assert inspected(antiphon)["paused"] == []
+    assert inspected(ask)["paused"] == []
+
+
+def test_pausing_twice_and_resuming_what_runs_are_told_as_what_they_are(antiphon, ask):
+    antiphon.start("run")
+    antiphon.wait_for("running payments")
+    told = "payments was not paused on orders, so nothing changed there\n"
+    assert ask("groups", "resume", "payments").stdout == told
+    assert ask("groups", "resume", "payments", "--topic", "orders").stdout == told
+    assert ask("groups", "pause", "payments").stdout == "payments pauses orders\n"
+    again = ask("groups", "pause", "payments", "--reason", "stocktaking")
+    assert again.stdout == "payments was paused already on orders; the reason is now 'stocktaking'\n"
+    as_json = ask("groups", "pause", "payments", "--reason", "the bank", "--json")
+    assert json.loads(as_json.stdout) == {"group": "payments", "topics": ["orders"], "already": ["orders"]}
+    assert [each["reason"] for each in inspected(ask)["paused"]] == ["the bank"]
+    assert json.loads(ask("groups", "resume", "payments", "--json").stdout)["topics"] == ["orders"]
+    assert json.loads(ask("groups", "resume", "payments", "--json").stdout)["topics"] == []

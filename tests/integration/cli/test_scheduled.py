@@ -41,6 +41,17 @@ def test_what_is_scheduled_is_listed_with_its_moment_and_its_message(ask):
     assert ask("scheduled", "list").stdout == shown
 
 
+@pytest.mark.parametrize("options", [["--at", "2020-01-31T12:00Z"], ["--delay", "0s"]])
+def test_what_is_due_already_is_published_at_once_and_said_to_be(ask, options):
+    done = ask("publish", *ORDER, *options, "--deadline", "1h")
+    assert done.stdout.startswith("published OrderPlaced ")
+    assert done.stdout.endswith(" to orders with key 7 at once: it is due already\n")
+    assert listed(ask) == []
+    (sent,) = lines(ask("tail", "orders", "--no-follow"))
+    assert sent["deadline"] > sent["time"]
+    assert "at" not in lines(ask("publish", *ORDER, *options, "--json"))[0]
+
+
 def test_the_list_is_bounded_and_can_be_narrowed(ask):
     ids = [lines(ask("publish", *ORDER, "--delay", f"{hours}h", "--json"))[0]["id"] for hours in (3, 1, 2)]
     assert [one["id"] for one in listed(ask)] == [ids[1], ids[2], ids[0]]
@@ -68,9 +79,13 @@ def test_an_unknown_id_is_refused_and_nothing_is_canceled(ask):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--at", "noon"], "--at, --delay noon: say a time as in 2026-01-31T12:00Z, or a duration as in 5m"),
-        (["--delay", "-5m"], "say a time as in"),
-        (["--at", "2199-01-31T12:00Z", "--delay", "5m"], "2199-01-31T12:00Z and 5m both say when; give one of them"),
+        (["--at", "noon"], "error: --at noon: say a time as in 2026-01-31T12:00Z\n"),
+        (["--delay", "5"], "error: --delay 5: say a duration as in 5m or 1h30m\n"),
+        (["--delay", "-5m"], "error: --delay -5m: say a duration as in 5m or 1h30m\n"),
+        (
+            ["--at", "2199-01-31T12:00Z", "--delay", "5m"],
+            "--at 2199-01-31T12:00Z and --delay 5m both say when; give one of them",
+        ),
         (["--deadline", "soon"], "--deadline soon: say a duration as in 5m or 1h30m"),
         (["--deadline", "0s"], "it is over when the event is published"),
     ],

@@ -40,6 +40,7 @@ UNSTEADY = {Trouble.EVICTION, Trouble.CRASH, Trouble.DELAY, Trouble.PAUSE}
 SLOW = {Trouble.DELAY, Trouble.FAILURE}
 HANGING = {Trouble.DELAY, Trouble.FAILURE, Trouble.FREEZE, Trouble.OUTAGE}
 ABSENT = {Trouble.FREEZE, Trouble.OUTAGE, Trouble.DELAY, Trouble.EVICTION}
+FROZEN = {*HANGING, Trouble.EVICTION, Trouble.CRASH}
 REPEATING = {Trouble.CRASH, Trouble.OUTAGE, Trouble.EVICTION, Trouble.DELAY}
 LATE = {Trouble.DEADLINE, Trouble.FAILURE, Trouble.DROP, Trouble.REDRIVE, Trouble.DELAY}
 
@@ -55,6 +56,7 @@ class Guard(NamedTuple):
     seed: int = 0
     """The first one to try, for what few seeds find."""
     steps: int = 60
+    members: int = 2
     troubles: Collection[Trouble] = ALL_TROUBLES
 
 
@@ -166,9 +168,16 @@ def park_late_ones_at_once(self: Admission, works):
     return self.admitted(works), ()
 
 
-async def commit_unfenced(self: MemoryLogSubscription, tx, watermarks) -> None:
+async def commit_unfenced(self: MemoryLogSubscription, tx, watermarks, held=()) -> None:
     for partition, position in watermarks.items():
         tx.after_commit(self._advancing(partition, int(position)))
+
+
+commit_in = MemoryLogSubscription.commit_in
+
+
+async def fence_only_moves(self: MemoryLogSubscription, tx, watermarks, held=()) -> None:
+    await commit_in(self, tx, watermarks)
 
 
 async def settle_unheld(self: MemoryQueueSubscription, tx, settlements) -> None:
@@ -188,6 +197,9 @@ GUARDS = {
     "a claim that is finished is forgotten": Guard(RetryStore, "finish", nothing, "awaiting"),
     "only the finished prefix moves the watermark": Guard(Windows, "prefix", jump),
     "a log is fenced": Guard(MemoryLogSubscription, "commit_in", commit_unfenced, seed=8, troubles=ABSENT),
+    "a log is fenced where nothing moves": Guard(
+        MemoryLogSubscription, "commit_in", fence_only_moves, "owning", seed=22, steps=100, members=3, troubles=FROZEN
+    ),
     "a queue is fenced": Guard(MemoryQueueSubscription, "settle_in", settle_unheld, model="queue"),
     "holds are kept while handlers run": Guard(QueueSettling, "extend", nothing, "awaiting", "queue"),
     "a policy ends": Guard(Retry, "next_step", try_forever),
@@ -226,7 +238,13 @@ async def test_without_it_some_seed_breaks_a_promise(guard: Guard, monkeypatch: 
     monkeypatch.setattr(guard.owner, guard.name, guard.instead)
     for seed in range(guard.seed, guard.seed + SEEDS):
         simulator = Simulator(
-            SHAPES[guard.shape], placed, seed=seed, steps=guard.steps, model=guard.model, troubles=guard.troubles
+            SHAPES[guard.shape],
+            placed,
+            seed=seed,
+            steps=guard.steps,
+            members=guard.members,
+            model=guard.model,
+            troubles=guard.troubles,
         )
         try:
             await simulator.run()

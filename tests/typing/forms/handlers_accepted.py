@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from antiphon import Delivery, EventKind, Key, Message, Publisher, Replica, Retry, Service, Struct, Transaction, event
@@ -84,6 +84,7 @@ async def note(payment: PaymentAuthorised | PaymentDeclined, message: Message, d
 @two.on(OrderPlaced, publishes=(PaymentDeclined,))
 async def by_hand(order: OrderPlaced, publisher: Publisher) -> None:
     await publisher.publish(PaymentDeclined(order.order_id, "by hand"), key="other")
+    await publisher.publish(PaymentDeclined(order.order_id, "later"), delay=timedelta(days=3), deadline=None)
 
 
 @two.fetches(OrderChanged)
@@ -114,3 +115,5 @@ async def generated(payment: PaymentDeclined) -> AsyncIterator[OrderCancelled]:
 async def embed() -> None:
     async with one as running:
         await running.publish(OrderPlaced("1", Decimal(1)))
+        await running.publish(OrderPlaced("2", Decimal(1)), at=datetime(2026, 1, 31, tzinfo=UTC), key="2")
+        await running.publish_all([OrderPlaced("3", Decimal(1))], deadline=timedelta(hours=1))

@@ -36,3 +36,8 @@ async def nothing() -> None: ...
 
 service.on(OrderPlaced, retries=3)  # refused: mypy[call-overload] pyright[reportCallIssue]
 service.on(OrderPlaced, newer="ignore")  # refused: mypy[call-overload] pyright[reportArgumentType]
+
+
+async def publish_vaguely() -> None:
+    await service.publish(OrderPlaced("1"), delay=5)  # refused: mypy[arg-type] pyright[reportArgumentType]
+    await service.publish_all([OrderPlaced("1")], dealy=None)  # refused: mypy[call-arg] pyright[reportCallIssue]

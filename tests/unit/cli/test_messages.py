@@ -16,7 +16,7 @@ from antiphon.cli.messages import (
     stored_lines,
 )
 from antiphon.events.message import Message
-from antiphon.storage.dead_letters import DeadLetter, StoredLetter
+from antiphon.storage.dead_letters import DeadLetter, RedriveState, StoredLetter
 from antiphon.storage.set_aside import Attempt
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -97,4 +97,12 @@ def test_a_dead_letter_in_the_store_is_told_with_what_was_done_to_it():
     shown = stored_in_json(stored)
     assert (shown["number"], shown["state"], shown["redrive"], shown["redriving"]) == (7, "parked", "r1", True)
     assert (shown["message"]["data"], shown["edited"]) == ({"a": 1}, {"data": {"a": 2}})
+    assert not shown["failed_again"]
     assert "edited" not in stored_in_json(StoredLetter(number=7, letter=letter(())))
+
+
+def test_a_dead_letter_that_failed_again_says_in_which_redrive():
+    stored = StoredLetter(number=7, letter=letter(()), redrive="r1", redrive_state=RedriveState.FAILED)
+    assert stored_lines(stored)[0].endswith("(0 attempts, failed again in r1)")
+    shown = stored_in_json(stored)
+    assert (shown["redrive"], shown["redriving"], shown["failed_again"]) == ("r1", False, True)

@@ -39,6 +39,27 @@ def test_alerts_ask_for_nothing_that_is_not_measured():
     assert named - labels <= exposed | recorded
 
 
+@pytest.mark.parametrize(
+    "definition",
+    [
+        names.LAG,
+        names.LAG_SECONDS,
+        names.DEAD_LETTERS,
+        names.SET_ASIDE,
+        names.SCHEDULED,
+        names.SCHEDULED_LATE,
+    ],
+    ids=lambda one: one.name,
+)
+def test_what_every_process_says_alike_is_counted_once(definition):
+    """Added up over the processes it would be as many times too much."""
+    name = prometheus_name(definition)
+    of_it = [alert.expr for alert in ALERTS if name in words(alert.expr)]
+    assert bool(of_it) != (definition in NOT_ALERTED)
+    for expression in (*of_it, ASK.now(definition)):
+        assert len(re.findall(rf"max by \([^)]*\) \((?:delta\()?{name}\b", expression)) == expression.count(name)
+
+
 def test_what_is_recorded_is_what_alerts_ask_for():
     found = {word for alert in ALERTS for word in words(alert.expr) if word.startswith("service:")}
     assert found == {ASK.recorded(one) for one in COUNTED}

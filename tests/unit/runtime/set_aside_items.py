@@ -51,9 +51,18 @@ def a_route(*, ordered: bool = True) -> SimpleNamespace:
     return SimpleNamespace(name="take", ordered=ordered, gate=None, instruments=instruments)
 
 
-def a_work(key: str | None = "order-1", topic: str = "orders", *, ordered: bool = True, **message) -> Work:
+def a_work(
+    key: str | None = "order-1",
+    topic: str = "orders",
+    *,
+    ordered: bool = True,
+    position: str = "0",
+    partition: int = 0,
+    **message,
+) -> Work:
     """A work straight from the broker."""
-    return Work(Delivery(Partition(topic, 0), "0", a_message(key, **message)), a_route(ordered=ordered))
+    place = Partition(topic, partition)
+    return Work(Delivery(place, position, a_message(key, **message)), a_route(ordered=ordered))
 
 
 def a_claimed_work(run: LaneRun | None = None) -> Work:

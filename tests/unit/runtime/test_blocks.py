@@ -9,6 +9,7 @@ import pytest
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.runtime.blocks import MOST_KNOWN, Blocks
 from antiphon.runtime.claims import LaneRun
+from antiphon.storage.set_aside import ParkedHead
 from antiphon.testing.clock import VirtualClock
 from tests.unit.runtime.set_aside_items import a_claimed_work, a_work
 
@@ -22,6 +23,7 @@ class Store:
 
     def __init__(self) -> None:
         self.lanes: list[tuple[str, str]] = []
+        self.parked: dict[tuple[str, str], tuple[int, str]] = {}
         self.asked: list[object] = []
         self.meanwhile = lambda: None
 
@@ -30,6 +32,10 @@ class Store:
         self.asked.append("all")
         self.meanwhile()
         return found
+
+    async def parked_heads(self, database, lanes):
+        self.asked.append(("heads", frozenset(lanes)))
+        return [ParkedHead(*lane, *self.parked[lane]) for lane in lanes if lane in self.parked]
 
     async def blocked_among(self, database, lanes):
         self.asked.append(set(lanes))
@@ -49,6 +55,12 @@ def store() -> Store:
 @pytest.fixture
 def blocks(store, clock) -> Blocks:
     return Blocks(store, None, clock, LOG)
+
+
+@pytest.fixture
+def ordering(store, clock) -> Blocks:
+    """As on a log, which can compare positions."""
+    return Blocks(store, None, clock, LOG, lambda one, other: int(one) < int(other))
 
 
 async def look(blocks: Blocks, *works) -> None:
@@ -136,6 +148,41 @@ async def test_where_others_read_the_same_lanes_it_asks_each_time(store, clock):
     await look(blocks)
     assert store.asked == ["all", "all"]
     assert blocks.holds(a_work())
+
+
+async def test_what_came_before_the_dead_letter_that_blocks_its_lane_does_not_wait(ordering, store):
+    store.lanes, store.parked = [LANE], {LANE: (0, "7")}
+    works = [a_work(position=place) for place in ("6", "7", "8", "10")]
+    await look(ordering, *works)
+    assert [ordering.holds(work) for work in works] == [False, True, True, True]
+    assert ordering.holds(a_work(position="6", partition=1)), "positions of two partitions compare to nothing"
+    ordering.leave(LANE)
+    assert ordering.holds(works[0])
+
+
+async def test_behind_what_is_tried_again_everything_waits(ordering, store):
+    store.lanes = [LANE]
+    await look(ordering)
+    assert ordering.holds(a_work(position="1"))
+
+
+async def test_the_dead_letter_of_a_lane_is_asked_for_once_until_the_next_look(ordering, store, clock):
+    store.lanes, store.parked = [LANE, OTHER], {LANE: (0, "7")}
+    for _ in range(2):
+        await look(ordering, a_work("order-1"), a_work("order-3"), a_work(None))
+    await look(ordering, a_work("order-2"))
+    assert store.asked == ["all", ("heads", {LANE}), ("heads", {OTHER})]
+    store.parked = {}
+    await clock.advance(timedelta(seconds=2))
+    await look(ordering)
+    assert ordering.holds(a_work(position="6"))
+
+
+async def test_a_queue_says_of_nothing_that_it_came_before(blocks, store):
+    store.lanes, store.parked = [LANE], {LANE: (0, "7")}
+    await look(blocks)
+    assert blocks.holds(a_work(position="6"))
+    assert store.asked == ["all"]
 
 
 async def test_of_very_many_it_asks_only_for_those_that_were_fetched(blocks, store):

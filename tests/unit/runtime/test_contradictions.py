@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from antiphon import Service, Transaction
+from antiphon.brokers.memory import MemoryBroker
 from antiphon.errors import DeclarationError
 from antiphon.resilience import Breaker, RateLimit, Retry
 from tests.unit.runtime.shop_events import OrderCancelled, OrderPlaced, PaymentTaken
@@ -71,6 +73,19 @@ def test_policies_by_event_are_policies_of_events(policies: object, told: str) -
     with pytest.raises(DeclarationError) as caught:
         Service("payments", policies=policies)
     assert told in str(caught.value)
+
+
+async def test_a_policy_for_an_event_that_no_handler_reads_stops_the_start() -> None:
+    broker = MemoryBroker()
+    service = Service("payments", broker=broker, policies={OrderPlaced: Retry(), OrderCancelled: Retry()})
+
+    @service.on(OrderPlaced)
+    async def take(order: OrderPlaced) -> None: ...
+
+    for attempt in (service.start, lambda: asyncio.to_thread(service.describe)):
+        with pytest.raises(DeclarationError, match=r"OrderCancelled: \.\.\.}: no handler of it reads that event"):
+            await attempt()
+    assert not broker.database.counters.commits
 
 
 @pytest.mark.parametrize(

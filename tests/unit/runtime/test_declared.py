@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from antiphon import Publisher, Service, Transaction
+from antiphon import Key, Publisher, Replica, Service, Struct, Transaction, event
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.errors import DeclarationError, DuplicateHandlerError, GuaranteeError
 from antiphon.runtime.declared import Declared
@@ -215,11 +216,24 @@ def test_a_demand_that_is_no_guarantee_is_refused():
         Service("payments").on(OrderPlaced, guarantee="exactly_once")(take)
 
 
-async def test_a_transaction_needs_a_broker_that_shares_its_store():
-    service = Service("payments")
+def test_a_policy_for_an_event_that_no_handler_reads_is_refused(declared):
+    add(declared, take)
+    declared.check([OrderPlaced])
+    told = "policies={OrderCancelled: ...}: no handler of it reads that event, it reads OrderPlaced: declare one"
+    with pytest.raises(DeclarationError, match=re.escape(told)):
+        declared.check([OrderPlaced, OrderCancelled])
 
-    @service.on(OrderPlaced)
-    async def write(order: OrderPlaced, tx: Transaction) -> None: ...
 
-    with pytest.raises(Exception, match="write asks for a Transaction, and its writes, events and watermark could not"):
-        await service.start(MemoryBroker(without=["store_transactions"]))
+def test_a_policy_for_an_event_that_is_kept_as_a_replica_is_used(declared):
+    declared.keep(Replica("payments", PriceSet))
+    declared.check([PriceSet])
+
+
+def test_a_policy_names_an_event_by_the_class_that_its_handler_reads_it_by(declared):
+    @event(topic="orders", name="OrderPlaced")
+    class Placed(Struct, frozen=True):
+        order_id: Key[str]
+
+    add(declared, take)
+    with pytest.raises(DeclarationError, match=r"reads 'OrderPlaced' by another class, .*shop_events\.OrderPlaced"):
+        declared.check([Placed])

@@ -121,6 +121,21 @@ async def test_a_trial_that_is_lost_makes_room_for_another_one(gates, clock):
     assert gates.admits(a_work())
 
 
+async def test_a_trial_that_was_handled_before_makes_room_for_another_one_at_once(gates, clock):
+    fail(gates, a_work())
+    await clock.advance(REST)
+    repeated = a_work()
+    assert gates.admits(repeated)
+    assert not gates.admits(a_work())
+    assert gates.shut == ["orders"]
+    for _ in range(2):
+        gates.needed_none(repeated)
+    await clock.rest()
+    assert gates.shut == []
+    assert gates.admits(a_work())
+    assert not gates.admits(a_work())
+
+
 async def test_what_was_claimed_goes_back_instead_of_being_held(gates, around):
     fail(gates, a_work())
     claimed = a_work(handle=Claim(1, None, LaneRun()))

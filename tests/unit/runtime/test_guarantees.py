@@ -8,11 +8,13 @@ import pytest
 
 from antiphon import Transaction
 from antiphon.brokers.capabilities import Capabilities
+from antiphon.brokers.memory import MemoryBroker
 from antiphon.errors import GuaranteeError
 from antiphon.runtime.guarantees import Derived, Guarantee, demand, derive
 from antiphon.runtime.options import Demand
 from antiphon.runtime.route import Handler, HandlerOptions
 from antiphon.runtime.signature import read_signature
+from antiphon.storage.sqlite import SqliteDatabase
 from tests.unit.runtime.shop_events import OrderPlaced
 
 FULL = Capabilities(model="log", durable=True, store_transactions=True)
@@ -22,6 +24,18 @@ PLAIN = Capabilities(model="log", durable=True)
 
 async def with_transaction(order: OrderPlaced, tx: Transaction) -> None: ...
 async def without(order: OrderPlaced) -> None: ...
+
+
+OTHER = SqliteDatabase(":memory:")
+
+
+def a_broker(capabilities: Capabilities) -> MemoryBroker:
+    class Broker(MemoryBroker):
+        @property
+        def capabilities(self) -> Capabilities:
+            return capabilities
+
+    return Broker()
 
 
 def handler(function, **options) -> Handler:
@@ -35,22 +49,25 @@ def handler(function, **options) -> Handler:
         (with_transaction, FULL, True, True, Guarantee.EFFECTIVELY_ONCE, "the watermark commit together"),
         (with_transaction, MEMORY, True, True, Guarantee.EFFECTIVELY_ONCE, "nothing outlives this process"),
         (with_transaction, FULL, True, False, Guarantee.AT_LEAST_ONCE, "the inbox is off"),
-        (with_transaction, FULL, False, True, Guarantee.AT_LEAST_ONCE, "cannot settle in the transaction"),
-        (with_transaction, PLAIN, True, True, Guarantee.AT_LEAST_ONCE, "cannot settle in the transaction"),
+        (with_transaction, FULL, False, True, Guarantee.EFFECTIVELY_ONCE, "what comes again is known by its mark"),
+        (with_transaction, PLAIN, True, True, Guarantee.EFFECTIVELY_ONCE, "what comes again is known by its mark"),
+        (with_transaction, PLAIN, False, False, Guarantee.AT_LEAST_ONCE, "the inbox is off"),
         (without, FULL, True, True, Guarantee.AT_LEAST_ONCE, "it asks for no Transaction"),
     ],
 )
 def test_the_guarantee_follows_from_what_broker_store_and_handler_give(
     function, capabilities, shares, inbox, expected, reason
 ):
-    derived = derive(handler(function), capabilities, shares_store=shares, inbox=inbox)
+    broker = a_broker(capabilities)
+    derived = derive(handler(function), broker, broker.database if shares else OTHER, inbox=inbox)
     assert derived.guarantee is expected
     assert reason in derived.reason
 
 
 @pytest.mark.parametrize("mode", ["shared", "own"])
 def test_both_kinds_of_transaction_give_the_same(mode):
-    derived = derive(handler(with_transaction, transaction=mode), FULL, shares_store=True, inbox=True)
+    broker = a_broker(FULL)
+    derived = derive(handler(with_transaction, transaction=mode), broker, broker.database, inbox=True)
     assert derived.guarantee is Guarantee.EFFECTIVELY_ONCE
 
 

@@ -19,15 +19,16 @@ class Log:
     """Notes what is committed; fails when told to."""
 
     def __init__(self):
-        self.commits, self.paused, self.fails = [], set(), False
+        self.commits, self.fenced, self.paused, self.fails = [], set(), set(), False
 
     async def commit(self, watermarks):
         if self.fails:
             raise LeaseLostError("gone")
         self.commits.append(dict(watermarks))
 
-    async def commit_in(self, tx, watermarks):
+    async def commit_in(self, tx, watermarks, held=()):
         await self.commit(watermarks)
+        self.fenced |= set(held)
 
     def pause(self, partitions):
         self.paused |= set(partitions)
@@ -103,6 +104,7 @@ async def test_a_log_is_told_what_finished_beside_a_transaction_with_it(log):
     some[0].state = FINISHED
     confirm = await settling.settle_in(None, some[1:2])
     assert log.commits == [{ZERO: "1"}]
+    assert log.fenced == set()
     assert confirm() == 2
     assert [each.state for each in some] == [SETTLED, SETTLED, WAITING]
 
@@ -111,7 +113,8 @@ async def test_what_is_done_before_its_turn_waits_for_what_comes_before(log):
     settling, some = LogSettling(log), deliveries(2)
     settling.track(some)
     confirm = await settling.settle_in(None, some[1:])
-    assert log.commits == []
+    assert log.commits == [{}]
+    assert log.fenced == {ZERO}
     assert confirm() == 0
     assert some[1].state == FINISHED
     some[0].state = FINISHED

@@ -12,7 +12,7 @@ HOUR = timedelta(hours=1)
 
 
 def read(at=None, delay=None, deadline=None):
-    return read_timing(NOW, at, delay, deadline)
+    return read_timing(NOW, at=at, delay=delay, deadline=deadline)
 
 
 def test_without_a_time_it_is_now():

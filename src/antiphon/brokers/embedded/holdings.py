@@ -138,6 +138,15 @@ class Holdings:
                 moves.append((owned, offset))
         return moves, lost
 
+    def lost_of(self, partitions: Iterable[Partition], still_owns: Callable[[OwnedPartition], bool]) -> list[Partition]:
+        """Those of the partitions that are not held any more, or not as they were read."""
+        lost: list[Partition] = []
+        for partition in partitions:
+            owned = self._owned.get(self._topics.id_of(partition))
+            if owned is None or owned.id in self._fenced or not still_owns(owned):
+                lost.append(partition)
+        return lost
+
     def note_done(self, moved: Iterable[Watermark]) -> None:
         """These watermarks are durable."""
         for owned, offset in moved:

@@ -175,6 +175,10 @@ class Membership:
         """Move the watermark, never back; False when the lease is somebody else's by now."""
         return bool(tx.query(_SQL["commit"], (self._group_id, partition_id, self.id, epoch, position)))
 
+    def owns(self, tx: SqliteTransaction, partition_id: int, epoch: int) -> bool:
+        """Whether the lease is still this one; nobody takes it before `tx` ends."""
+        return bool(tx.query(_SQL["owns"], (self._group_id, partition_id, self.id, epoch)))
+
     def skip(self, tx: SqliteTransaction, partition_id: int, epoch: int, position: int, count: int) -> None:
         """Move the watermark over `count` messages that retention deleted unread."""
         tx.send(_SQL["skip"], (self._group_id, partition_id, self.id, epoch, position, count))

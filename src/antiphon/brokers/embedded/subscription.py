@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from antiphon.brokers.embedded.doorbell import Doorbell
 from antiphon.brokers.embedded.group_commit import GroupCommit, joined
 from antiphon.brokers.embedded.holdings import Holdings, Watermark
 from antiphon.brokers.embedded.membership import Membership
+from antiphon.brokers.embedded.places import offset_of
 from antiphon.brokers.embedded.reading import OwnedPartition, read_partition, share_limit
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
@@ -87,13 +88,16 @@ class EmbeddedSubscription:
             if len(moved) < len(moves):
                 self._adopt()
 
-    async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
+    async def commit_in(
+        self, tx: Transaction, watermarks: Mapping[Partition, str], held: Collection[Partition] = ()
+    ) -> None:
         """As `StoreLogSubscription.commit_in`."""
         self._require_open("commit")
         own = joined(tx, self._database)
         moves, lost = self._held.sort_out(watermarks)
         moved = self._move(own, moves)
         lost += [owned.partition for owned, offset in moves if (owned, offset) not in moved]
+        lost += self._held.lost_of(held, lambda owned: self._membership.owns(own, owned.id, owned.epoch))
         if lost:
             self._adopt()
             raise LeaseLostError(
@@ -119,6 +123,10 @@ class EmbeddedSubscription:
         """As `LogSubscription.resume_topic`."""
         self._held.set_topic_paused(topic, False)
         self._bell.ring()
+
+    def is_before(self, one: str, other: str) -> bool:
+        """As `LogSubscription.is_before`."""
+        return offset_of(one) < offset_of(other)
 
     def notices(self) -> Sequence[Notice]:
         """As `LogSubscription.notices`."""

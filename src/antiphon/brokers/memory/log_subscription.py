@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 
 from antiphon.brokers.memory.bell import Bell, left
@@ -70,10 +70,12 @@ class MemoryLogSubscription:
             elif offset < self._cursors[partition]:
                 self._group.advance(partition, offset)
 
-    async def commit_in(self, tx: Transaction, watermarks: Mapping[Partition, str]) -> None:
+    async def commit_in(
+        self, tx: Transaction, watermarks: Mapping[Partition, str], held: Collection[Partition] = ()
+    ) -> None:
         self._require_open("commit")
         require_own(tx, self._database)
-        lost = [partition for partition in watermarks if not self._owns(partition)]
+        lost = [partition for partition in {*watermarks, *held} if not self._owns(partition)]
         if lost:
             names = ", ".join(f"{topic}/{number}" for topic, number in lost)
             raise LeaseLostError(
@@ -96,6 +98,9 @@ class MemoryLogSubscription:
     def resume_topic(self, topic: str) -> None:
         self._paused_topics.discard(topic)
         self.bell.ring()
+
+    def is_before(self, one: str, other: str) -> bool:
+        return offset_of(one) < offset_of(other)
 
     def notices(self) -> Sequence[Notice]:
         news, self._news = self._news, []

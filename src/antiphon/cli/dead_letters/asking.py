@@ -41,12 +41,14 @@ def in_words(chosen: Chosen) -> str:
     return f"{count} dead {'letter' if count == 1 else 'letters'} of {places}"
 
 
-def confirm(question: str, does: str, *, yes: bool) -> None:
+def confirm(question: str, outcome: str, *, yes: bool) -> None:
     """Return when it is wanted. Ends the command when a person says no; raises UsageError when nobody can be asked."""
     if yes:
         return
     if not is_interactive():
-        raise UsageError(f"{question} Nobody can be asked here: --yes {does}")
+        raise UsageError(
+            f"{outcome}; without a terminal nobody can be asked, so nothing was changed: confirm with --yes"
+        )
     if not confirmed(question):
         print("nothing was changed")
         raise typer.Exit

@@ -36,7 +36,7 @@ def drop(
     if not chosen.letters:
         _tell(chosen, as_json=where.as_json)
         return
-    confirm(f"Drop {in_words(chosen)}?", "drops them", yes=yes)
+    confirm(f"Drop {in_words(chosen)}?", f"{in_words(chosen)} would be dropped", yes=yes)
     count = run_async(_drop(settings, chosen, author(by)))
     if count < len(chosen.letters):
         left = len(chosen.letters) - count

@@ -23,6 +23,7 @@ from antiphon.cli.session import opened, run_async, settings_for
 from antiphon.deadletters.choosing import Chosen, forgotten
 from antiphon.deadletters.redrive import Pace, found_redrive, resume_redrive, start_redrive, stop_redrive
 from antiphon.deadletters.redriving import BUSY, Redriving
+from antiphon.deadletters.serving import Serving, serving_of
 from antiphon.errors import UsageError
 from antiphon.events.amounts import show_duration
 from antiphon.events.clock import SystemClock
@@ -102,7 +103,7 @@ def retry(
     """Send dead letters again, to be handled by the services of their groups. They keep their ids.
 
     What waits behind them follows in order. Running services go on with it by themselves, whatever becomes of this
-    command; it stops by itself when too many fail again.
+    command, and where none runs it begins when one starts; it stops by itself when too many fail again.
     """
     settings, query = settings_for(where.broker), which.query()
     steers = steering.resume is not None or steering.stop is not None
@@ -115,8 +116,8 @@ def retry(
         print_json(None) if where.as_json else print("no dead letter fits, so nothing is sent again")
         return
     if steering.wait:
-        standing = _follow(settings, standing.redrive.id)
-    _tell(standing, as_json=where.as_json)
+        standing = _follow(settings, standing)
+    _tell(settings, standing, as_json=where.as_json)
     if steering.wait and (standing.failed or standing.redrive.status is RedriveStatus.STOPPED):
         raise typer.Exit(ExitCode.FAILURE)
 
@@ -165,17 +166,26 @@ async def _forgotten(settings: Settings, chosen: Chosen) -> int:
 
 def _ask(chosen: Chosen, unknown: int, *, yes: bool) -> None:
     if unknown:
+        were = "was" if unknown == 1 else "were"
         print(
-            f"warning: {unknown} of them were parked more than {show_duration(KEEP_MARKS)} ago: inboxes keep ids no "
+            f"warning: {unknown} of them {were} parked more than {show_duration(KEEP_MARKS)} ago: inboxes keep ids no "
             "longer, so what was handled meanwhile, as after a seek, would be handled twice",
             file=sys.stderr,
         )
     if len(chosen.letters) > 1 or unknown:
-        confirm(f"Send {in_words(chosen)} again?", "sends them", yes=yes)
+        confirm(f"Send {in_words(chosen)} again?", f"{in_words(chosen)} would be sent again", yes=yes)
 
 
-def _follow(settings: Settings, id: str) -> Standing:
+async def _serving(settings: Settings, standing: Standing) -> Serving:
+    async with opened(settings) as broker:
+        return await serving_of(store_of(broker), SystemClock(), standing.redrive.id)
+
+
+def _follow(settings: Settings, standing: Standing) -> Standing:
     """Stay until it is done or stopped, telling how far it is; it needs no other runner to go on."""
+    id = standing.redrive.id
+    if standing.redrive.status is RedriveStatus.RUNNING and (serving := run_async(_serving(settings, standing))).idle:
+        print(who_goes_on(standing, serving), file=sys.stderr, flush=True)
 
     async def follow() -> Standing:
         async with opened(settings) as broker:
@@ -202,14 +212,25 @@ def progress(standing: Standing) -> str:
     )
 
 
-def _tell(standing: Standing, *, as_json: bool) -> None:
+def who_goes_on(standing: Standing, serving: Serving) -> str:
+    """By whom a redrive that runs is worked off, and where nobody does it yet."""
+    told = [] if serving.idle and not serving.running else ["running services go on with it"]
+    if serving.idle:
+        what = f"{'its part' if told else 'it'} {'goes on' if standing.handled else 'begins'}"
+        told.append(f"no service of {', '.join(serving.idle)} runs: {what} when one starts")
+    return "; ".join(told)
+
+
+def _tell(settings: Settings, standing: Standing, *, as_json: bool) -> None:
     redrive = standing.redrive
+    runs = redrive.status is RedriveStatus.RUNNING
+    serving = run_async(_serving(settings, standing)) if runs else Serving((), ())
     if as_json:
-        print_json(_in_json(standing))
+        print_json(_in_json(standing) | {"without_service": serving.idle})
         return
     print(_line(standing))
-    if redrive.status is RedriveStatus.RUNNING:
-        print(f"running services go on with it; antiphon dead-letters redrives {redrive.id} says how far it is")
+    if runs:
+        print(f"{who_goes_on(standing, serving)}; antiphon dead-letters redrives {redrive.id} says how far it is")
     elif redrive.status is RedriveStatus.STOPPED:
         print(f"go on with antiphon dead-letters retry --resume {redrive.id}")
 
@@ -233,7 +254,7 @@ def redrives(
     if where.as_json:
         print_json([_in_json(each) for each in found])
     elif id is not None:
-        _tell(found[0], as_json=False)
+        _tell(settings_for(where.broker), found[0], as_json=False)
     elif found:
         print_text("\n".join(line for each in found for line in _lines(each)))
     else:

@@ -54,6 +54,14 @@ where state = 2 and since < ? and number in (select value from json_each(?));
 
 -- name: ids_beginning
 select id from antiphon_set_aside where id >= ? and id < ? order by id limit ?;
+-- name: groups_in_redrive
+-- Whose letters of a redrive wait or are on their way.
+select consumer_group from antiphon_set_aside where redrive = ?1 and redrive_state = 2
+union
+select letter.consumer_group from antiphon_redrive_letters as waiting
+join antiphon_set_aside as letter on letter.number = waiting.letter where waiting.redrive = ?1
+order by 1;
+
 
 -- name: count
 select count(*) from antiphon_set_aside where state = 2 /* fitting */;

@@ -29,6 +29,13 @@ where consumer_group = ? and lane is not null limit ?;
 select distinct lane from antiphon_set_aside indexed by antiphon_set_aside_lanes
 where consumer_group = ? and topic = ? and lane in (select value from json_each(?));
 
+-- name: parked_heads
+select topic, lane, partition, position from antiphon_set_aside
+where state = 2 and number in (
+    select min(number) from antiphon_set_aside indexed by antiphon_set_aside_lanes
+    where consumer_group = ?1 and topic = ?2 and lane in (select value from json_each(?3)) group by lane
+);
+
 -- name: next_due
 select min(due_at) from antiphon_set_aside
 where consumer_group = ?1 and state = 0 and (token is null or (held_until < ?2 and token <> ?4))

@@ -33,6 +33,14 @@ class WatermarkConformance(BrokerSuite):
         assert ids(await self.receive(second, 4)) == ids(deliveries[6:])
         await self.assert_silent(second)
 
+    async def test_positions_say_what_lies_before_what(self, broker: Broker) -> None:
+        topic = self.fresh("topic")
+        subscription = await self.join_log(broker, self.fresh("group"), topic)
+        await self.publish(broker, topic, 12, keys=1)
+        places = [delivery.position for delivery in await self.receive(subscription, 12)]
+        found = [[subscription.is_before(one, other) for other in places] for one in places]
+        assert found == [[one < other for other in range(12)] for one in range(12)]
+
     async def test_an_older_commit_does_nothing(self, broker: Broker) -> None:
         topic, group = self.fresh("topic"), self.fresh("group")
         first = await self.join_log(broker, group, topic)

@@ -51,6 +51,14 @@ class TransactionConformance(BrokerSuite):
         else:
             await cast(StoreLogSubscription, subscription).commit_in(tx, watermarks(deliveries))
 
+    async def carry_in(self, tx: Transaction, subscription: Subscription, deliveries: list[Delivery]) -> None:
+        """Let `tx` carry their work where what came before them is unfinished: on a log, no watermark moves."""
+        if hasattr(subscription, "settle_in"):
+            await self.finish_in(tx, subscription, deliveries)
+        else:
+            held = {delivery.partition for delivery in deliveries}
+            await cast(StoreLogSubscription, subscription).commit_in(tx, {}, held)
+
     @requires("store_transactions", publish_in_a_transaction)
     async def test_what_is_published_in_a_transaction_comes_with_its_commit(self, broker: Broker) -> None:
         topic = self.fresh("topic")
@@ -154,6 +162,20 @@ class TransactionConformance(BrokerSuite):
             await self.finish_in(tx, other, repeated)
             await tx.commit()
         assert sum(lag.messages for lag in await broker.lag(group)) == 0
+
+    @requires("store_transactions", publish_in_a_transaction)
+    async def test_who_lost_its_hold_cannot_settle_a_part_in_a_transaction(self, broker: Broker) -> None:
+        topic, group = self.fresh("topic"), self.fresh("group")
+        stalled = await self.join(broker, group, topic)
+        await self.publish(broker, topic, 10)
+        held = await self.receive(stalled, 10)
+        async with self.begun(broker) as (_, tx):
+            await self.carry_in(tx, stalled, held[1:])
+        await self.join(broker, group, topic)
+        await self.evict(broker, stalled)
+        async with self.begun(broker) as (_, tx):
+            with pytest.raises(LeaseLostError):
+                await self.carry_in(tx, stalled, held[1:])
 
     @requires("store_transactions", publish_in_a_transaction)
     async def test_a_seek_voids_what_a_transaction_settles_of_before(self, broker: Broker) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 from msgspec import structs
@@ -283,9 +283,13 @@ class Interrupting(Saboteur):
     parked_when_undone = -1
 
     async def commit_in(
-        self, subscription: StoreLogSubscription, tx: Transaction, watermarks: Mapping[Partition, str]
+        self,
+        subscription: StoreLogSubscription,
+        tx: Transaction,
+        watermarks: Mapping[Partition, str],
+        held: Collection[Partition],
     ) -> None:
-        await super().commit_in(subscription, tx, watermarks)
+        await super().commit_in(subscription, tx, watermarks, held)
         await self._interrupt(tx)
 
     async def settle_in(

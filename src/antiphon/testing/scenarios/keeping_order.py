@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from msgspec import Struct
 
-from antiphon.brokers.ports import Broker, Delivery
+from antiphon.brokers.ports import Broker, Delivery, SeekTo
 from antiphon.errors import RejectError
 from antiphon.events.declare import Key, event
 from antiphon.resilience import Retry
@@ -61,6 +61,26 @@ class KeptOrderScenarios(FailureSuite):
         assert sorted(work.done) == ([1, 3, 5] if keeps_order(broker) else [1, 2, 3, 4, 5])
         assert await self.aside(broker) == _parked(broker, behind=2)
         assert await self.unread(broker) == 0
+
+    @pytest.mark.parametrize("way", ["direct", "message", "batch"])
+    async def test_what_is_read_again_waits_behind_no_dead_letter_that_came_after_it(
+        self, broker: Broker, way: str
+    ) -> None:
+        if not broker.capabilities.replay:
+            assert broker.capabilities.model == "queue"  # it says of nothing that it came before
+            return
+        work = Trying([4], self.now)
+        for _ in range(2):
+            service = self.paying(PARKING)
+            declare(service, way, work)
+            async with self.running(broker, service):
+                if not work.done:
+                    await self.place(broker, *orders(8, keys=2))
+                await self.settled(service)
+            assert await self.aside(broker) == _parked(broker, behind=1)
+            await broker.seek("payments", "orders", SeekTo.START)
+        assert _of(work.done, 0, 2, 4, 6) == [0, 2, 0, 2]
+        assert _of(work.done, 1, 3, 5, 7) == [1, 3, 5, 7, 1, 3, 5, 7]
 
     @pytest.mark.parametrize("way", ["direct", "shared", "own"])
     async def test_who_takes_a_partition_over_keeps_what_waits_in_line(self, broker: Broker, way: str) -> None:

@@ -193,7 +193,7 @@ class RetryScenarios(FailureSuite):
             OrderPlaced: Retry(immediate=1, delayed=0),
             PriceSet: Retry(immediate=2, delayed=0),
         }
-        first = Service("first", policy=none, policies=policies)
+        first = Service("first", policy=none, policies={OrderPlaced: policies[OrderPlaced]})
         second, third = Service("second", policy=none, policies=policies), Service("third", policy=none)
 
         @first.on(OrderPlaced, policy=Retry(immediate=3, delayed=0))

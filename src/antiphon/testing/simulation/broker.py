@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import cast
@@ -94,9 +94,13 @@ class SimulatedBroker(Saboteur):
         await self._seat.falter()
 
     async def commit_in(
-        self, subscription: StoreLogSubscription, tx: Transaction, watermarks: Mapping[Partition, str]
+        self,
+        subscription: StoreLogSubscription,
+        tx: Transaction,
+        watermarks: Mapping[Partition, str],
+        held: Collection[Partition],
     ) -> None:
-        await super().commit_in(subscription, _inner(tx), watermarks)
+        await super().commit_in(subscription, _inner(tx), watermarks, held)
         group = self._seat.group_of(subscription)
         _own(tx).check_then(partial(self._settled.check_watermarks, group, dict(watermarks)))
 

@@ -70,6 +70,10 @@ update antiphon_log_cursors set position = max(position, ?5)
 where group_id = ?1 and partition_id = ?2 and owner = ?3 and epoch = ?4
 returning partition_id;
 
+-- name: owns
+select 1 from antiphon_log_cursors
+where group_id = ?1 and partition_id = ?2 and owner = ?3 and epoch = ?4;
+
 -- name: skip
 update antiphon_log_cursors set position = max(position, ?5), skipped = skipped + ?6
 where group_id = ?1 and partition_id = ?2 and owner = ?3 and epoch = ?4;

@@ -1,0 +1,143 @@
+"""What becomes of what a broker refuses for good? It is parked among the dead letters, and its key waits behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
+from hashlib import blake2b
+from uuid import uuid4
+
+from antiphon.events.clock import Clock
+from antiphon.events.message import Message, Outgoing
+from antiphon.outbox.posting import Posting, Publish, lane_of
+from antiphon.storage.database import Database, Transaction
+from antiphon.storage.outbox import Staged, Unreadable, bucket_of
+from antiphon.storage.set_aside import AsideState, Attempt, Claimed, RetryStore, SetAside, set_aside
+
+OUTBOX_GROUP = "@outbox"
+"""The group under which the dead letters of the outbox rest. No consumer can have it."""
+RELAY = "relay"
+"""What stands for the handler of these."""
+LIMIT = 500
+HOLD = timedelta(seconds=30)
+SOON = timedelta(seconds=1)
+"""Between two attempts at what is refused only for now."""
+REFUSED, UNREADABLE = "refused", "unreadable"
+
+
+class Refused:
+    """What rests among the dead letters instead of in the outbox. It is published when somebody sends it again."""
+
+    def __init__(self, store: Database, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+        self._retries = RetryStore(OUTBOX_GROUP, uuid4().hex, HOLD)
+        self._is_any = True
+        """Whether any lane may be blocked."""
+
+    async def look(self) -> None:
+        """See whether any lane is blocked; until then each batch is asked about."""
+        self._is_any = bool(await self._retries.blocked(self._store, 1))
+
+    def suspect(self) -> None:
+        """Others may have blocked lanes of buckets that are ours now."""
+        self._is_any = True
+
+    async def sort(self, batch: Sequence[Staged]) -> tuple[list[Staged], list[Staged]]:
+        """Those of a batch that may be published, and those that must wait behind what rests here."""
+        lanes = {lane for each in batch if (lane := lane_of(each)) is not None}
+        if not self._is_any or not lanes:
+            return list(batch), []
+        blocked = set(await self._retries.blocked_among(self._store, lanes))
+        free = [each for each in batch if lane_of(each) not in blocked]
+        return free, [each for each in batch if lane_of(each) in blocked]
+
+    async def keep(
+        self,
+        tx: Transaction,
+        refused: Iterable[tuple[Staged, str, Exception]],
+        behind: Iterable[Staged],
+        unreadable: Iterable[Unreadable] = (),
+    ) -> Sequence[SetAside]:
+        """Let these rest here when `tx` commits; returns the new dead letters."""
+        now = self._clock.now()
+        parked = [self._parked(each, (Attempt(now, type(e).__name__, reason),)) for each, reason, e in refused]
+        parked += [self._unreadable(each) for each in unreadable]
+        waiting = [self._item(each, AsideState.BEHIND) for each in behind]
+        self._is_any = self._is_any or bool(parked or waiting)
+        # In order of their numbers, so that what follows in a lane follows in here, too.
+        await set_aside(tx, sorted([*parked, *waiting], key=lambda item: int(item.position)))
+        return parked
+
+    async def retry(self, publish: Publish) -> Posting | None:
+        """Publish what was sent again and is due; None when nothing is. Raises what keeps all from being published."""
+        now = self._clock.now()
+        if not await self._retries.is_due(self._store, now):
+            return None
+        async with self._store.transaction() as tx:
+            claimed = await self._retries.claim(tx, now, LIMIT)
+        posting = Posting(publish)
+        try:
+            await posting.run([_staged(each) for each in claimed])
+        finally:
+            async with self._store.transaction() as tx:
+                await self._settle(tx, posting, {each.number: each for each in claimed})
+        return posting
+
+    async def _settle(self, tx: Transaction, posting: Posting, claimed: dict[int, Claimed]) -> None:
+        now = self._clock.now()
+        finished = [each.number for each in posting.published]
+        await self._retries.finish(tx, finished)
+        await self._retries.promote(tx, {lane for each in posting.published if (lane := lane_of(each))}, now)
+        for each, reason, error in posting.refused:
+            attempts = (*claimed[each.number].attempts, Attempt(now, type(error).__name__, reason))
+            await self._retries.again(tx, each.number, self._parked(each, attempts))
+        for each in posting.waiting:
+            item = self._item(each, AsideState.DELAYED, claimed[each.number].attempts, delay=SOON)
+            await self._retries.again(tx, each.number, item)
+        await self._retries.release_all(tx)
+
+    def _parked(self, each: Staged, attempts: tuple[Attempt, ...]) -> SetAside:
+        return self._item(each, AsideState.PARKED, attempts, REFUSED)
+
+    def _unreadable(self, row: Unreadable) -> SetAside:
+        now = self._clock.now()
+        message = Message(f"outbox-{row.number}", UNREADABLE, now, row.text.encode(), content_type=None)
+        staged = Staged(row.number, row.bucket, Outgoing(row.topic, message))
+        return self._item(staged, AsideState.PARKED, (Attempt(now, "DecodeError", row.reason),), UNREADABLE)
+
+    def _item(
+        self,
+        each: Staged,
+        state: AsideState,
+        attempts: tuple[Attempt, ...] = (),
+        reason: str = "",
+        delay: timedelta = timedelta(),
+    ) -> SetAside:
+        topic, message = each.outgoing
+        now = self._clock.now()
+        return SetAside(
+            message=message,
+            topic=topic,
+            partition=each.bucket,
+            position=str(each.number),
+            service=message.source,
+            group=OUTBOX_GROUP,
+            handler=RELAY,
+            lane=message.key,
+            state=state,
+            since=now,
+            due_at=now + delay,
+            attempts=attempts,
+            reason=reason,
+            fingerprint=_fingerprint(topic, attempts) if reason else "",
+        )
+
+
+def _fingerprint(topic: str, attempts: Collection[Attempt]) -> str:
+    """The same for what was refused on one topic with one class of error."""
+    errors = [attempt.error for attempt in attempts][-1:]
+    return blake2b("\0".join([RELAY, topic, *errors]).encode(errors="replace"), digest_size=6).hexdigest()
+
+
+def _staged(claimed: Claimed) -> Staged:
+    return Staged(claimed.number, bucket_of(claimed.message), Outgoing(claimed.topic, claimed.message))

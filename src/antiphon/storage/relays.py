@@ -1,0 +1,83 @@
+"""Which relays live, and which of them publishes which part of the outbox?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from antiphon.storage.database import Database, Transaction
+from antiphon.storage.outbox import BUCKETS
+from antiphon.storage.queries import load_queries
+from antiphon.storage.set_aside import moment
+
+_SQL = load_queries("antiphon.storage", "sql/outbox.sql")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+
+
+class BucketLease(NamedTuple):
+    """Which relay publishes a bucket, until when. The epoch grows with every change of owner."""
+
+    bucket: int
+    token: str | None
+    epoch: int
+    expires_at: int
+
+
+class RelayTable:
+    """One relay's view of who publishes which buckets. Moments are those of one clock, the store's."""
+
+    def __init__(self, store: Database, token: str) -> None:
+        self._store, self.token = store, token
+
+    async def now(self, own: datetime) -> datetime:
+        """The store's time; `own` is the time of this process, which is taken where all share one clock."""
+        ((now,),) = await self._store.fetch(_SQL["now"], moment(own))
+        assert isinstance(now, int)
+        return _EPOCH + now * _TICK
+
+    async def enter(self, tx: Transaction, now: datetime) -> None:
+        """Say that this relay lives."""
+        await tx.execute(_SQL["enter"], self.token, moment(now))
+
+    async def leave(self, tx: Transaction) -> None:
+        """Give up everything, and be forgotten."""
+        await self.give_up(tx, range(BUCKETS))
+        await tx.execute(_SQL["leave"], self.token)
+
+    async def forget_silent(self, tx: Transaction, before: datetime) -> None:
+        """Forget the relays that were not heard of since that moment."""
+        await tx.execute(_SQL["forget_silent"], moment(before))
+
+    async def relays(self, tx: Transaction) -> Mapping[str, datetime]:
+        """When each relay was last heard of, by its token."""
+        rows = await tx.fetch(_SQL["relays"], row=tuple[str, int])
+        return {token: _EPOCH + heard * _TICK for token, heard in rows}
+
+    async def leases(self, tx: Transaction) -> Sequence[BucketLease]:
+        """Every bucket's."""
+        return await tx.fetch(_SQL["leases"], row=BucketLease)
+
+    async def claim(self, tx: Transaction, leases: Iterable[tuple[int, int]], until: datetime) -> None:
+        """Take these buckets, each from the epoch given with it; one that has another by now is left alone."""
+        at = moment(until)
+        await tx.execute_many(_SQL["claim"], [(bucket, self.token, epoch, at) for bucket, epoch in leases])
+
+    async def renew(self, tx: Transaction, until: datetime) -> None:
+        """Keep what is held until that moment."""
+        await tx.execute(_SQL["renew"], self.token, moment(until))
+
+    async def give_up(self, tx: Transaction, buckets: Iterable[int]) -> None:
+        """Let others have these."""
+        await tx.execute(_SQL["give_up"], self.token, _json(sorted(buckets)))
+
+    async def held(self, tx: Transaction, buckets: Collection[int]) -> set[int]:
+        """Those of the buckets that are held; nobody else takes them before `tx` ends."""
+        return set(await tx.fetch(_SQL["held"], self.token, _json(sorted(buckets)), row=int))
+
+
+def _json(numbers: Sequence[int]) -> str:
+    return msgspec.json.encode(numbers).decode()
