@@ -8,11 +8,15 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from antiphon.brokers.connect import connect
+from antiphon.brokers.embedded import LOG, EmbeddedBroker, log_migrations
+from antiphon.brokers.ports import Broker
 from antiphon.cli.modules import load_services
 from antiphon.cli.options import BrokerOption, JsonOption, ModulesArgument
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import log_file, run_async, settings_for
+from antiphon.cli.session import run_async, settings_for
 from antiphon.errors import UsageError
+from antiphon.runtime.running import is_own_store, store_at, store_of
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings
 from antiphon.storage.connect import connect_store
@@ -23,7 +27,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--store", metavar="URL", help="The store: postgresql://..., or a SQLite file; the broker's own when not given."
+        "--store",
+        metavar="URL",
+        help="The store: postgresql://..., or a SQLite file; that of the services when not given.",
     ),
 ]
 
@@ -76,26 +82,30 @@ def migrate(
 
 
 def _targets(modules: Sequence[str] | None, store: str | None, settings: Settings) -> list[Target]:
-    """The store that was named, or those of the brokers that the services run on. Raises UsageError."""
+    """The store that was named, or those that the services keep their tables in. Raises UsageError."""
     services = load_services(modules, settings) if modules or settings.modules else []
     if store is not None:
         return [Target(connect_store(store), [_own(), *_of_services(services)])]
-    places: defaultdict[str, list[Service]] = defaultdict(list)
+    if not services:
+        broker = connect(settings.broker)
+        url = settings.common.store
+        return [_target(broker, store_of(broker, "antiphon") if url is None else store_at(url, broker), [])]
+    places: dict[str, tuple[Broker, Database]] = {}
+    by_store: defaultdict[str, list[Service]] = defaultdict(list)
     for service in services:
-        places[settings.of_service(service.name).broker].append(service)
-    return [_target_of(url, of_url) for url, of_url in (places or {settings.broker: []}).items()]
+        broker, database = service.places(settings)
+        places.setdefault(database.url, (broker, database))
+        by_store[database.url].append(service)
+    return [_target(*places[url], of_url) for url, of_url in by_store.items()]
 
 
-def _target_of(broker: str, services: Sequence[Service]) -> Target:
-    file = log_file(broker)
-    if file is None:
-        raise UsageError(
-            f"the broker {broker.partition('?')[0]} keeps no tables of services: name a store with --store"
-        )
-    from antiphon.brokers.embedded import LOG, log_migrations
-
-    components = [_own(), Component(LOG, log_migrations()), *_of_services(services)]
-    return Target(connect_store(str(file)), components)
+def _target(broker: Broker, store: Database, services: Sequence[Service]) -> Target:
+    is_own = is_own_store(broker, store)
+    if is_own and not broker.capabilities.durable:
+        raise UsageError(f"the broker {broker.url} keeps its tables in memory: name a store that stays with --store")
+    is_log = is_own and isinstance(broker, EmbeddedBroker)
+    log = [Component(LOG, log_migrations())] if is_log else []
+    return Target(store, [_own(), *log, *_of_services(services)])
 
 
 def _own() -> Component:

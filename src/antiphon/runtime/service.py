@@ -107,6 +107,11 @@ class Service(ServiceDeclarations):
         chosen = broker or self._broker or self._choose(found)
         return describe_service(self._plan, chosen, self._choose_store(chosen, found), found)
 
+    def places(self, settings: Settings) -> tuple[Broker, Database]:
+        """The broker that it would run on, and the store of its tables; nothing is opened. Raises UsageError."""
+        broker = self._broker or self._choose(settings)
+        return broker, self._choose_store(broker, settings)
+
     @property
     def broker(self) -> Broker:
         """The broker it runs on. Raises ClosedError before it was started."""

@@ -68,8 +68,12 @@ async def missing_migrations(
     queries = load_queries("antiphon.storage", "sql/migrations.sql")
     has_table = await database.fetch(queries["has_table"])
     rows = await database.fetch(queries["applied"], component) if has_table else []
-    missing = migrations[_checked(database, rows, component, migrations) :]
-    return [replace(migration, sql=spoken(migration.sql, database.dialect)) for migration in missing]
+    return worded(migrations[_checked(database, rows, component, migrations) :], database.dialect)
+
+
+def worded(migrations: Sequence[Migration], dialect: Dialect) -> Sequence[Migration]:
+    """These with the texts that a database of this kind runs."""
+    return [replace(migration, sql=spoken(migration.sql, dialect)) for migration in migrations]
 
 
 def component_of(service: str) -> str:

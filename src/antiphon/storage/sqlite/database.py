@@ -16,7 +16,7 @@ from typing import TypeVar, overload
 from antiphon.errors import ClosedError
 from antiphon.storage.database import DatabaseCounters, Isolation, Migration, Row, SqlValue
 from antiphon.storage.dialects import Dialect
-from antiphon.storage.migrations import apply_migrations, missing_migrations, own_migrations
+from antiphon.storage.migrations import apply_migrations, missing_migrations, own_migrations, worded
 from antiphon.storage.rows import convert_rows
 from antiphon.storage.sqlite.driver import (
     REFUSED,
@@ -124,7 +124,7 @@ class SqliteDatabase:
             if self._reader is not None:
                 return await missing_migrations(self, component, migrations)
             if not self._place.is_there():
-                return migrations
+                return worded(migrations, self.dialect)
             self._connect_reader()
             try:
                 return await missing_migrations(self, component, migrations)

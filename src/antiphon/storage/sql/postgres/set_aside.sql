@@ -28,6 +28,14 @@ select distinct topic, lane from antiphon_set_aside where consumer_group = ? and
 select distinct lane from antiphon_set_aside
 where consumer_group = ?1 and topic = ?2 and lane in (select json_array_elements_text(cast(?3 as json)));
 
+-- name: parked_heads
+select topic, lane, partition, position from antiphon_set_aside
+where state = 2 and number in (
+    select min(number) from antiphon_set_aside
+    where consumer_group = ?1 and topic = ?2 and lane in (select json_array_elements_text(cast(?3 as json)))
+    group by lane
+);
+
 -- name: next_due
 select min(due_at) from antiphon_set_aside
 where consumer_group = ?1 and state = 0 and (token is null or (held_until < ?2 and token <> ?4))
