@@ -10,6 +10,15 @@ BrokerOption = Annotated[
     str | None,
     typer.Option("--broker", "-b", metavar="URL", help="The broker; from antiphon.toml when not given."),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="The database of the services' tables; from antiphon.toml, or the broker's own, when not given.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
 ModulesOption = Annotated[
     list[str] | None,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.modules import load_services
-from antiphon.cli.options import BrokerOption, ModulesArgument
+from antiphon.cli.option_sets import OptionSet, app_of
+from antiphon.cli.options import BrokerOption, ModulesArgument, StoreOption
 from antiphon.cli.workers import worker_command
 from antiphon.observability.logging import configure_logging
 from antiphon.runtime.host import run_async
@@ -19,8 +21,6 @@ from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.summary import summarize
 from antiphon.runtime.workers import Supervisor, Worker, stop_when_orphaned
-
-app = typer.Typer(add_completion=False)
 
 HealthOption = Annotated[
     int | None,
@@ -30,33 +30,38 @@ HealthOption = Annotated[
 ]
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", metavar="N", help="Run so many processes.")]
 ReloadOption = Annotated[bool, typer.Option("--reload", help="Start again when a file changes; for development.")]
-JsonLogsOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
-    ),
-]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 WorkerOption = Annotated[int | None, typer.Option("--worker", hidden=True)]
 
 
-@app.command()
+@dataclass(frozen=True, kw_only=True)
+class Logs(OptionSet):
+    """What is logged, and how."""
+
+    as_json: Annotated[
+        bool | None,
+        typer.Option(
+            "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
+        ),
+    ] = None
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False
+
+
 def run(
+    logs: Logs,
     modules: ModulesArgument = None,
     broker: BrokerOption = None,
+    store: StoreOption = None,
     health: HealthOption = None,
     workers: WorkersOption = None,
     reload: ReloadOption = False,
-    as_json: JsonLogsOption = None,
-    verbose: VerboseOption = False,
     worker: WorkerOption = None,
 ) -> None:
     """Run services until they are stopped.
 
     The first Ctrl-C (or SIGTERM) drains: what runs is finished, settled, and the group is left. The second ends it.
     """
-    configure_logging(logging.DEBUG if verbose else logging.INFO, json=as_json)
-    settings = load_settings({"broker": broker, "health": health, "workers": workers})
+    configure_logging(logging.DEBUG if logs.verbose else logging.INFO, json=logs.as_json)
+    settings = load_settings({"broker": broker, "store": store, "health": health, "workers": workers})
     if worker is not None:
         stop_when_orphaned()
     elif reload or settings.common.workers > 1:
@@ -78,3 +83,6 @@ def _serve(services: list[Service], settings: Settings, *, quiet: bool) -> None:
         asyncio.run(run_async(services, settings, started))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+app = app_of(run)

@@ -23,7 +23,7 @@ from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundin
 from antiphon.runtime.units import tried_together
 from antiphon.runtime.verdicts import Verdicts
 from antiphon.runtime.window import FINISHED, SHELVED, WAITING
-from antiphon.runtime.work import Work, read, tried
+from antiphon.runtime.work import Work, mark_of, read, tried
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -141,7 +141,7 @@ class AwaitExecutor:
         assert inbox is not None, "settle='first' is refused without an inbox"
         if not works:
             return []
-        ids = [work.delivery.message.identity for work in works]
+        ids = [mark_of(work) for work in works]
         async with surroundings.store.transaction() as tx:
             marks = await inbox.mark(tx, ids, surroundings.clock.now())
         for work, is_new in zip(works, marks, strict=True):
@@ -149,13 +149,13 @@ class AwaitExecutor:
                 work.route.instruments.duplicates.inc()
                 surroundings.finished(work.delivery)
         new = [work for work, is_new in zip(works, marks, strict=True) if is_new]
-        surroundings.shelf.mark(work.delivery for work in new)
+        surroundings.shelf.mark({work.delivery: mark_of(work) for work in new})
         return new
 
     async def _unmark(self, work: Work) -> None:
         if self._surroundings.inbox is not None and work.delivery.state != FINISHED:
             async with self._surroundings.store.transaction() as tx:
-                await self._surroundings.inbox.forget(tx, [work.delivery.message.identity])
+                await self._surroundings.inbox.forget(tx, [mark_of(work)])
 
     async def _run_direct(self, works: Sequence[Work], route: Route) -> None:
         """The short path: a coroutine function that takes nothing but its event, no middleware, no hook."""

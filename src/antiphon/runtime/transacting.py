@@ -21,7 +21,7 @@ from antiphon.runtime.signature import Shape
 from antiphon.runtime.surroundings import Surroundings, is_passing
 from antiphon.runtime.units import Unit
 from antiphon.runtime.verdicts import Verdicts
-from antiphon.runtime.work import Work, tried
+from antiphon.runtime.work import Work, mark_of, tried
 from antiphon.storage.database import OpenTransaction
 from antiphon.storage.set_aside import AsideState, Lane, SetAside
 
@@ -47,7 +47,7 @@ class BatchTransaction:
         self._back: list[Work] = []
         """Claimed works behind one that failed."""
         self._twins: list[Work] = []
-        """Works of the same identity as another one in here: over when that is."""
+        """Works of the same mark as another one in here: over when that is."""
         self._done: list[Work] = []
         self._told: list[tuple[Work, int, float]] = []
 
@@ -81,35 +81,35 @@ class BatchTransaction:
         """Those whose other one is neither handled nor set aside; a queue would forget both with either."""
         if not self._twins:
             return ()
-        over = {work.delivery.message.identity for work in (*self._done, *(work for work, _ in self._aside))}
-        self._done += [work for work in self._twins if work.delivery.message.identity in over]
-        return [Unit([work]) for work in self._twins if work.delivery.message.identity not in over]
+        over = {mark_of(work) for work in (*self._done, *(work for work, _ in self._aside))}
+        self._done += [work for work in self._twins if mark_of(work) in over]
+        return [Unit([work]) for work in self._twins if mark_of(work) not in over]
 
     async def _mark(self, tx: OpenTransaction, units: Sequence[Unit]) -> Sequence[Unit]:
         """Mark every message before any handler runs, so that one id twice in a batch is caught; returns the new."""
         inbox = self._surroundings.inbox
         if inbox is None:
             return units
-        ids = [work.delivery.message.identity for unit in units for work in unit.works]
+        ids = [mark_of(work) for unit in units for work in unit.works]
         marks = await inbox.mark(tx, ids, self._surroundings.clock.now())
         return units if all(marks) else list(self._without_duplicates(units, marks))
 
     def _without_duplicates(self, units: Sequence[Unit], marks: Sequence[bool]) -> Iterator[Unit]:
         start = 0
         works = [work for unit in units for work in unit.works]
-        fresh = {work.delivery.message.identity for work, is_new in zip(works, marks, strict=True) if is_new}
+        fresh = {mark_of(work) for work, is_new in zip(works, marks, strict=True) if is_new}
         for unit in units:
             count = len(unit.works)
             duplicates = unit.keep(marks[start : start + count])
             start += count
             for work in duplicates:
-                (self._twins if work.delivery.message.identity in fresh else self._done).append(work)
+                (self._twins if mark_of(work) in fresh else self._done).append(work)
             unit.route.instruments.duplicates.inc(len(duplicates))
             if len(duplicates) < count:
                 yield unit
 
     async def _forget(self, tx: OpenTransaction, works: Iterable[Work]) -> None:
-        ids = [work.delivery.message.identity for work in works]
+        ids = [mark_of(work) for work in works]
         if ids and self._surroundings.inbox is not None:
             await self._surroundings.inbox.forget(tx, ids)
 
