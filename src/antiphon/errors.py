@@ -18,6 +18,9 @@ AntiphonError
 │  └─ PositionLostError        retention deleted what the group had not read
 ├─ StoreError                  the shelf
 │  ├─ StoreUnavailableError*   locked, unreachable or busy for too long
+│  ├─ TransactionConflictError*  another transaction was in the way; this one was rolled back
+│  ├─ CommitUnknownError*      the connection was lost at the commit; nobody can say whether it was made
+│  ├─ StoreAccessError         the server does not let us in, or a right is missing
 │  ├─ StoreFullError*          no room on the disk or in the file
 │  ├─ StoreReadOnlyError       the file or its folder cannot be written
 │  ├─ StoreCorruptError        not a database, or a damaged one
@@ -180,6 +183,25 @@ class StoreUnavailableError(StoreError):
     retryable = True
 
 
+class TransactionConflictError(StoreError):
+    """Another transaction was in the way: a deadlock, or a serialization failure. Everything was rolled back."""
+
+    retryable = True
+
+
+class CommitUnknownError(StoreError):
+    """The connection was lost while a transaction committed: either all of it was written or nothing.
+
+    Doing it again is safe for whoever marks in the inbox: the mark was committed with the rest, or was not.
+    """
+
+    retryable = True
+
+
+class StoreAccessError(StoreError):
+    """The server does not let us in, or not do this: user, password, database or a right is missing or wrong."""
+
+
 class StoreFullError(StoreError):
     """There is no room on the disk or in the file. Nothing was written; it goes on once there is room."""
 
@@ -195,11 +217,14 @@ class StoreCorruptError(StoreError):
 
 
 class StatementError(StoreError):
-    """The database refused a statement: its text or its arguments are wrong. The transaction goes on without it."""
+    """The database refused a statement: its text or its arguments are wrong.
+
+    On SQLite the transaction goes on without it. On PostgreSQL everything since the last savepoint is undone.
+    """
 
 
 class ConstraintError(StatementError):
-    """A row breaks a rule of its table. The statement was undone; catch it, and the transaction goes on."""
+    """A row breaks a rule of its table. On SQLite catch it, and the transaction goes on; on PostgreSQL it cannot."""
 
 
 class StoreVersionError(StoreError):

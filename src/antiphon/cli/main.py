@@ -27,6 +27,7 @@ class Commands(LazyCommands):
                 "antiphon.cli.groups", "List the consumer groups and their lag; move, pause or look into one."
             ),
             "scheduled": LazyCommand("antiphon.cli.scheduled", "List what is to be published later, or cancel it."),
+            "storage": LazyCommand("antiphon.cli.storage", "Show which tables are missing in a store, or make them."),
             "alerts": LazyCommand(
                 "antiphon.cli.alerts", "Print the alerts of every service as a rules file for Prometheus."
             ),

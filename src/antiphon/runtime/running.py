@@ -44,6 +44,7 @@ from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.topics import make_topics
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
+from antiphon.storage.migrations import component_of
 from antiphon.storage.set_aside import RetryStore
 
 log = logging.getLogger("antiphon.runtime")
@@ -158,7 +159,7 @@ class RunningService:
         await self._broker.open()
         await self.store.open()
         if plan.migrations:
-            await self.store.migrate(f"service:{plan.name}", plan.migrations)
+            await self.store.migrate(component_of(plan.name), plan.migrations)
         # Those that only settings name, too: an application may publish to them from now on.
         await make_topics(self._broker, {*plan.declared.topics(), *self._all_settings.topics}, self._all_settings)
         await self._dependencies.open()

@@ -34,7 +34,7 @@ from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.stores import is_own_store, store_at, store_of
 from antiphon.runtime.timing import When, read_timing
 from antiphon.runtime.together import transact
-from antiphon.storage.database import Database, Transaction
+from antiphon.storage.database import Database, Migration, Transaction
 from antiphon.storage.migrations import load_migrations
 from antiphon.storage.schedule import Scheduled
 
@@ -79,6 +79,11 @@ class Service(ServiceDeclarations):
         return self._plan.name
 
     @property
+    def migrations(self) -> Sequence[Migration]:
+        """How its tables come to be, in order."""
+        return self._plan.migrations
+
+    @property
     def _plan_in_force(self) -> Plan:
         return self._plan if self._running is None else self._running.plan
 
@@ -102,6 +107,11 @@ class Service(ServiceDeclarations):
         found = settings or load_settings()
         chosen = broker or self._broker or self._choose(found)
         return describe_service(self._plan, chosen, self._choose_store(chosen, found), found)
+
+    def places(self, settings: Settings) -> tuple[Broker, Database]:
+        """The broker that it would run on, and the store of its tables; nothing is opened. Raises UsageError."""
+        broker = self._broker or self._choose(settings)
+        return broker, self._choose_store(broker, settings)
 
     @property
     def broker(self) -> Broker:

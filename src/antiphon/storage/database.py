@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar, overload
+from typing import Literal, Protocol, TypeVar, overload
 
 from msgspec import Struct
 
 SqlValue = None | int | float | str | bytes
 Row = tuple[SqlValue, ...]
 T = TypeVar("T")
+
+Isolation = Literal["read-committed", "repeatable-read", "serializable"]
+"""What transactions that run at once do not see of each other, from the least to the most."""
 
 
 class Migration(Struct, frozen=True):
@@ -69,15 +72,18 @@ class OpenTransaction(Transaction, Protocol):
         ...
 
     async def release(self) -> None:
-        """Keep the part."""
+        """Keep the part. Raises StoreError when a statement of it failed: then `undo` it, or roll back."""
         ...
 
     async def undo(self) -> None:
-        """Undo the part: its writes and its `after_commit` callbacks; the transaction goes on."""
+        """Undo the part: its writes, its failures and its `after_commit` callbacks; the transaction goes on."""
         ...
 
     async def commit(self) -> None:
-        """Return when it is durable. Raises StoreError, and then nothing was written. Canceling waits for the end."""
+        """Return when it is durable. Canceling waits for the end.
+
+        Raises StoreError, and then nothing was written; but CommitUnknownError when all was written or nothing.
+        """
         ...
 
     async def rollback(self) -> None:
@@ -90,6 +96,8 @@ class DatabaseCounters(Struct):
 
     statements: int = 0
     commits: int = 0
+    round_trips: int = 0
+    """How often it waited for a server's answer; never, where there is no server."""
 
 
 class Database(Protocol):
@@ -100,6 +108,20 @@ class Database(Protocol):
 
     @property
     def counters(self) -> DatabaseCounters: ...
+
+    @property
+    def isolation(self) -> Isolation:
+        """What its transactions do not see of each other."""
+        ...
+
+    @property
+    def cheap_savepoints(self) -> bool:
+        """Whether a part costs no round trip, so that each message may have its own.
+
+        Elsewhere run many messages without parts while nothing fails, and all of them again, each in a part, when
+        one does.
+        """
+        ...
 
     async def open(self) -> None:
         """Open, and bring Antiphon's own tables up to date. Raises StoreError. Twice is safe."""
@@ -114,6 +136,13 @@ class Database(Protocol):
 
         Raises StoreVersionError when the tables are newer than `migrations`, MigrationError when one fails
         (everything of it is undone) or differs from what was applied under its number.
+        """
+        ...
+
+    async def missing(self, component: str, migrations: Sequence[Migration]) -> Sequence[Migration]:
+        """Those that `migrate` would apply, with the text that it would run; only reads, also before `open`.
+
+        Raises as `migrate` does.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -33,25 +34,18 @@ class Inbox:
         Two statements, however many ids there are. `now` is what retention counts from.
         """
         number = await self._number(tx)
-        seconds = int(now.timestamp())
-        if _fits_json(ids):
-            rows = await tx.fetch(_SQL["mark"], number, seconds, _json(ids))
-        else:
-            rows = [row for id in ids for row in await tx.fetch(_SQL["mark_one"], number, id, seconds)]
-        unclaimed = {id for (id,) in rows}
+        kept = [_kept(id) for id in ids]
+        rows = await tx.fetch(_SQL["mark"], number, int(now.timestamp()), _json(kept), row=str)
+        unclaimed = set(rows)
         marks: list[bool] = []
-        for id in ids:
+        for id in kept:
             marks.append(id in unclaimed)
             unclaimed.discard(id)
         return marks
 
     async def forget(self, tx: Transaction, ids: Sequence[str]) -> None:
         """Take the marks back, so that these messages are handled when they come again."""
-        number = await self._number(tx)
-        if _fits_json(ids):
-            await tx.execute(_SQL["forget"], number, _json(ids))
-        else:
-            await tx.execute_many(_SQL["forget_one"], [(number, id) for id in ids])
+        await tx.execute(_SQL["forget"], await self._number(tx), _json([_kept(id) for id in ids]))
 
     async def begin_generation(self, tx: Transaction) -> None:
         """Begin a rerun: from the commit on every message counts as new again."""
@@ -87,13 +81,14 @@ class Inbox:
         number = await tx.fetch_one(_SQL["number"], self.consumer, row=int)
         if number is not None:
             return number
-        await tx.execute(_SQL["begin_generation"], self.consumer)
+        # The first one by its number: the next one after whatever another process began meanwhile would hide its marks.
+        await tx.execute(_SQL["begin_first"], self.consumer)
         return await self._number(tx)
 
 
-def _fits_json(ids: Sequence[str]) -> bool:
-    # SQLite ends a JSON string at a zero character, so that two ids that differ after it would be one.
-    return not any("\0" in id for id in ids)
+def _kept(id: str) -> str:
+    """The id as it is kept. A zero character ends a JSON string on SQLite, and no text on PostgreSQL has one."""
+    return id if "\0" not in id else f"sha256:{hashlib.sha256(id.encode()).hexdigest()}"
 
 
 def _json(ids: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from antiphon.storage.database import Database, Transaction
 from antiphon.storage.dead_letters import DeadLetter, StoredLetter
 from antiphon.storage.envelopes import decode_message, encode_message
 from antiphon.storage.queries import load_queries
-from antiphon.storage.set_aside import Attempt, RetryStore
+from antiphon.storage.set_aside import Attempt, RetryStore, take_turn
 
 _SQL = load_queries("antiphon.storage", "sql/letter_changes.sql")
 _NEWEST = 2**63 - 1
@@ -72,6 +72,7 @@ async def put_edit(tx: Transaction, letter: StoredLetter, edited: Message | None
 
 async def drop_letters(tx: Transaction, numbers: Sequence[int], author: Author) -> None:
     """Forget these dead letters when `tx` commits, keep a note of each, and let go what waits behind them."""
+    await take_turn(tx)
     chosen = msgspec.json.encode(numbers).decode()
     lanes = await tx.fetch(_SQL["lanes"], chosen, row=tuple[str, str, str])
     await tx.execute(_SQL["note_drops"], author.time.isoformat(), author.by, chosen)

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from antiphon.storage.database import SqlValue
+from antiphon.storage.dialects import filled
 from antiphon.storage.queries import load_queries
 
 _SQL = load_queries("antiphon.storage", "sql/letter_query.sql")
@@ -57,8 +58,8 @@ def compiled(statement: str, query: LetterQuery, *before: SqlValue, after: Seque
     `before` and `after` are the arguments that the statement takes before and after the query's own.
     """
     conditions = list(_conditions(query))
-    fitting = "".join(f" and {_SQL[name]}" for name, _ in conditions)
-    return Compiled(statement.replace(_PLACE, fitting), (*before, *(value for _, value in conditions), *after))
+    fitting = [part for name, _ in conditions for part in (" and ", _SQL[name])]
+    return Compiled(filled(statement, _PLACE, fitting), (*before, *(value for _, value in conditions), *after))
 
 
 def _conditions(query: LetterQuery) -> Iterator[tuple[str, SqlValue]]:

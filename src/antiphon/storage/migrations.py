@@ -12,8 +12,11 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from antiphon.errors import DeclarationError, MigrationError, StatementError, StoreVersionError
 from antiphon.storage.database import Migration, OpenTransaction, Row, SqlValue
+from antiphon.storage.dialects import OTHERS, Dialect, PortableSql, spoken
 from antiphon.storage.queries import load_queries
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -31,22 +34,51 @@ class MigratableDatabase(Protocol):
     """What applying migrations asks of a database."""
 
     @property
-    def path(self) -> str: ...
+    def name(self) -> str:
+        """What errors call it."""
+        ...
 
-    async def begin(self) -> ScriptTransaction: ...
+    @property
+    def dialect(self) -> Dialect:
+        """Whose words a migration is run in."""
+        ...
+
+    async def begin_migration(self) -> ScriptTransaction:
+        """Begin a transaction during which nobody else migrates; what it reads is not older than its beginning."""
+        ...
 
     async def fetch(self, sql: str, *args: SqlValue) -> list[Row]: ...
 
 
 async def apply_migrations(database: MigratableDatabase, component: str, migrations: Sequence[Migration]) -> None:
     """As `Database.migrate`: each missing migration in a transaction of its own, in order of version."""
+    queries = load_queries("antiphon.storage", "sql/migrations.sql")
+    missing = await missing_migrations(database, component, migrations)
+    if missing and not await database.fetch(queries["has_table"]):
+        await _make_table(database, queries["make_table"])
+    for migration in missing:
+        await _apply(database, component, migration, migrations)
+
+
+async def missing_migrations(
+    database: MigratableDatabase, component: str, migrations: Sequence[Migration]
+) -> Sequence[Migration]:
+    """As `Database.missing`."""
     _require_order(component, [migration.version for migration in migrations])
     queries = load_queries("antiphon.storage", "sql/migrations.sql")
-    if not await database.fetch(queries["has_table"]):
-        await _make_table(database, queries["make_table"])
-    applied = _checked(await database.fetch(queries["applied"], component), database.path, component, migrations)
-    for migration in migrations[applied:]:
-        await _apply(database, component, migration, migrations)
+    has_table = await database.fetch(queries["has_table"])
+    rows = await database.fetch(queries["applied"], component) if has_table else []
+    return worded(migrations[_checked(database, rows, component, migrations) :], database.dialect)
+
+
+def worded(migrations: Sequence[Migration], dialect: Dialect) -> Sequence[Migration]:
+    """These with the texts that a database of this kind runs."""
+    return [replace(migration, sql=spoken(migration.sql, dialect)) for migration in migrations]
+
+
+def component_of(service: str) -> str:
+    """What the tables of a service are called among all that have tables in a store."""
+    return f"service:{service}"
 
 
 @cache
@@ -58,20 +90,47 @@ def own_migrations() -> Sequence[Migration]:
 def load_migrations(folder: Path | Traversable) -> Sequence[Migration]:
     """The migrations in the files `0001_name.sql`, `0002_name.sql`, ... of `folder`; other kinds of file are ignored.
 
-    Raises DeclarationError for a missing folder, a gap, a number given twice, a bad name or an empty file.
+    On PostgreSQL a file of the same name in its folder `postgres` is run instead of one. Raises DeclarationError for a
+    missing folder, a gap, a number given twice, a bad name, an empty file, or one in `postgres` that stands for none.
     """
     if not folder.is_dir():
         raise DeclarationError(f"{folder}: there is no such folder of migrations")
-    found = [_load(file) for file in folder.iterdir() if file.name.endswith(".sql")]
+    found = _load_all(folder)
     found.sort(key=lambda migration: (migration.version, migration.name))
     _require_order(str(folder), [migration.version for migration in found])
+    for entry in folder.iterdir():
+        for dialect in OTHERS:
+            if entry.name == dialect and entry.is_dir():
+                found = _with_wordings(found, dialect, _load_all(entry), str(entry))
     return tuple(found)
 
 
-def checksum(migration: Migration) -> str:
+def checksum(migration: Migration, dialect: Dialect = "sqlite") -> str:
     """What tells whether a migration was changed after it was applied; line endings do not matter."""
-    text = "\n".join(migration.sql.split("\r\n")).strip()
+    text = "\n".join(spoken(migration.sql, dialect).split("\r\n")).strip()
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _load_all(folder: Path | Traversable) -> list[Migration]:
+    return [_load(file) for file in folder.iterdir() if file.name.endswith(".sql")]
+
+
+def _with_wordings(
+    migrations: Sequence[Migration], dialect: Dialect, others: Sequence[Migration], source: str
+) -> list[Migration]:
+    """These, each with its text in another dialect where there is one."""
+    texts = {(other.version, other.name): other.sql for other in others}
+    known = {(migration.version, migration.name) for migration in migrations}
+    for version, name in texts:
+        if (version, name) not in known:
+            raise DeclarationError(
+                f"{source}: {version:04}_{name}.sql stands for no file of that name in the folder above"
+            )
+    return [
+        replace(migration, sql=PortableSql.of(migration.sql, {dialect: text})) if text is not None else migration
+        for migration in migrations
+        for text in [texts.get((migration.version, migration.name))]
+    ]
 
 
 def _load(file: Traversable) -> Migration:
@@ -95,7 +154,7 @@ def _require_order(source: str, versions: Sequence[int]) -> None:
 
 
 async def _make_table(database: MigratableDatabase, make_table: str) -> None:
-    tx = await database.begin()
+    tx = await database.begin_migration()
     try:
         await tx.execute(make_table)
         await tx.commit()
@@ -107,11 +166,11 @@ async def _apply(
     database: MigratableDatabase, component: str, migration: Migration, migrations: Sequence[Migration]
 ) -> None:
     queries = load_queries("antiphon.storage", "sql/migrations.sql")
-    tx = await database.begin()
+    tx = await database.begin_migration()
     try:
         # Another process may have been first; only under the lock is the answer final.
         rows = await tx.fetch(queries["applied"], component)
-        if _checked(rows, database.path, component, migrations) >= migration.version:
+        if _checked(database, rows, component, migrations) >= migration.version:
             return
         await tx.run_script(migration.sql)
         await tx.execute(
@@ -119,27 +178,27 @@ async def _apply(
             component,
             migration.version,
             migration.name,
-            checksum(migration),
+            checksum(migration, database.dialect),
             datetime.now(UTC).isoformat(),
         )
         await tx.commit()
     except StatementError as error:
         raise MigrationError(
-            f"{database.path}: migration {migration.version} ({migration.name}) of {component!r} failed and was "
+            f"{database.name}: migration {migration.version} ({migration.name}) of {component!r} failed and was "
             f"undone: {error}"
         ) from error
     finally:
         await tx.rollback()
 
 
-def _checked(rows: Sequence[Row], path: str, component: str, migrations: Sequence[Migration]) -> int:
+def _checked(database: MigratableDatabase, rows: Sequence[Row], component: str, migrations: Sequence[Migration]) -> int:
     """How many are applied, once it is certain that they are the first of `migrations`, unchanged."""
     if len(rows) > len(migrations):
-        raise StoreVersionError(path, component, len(rows), len(migrations))
+        raise StoreVersionError(database.name, component, len(rows), len(migrations))
     for (version, _, found), migration in zip(rows, migrations, strict=False):
-        if version != migration.version or found != checksum(migration):
+        if version != migration.version or found != checksum(migration, database.dialect):
             raise MigrationError(
-                f"{path}: migration {migration.version} ({migration.name}) of {component!r} was changed "
+                f"{database.name}: migration {migration.version} ({migration.name}) of {component!r} was changed "
                 "after it was applied: restore its text, and put the change into a new migration"
             )
     return len(rows)

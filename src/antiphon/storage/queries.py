@@ -1,4 +1,8 @@
-"""Where does SQL live? In `.sql` files, each statement under a name."""
+"""Where does SQL live? In `.sql` files, each statement under a name.
+
+`sql/inbox.sql` holds what every database understands, as SQLite says it. What PostgreSQL has to be told in other words
+stands under the same name in `sql/postgres/inbox.sql`.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,52 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from types import MappingProxyType
 
 from antiphon.errors import DeclarationError
+from antiphon.storage.dialects import OTHERS, Dialect, PortableSql
 
 _NAME_LINE = re.compile(r"^--[ \t]*name:[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @cache
-def load_queries(package: str, path: str) -> Mapping[str, str]:
-    """The statements of the `.sql` file at `path` inside `package`, by name; read once.
+def load_queries(package: str, path: str) -> Mapping[str, PortableSql]:
+    """The statements of the `.sql` file at `path` inside `package`, by name, with their wordings; read once.
 
     Each begins with a line `-- name: claim_lease`; what stands before the first is a comment on the file.
-    Raises DeclarationError when the file is missing or a name is wrong, given twice, or has no statement.
+    Raises DeclarationError when the file is missing or a name is wrong, given twice, unknown or has no statement.
     """
-    file = files(package).joinpath(path)
+    folder, _, name = path.rpartition("/")
+    home = files(package).joinpath(folder)
+    queries = _read(home.joinpath(name), f"{package}/{path}")
+    wordings: dict[Dialect, Mapping[str, str]] = {}
+    for dialect in OTHERS:
+        beside = home.joinpath(dialect, name)
+        if beside.is_file():
+            source = f"{package}/{folder}/{dialect}/{name}"
+            wordings[dialect] = _known(_read(beside, source), queries, source)
+    return MappingProxyType({name: _with_wordings(name, sql, wordings) for name, sql in queries.items()})
+
+
+def _read(file: Traversable, source: str) -> Mapping[str, str]:
     try:
         text = file.read_text("utf-8")
     except OSError as error:
-        raise DeclarationError(f"{package}/{path}: cannot read the queries: {error.strerror}") from error
-    return parse_queries(text, f"{package}/{path}")
+        raise DeclarationError(f"{source}: cannot read the queries: {error.strerror}") from error
+    return parse_queries(text, source)
+
+
+def _known(found: Mapping[str, str], queries: Mapping[str, str], source: str) -> Mapping[str, str]:
+    for name in found:
+        if name not in queries:
+            raise DeclarationError(f"{source}: the query {name!r} is not in the file that this one stands beside")
+    return found
+
+
+def _with_wordings(name: str, sql: str, wordings: Mapping[Dialect, Mapping[str, str]]) -> PortableSql:
+    return PortableSql.of(sql, {dialect: texts[name] for dialect, texts in wordings.items() if name in texts})
 
 
 def parse_queries(text: str, source: str) -> Mapping[str, str]:

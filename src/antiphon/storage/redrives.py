@@ -14,7 +14,7 @@ from msgspec import Struct
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.dead_letters import RedriveState
 from antiphon.storage.queries import load_queries
-from antiphon.storage.set_aside import moment
+from antiphon.storage.set_aside import moment, take_turn
 
 _SQL = load_queries("antiphon.storage", "sql/redrives.sql")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -137,6 +137,7 @@ async def waiting_letters(tx: Transaction, id: str, limit: int) -> list[int]:
 
 async def release_letters(tx: Transaction, id: str, releases: Sequence[Release]) -> None:
     """Let these letters of a redrive go, out of those in which they failed before."""
+    await take_turn(tx)
     chosen = _json([number for number, _ in releases])
     await tx.execute(_SQL["leave"], chosen)
     await tx.execute(_SQL["note_failed_leaving"], chosen)
@@ -150,6 +151,7 @@ async def release_letters(tx: Transaction, id: str, releases: Sequence[Release])
 
 async def take_back(tx: Transaction, id: str, now: datetime) -> int:
     """Park what a redrive released and nobody has in hand, to wait for its turn again; returns how many."""
+    await take_turn(tx)
     numbers = await tx.fetch(_SQL["take_back"], id, moment(now), row=int)
     await tx.execute(_SQL["take"], id, _json(numbers))
     return len(numbers)

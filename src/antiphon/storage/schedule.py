@@ -125,6 +125,7 @@ async def claim_due(tx: Transaction, now: datetime, limit: int, hold: timedelta,
     What nobody said anything of when `hold` is over can be claimed again. Nothing is claimed while an earlier one of
     its key is in hand. One that cannot be read is marked as failed.
     """
+    await tx.execute(_SQL["take_turn"])
     numbers = _within_bounds(await tx.fetch(_SQL["free"], _moment(now), limit, row=tuple[int, int]))
     if not numbers:
         return []

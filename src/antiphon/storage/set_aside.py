@@ -106,9 +106,19 @@ async def set_aside(tx: Transaction, items: Sequence[SetAside]) -> None:
     One whose lane holds something waits behind that, even if it was to be delayed; one that is to wait behind nothing
     is due at once.
     """
+    if any(item.lane is not None for item in items):
+        await take_turn(tx)
     ids = [_id(item) for item in items]
     await tx.execute_many(_SQL["insert"], list(map(_values, ids, items)))
     await tx.execute_many(_SQL["insert_body"], list(map(_body, ids, items)))
+
+
+async def take_turn(tx: Transaction) -> None:
+    """Keep others from changing what is set aside until `tx` ends, where the store has several writers at once.
+
+    Whoever looks at a lane and acts on what it saw must do so first.
+    """
+    await tx.execute(_SQL["take_turn"])
 
 
 class RetryStore:
@@ -153,6 +163,7 @@ class RetryStore:
 
     async def claim(self, tx: Transaction, now: datetime, limit: int, without: Iterable[str] = ()) -> list[Claimed]:
         """Take some `limit` of what is due, each with those that wait behind it, in order within each lane."""
+        await take_turn(tx)
         at = moment(now)
         heads = await tx.fetch(_SQL["due"], self.group, at, self.token, _json(list(without)), limit, row=_Head)
         if not heads:
@@ -180,6 +191,7 @@ class RetryStore:
 
     async def finish(self, tx: Transaction, numbers: Sequence[int]) -> list[int]:
         """They are handled: forget them. Returns those that were still held here; the others are left alone."""
+        await take_turn(tx)
         return await tx.fetch(_SQL["finish"], self.token, _json(numbers), row=int)
 
     async def release(self, tx: Transaction, numbers: Sequence[int]) -> None:
@@ -217,6 +229,7 @@ class RetryStore:
 
     async def promote(self, tx: Transaction, lanes: Iterable[Lane], now: datetime) -> None:
         """Let the first of each lane be due now, if it waited behind something that is gone."""
+        await take_turn(tx)
         if not await self._has_behind(tx):
             return
         for topic, of_topic in _by_topic(lanes).items():

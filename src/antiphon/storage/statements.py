@@ -7,7 +7,22 @@ from collections.abc import Callable, Iterator
 from antiphon.errors import StatementError
 
 # Who begins a transaction ends it; the others would do nothing good inside one.
-_OWNERS_WORDS = frozenset({"begin", "commit", "end", "rollback", "savepoint", "release", "vacuum", "attach", "detach"})
+_OWNERS_WORDS = frozenset(
+    {
+        "begin",
+        "start",
+        "commit",
+        "end",
+        "rollback",
+        "abort",
+        "savepoint",
+        "release",
+        "prepare",
+        "vacuum",
+        "attach",
+        "detach",
+    }
+)
 
 
 def refuse_owners_words(sql: str) -> None:

@@ -1,6 +1,6 @@
 """The broker in a file."""
 
 from antiphon.brokers.embedded.address import from_address
-from antiphon.brokers.embedded.broker import EmbeddedBroker
+from antiphon.brokers.embedded.broker import LOG, EmbeddedBroker, log_migrations
 
-__all__ = ["EmbeddedBroker", "from_address"]
+__all__ = ["LOG", "EmbeddedBroker", "from_address", "log_migrations"]

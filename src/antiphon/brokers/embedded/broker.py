@@ -28,14 +28,20 @@ from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions
 from antiphon.errors import ClosedError, PublishError, UsageError
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.message import Outgoing
-from antiphon.storage.database import Transaction
+from antiphon.storage.database import Migration, Transaction
 from antiphon.storage.migrations import load_migrations
 from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
 
 logger = logging.getLogger("antiphon.brokers.embedded")
 
-_COMPONENT = "embedded"
+LOG = "embedded"
+"""What the tables of the log are called among all that have tables in a file."""
 _MIGRATIONS = files("antiphon.brokers.embedded").joinpath("sql", "migrations")
+
+
+def log_migrations() -> Sequence[Migration]:
+    """How the tables of the log come to be, in order."""
+    return load_migrations(_MIGRATIONS)
 
 
 class EmbeddedBroker:
@@ -110,7 +116,7 @@ class EmbeddedBroker:
             self._loop = asyncio.get_running_loop()
             await self._database.open()
             try:
-                await self._database.migrate(_COMPONENT, load_migrations(_MIGRATIONS))
+                await self._database.migrate(LOG, log_migrations())
                 sweep(self._folder, member_tokens(self._database))
             except BaseException:
                 await self._close_database()

@@ -39,5 +39,5 @@ from antiphon_letter_changes where letter = ? order by number;
 
 -- name: dropped
 select number, letter, consumer_group, kind, changed_at, changed_by, before, after, diagnosis
-from antiphon_letter_changes where kind = 'drop' and number < ?1 and (?2 is null or consumer_group = ?2)
+from antiphon_letter_changes where kind = 'drop' and number < ?1 and (cast(?2 as text) is null or consumer_group = ?2)
 order by number desc limit ?3;

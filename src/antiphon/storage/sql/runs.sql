@@ -15,7 +15,7 @@ delete from antiphon_runs where id = ?;
 
 -- name: runs
 select id, consumer_group, service, host, pid, process, started_at, beat_at, status from antiphon_runs
-where (?1 is null or consumer_group = ?1) order by started_at, id;
+where (cast(?1 as text) is null or consumer_group = ?1) order by started_at, id;
 
 -- name: take_dead
 delete from antiphon_runs where id = ? returning working, alone;
@@ -27,7 +27,7 @@ where consumer_group = ? and token = ?;
 -- name: suspect
 insert into antiphon_suspects (consumer_group, identity, crashes, found_at) values (?1, ?2, ?3, ?4)
 on conflict (consumer_group, identity)
-do update set crashes = crashes + excluded.crashes, found_at = excluded.found_at;
+do update set crashes = antiphon_suspects.crashes + excluded.crashes, found_at = excluded.found_at;
 
 -- name: suspects
 select identity, crashes, found_at from antiphon_suspects where consumer_group = ?;

@@ -1,19 +1,23 @@
 -- Messages to be published later. Those of one key keep their order: none is free while one before it is held.
 
+-- name: take_turn
+-- Nothing to do: there is one writer at a time.
+select 1;
+
 -- name: schedule
 insert into antiphon_scheduled (id, service, topic, key, message_type, bytes, due_at, message)
 values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (id) do nothing;
 
 -- name: list
 select id, service, topic, key, message_type, due_at, token <> '' or in_doubt, failure, message from antiphon_scheduled
-where (?1 is null or topic = ?1) and (?2 is null or service = ?2) order by due_at, number limit ?3;
+where (cast(?1 as text) is null or topic = ?1) and (cast(?2 as text) is null or service = ?2) order by due_at, number limit ?3;
 
 -- name: find
 select id, service, topic, key, message_type, due_at, token <> '' or in_doubt, failure, message from antiphon_scheduled
 where id = ?;
 
 -- name: count
-select count(*) from antiphon_scheduled where (?1 is null or topic = ?1) and (?2 is null or service = ?2);
+select count(*) from antiphon_scheduled where (cast(?1 as text) is null or topic = ?1) and (cast(?2 as text) is null or service = ?2);
 
 -- name: backlog
 select count(*), min(due_at) from antiphon_scheduled where failure is null;

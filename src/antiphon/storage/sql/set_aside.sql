@@ -1,6 +1,10 @@
 -- Messages taken out of the flow. A lane is the messages of one key on one topic, where their order is kept. What is long of
 -- them is in a table of its own, which is touched only where it is asked for.
 
+-- name: take_turn
+-- Nothing to do: there is one writer at a time.
+select 1;
+
 -- name: insert
 -- Where its lane holds something already, what would be tried waits behind that.
 insert or ignore into antiphon_set_aside (
@@ -124,7 +128,7 @@ select
     topic, partition, position, service, consumer_group, handler, lane, state, due_at,
     coalesce(edited, message), attempts, reason, fingerprint, code_version, since
 from antiphon_set_aside join antiphon_set_aside_bodies on item = number
-where state <> 2 and (?1 is null or consumer_group = ?1) order by number limit ?2;
+where state <> 2 and (cast(?1 as text) is null or consumer_group = ?1) order by number limit ?2;
 
 -- name: next_moment
 -- What is in hand is due already.

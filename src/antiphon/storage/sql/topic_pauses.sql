@@ -9,4 +9,4 @@ delete from antiphon_topic_pauses where consumer_group = ? and topic = ? returni
 
 -- name: pauses
 select consumer_group, topic, reason, paused_by, since from antiphon_topic_pauses
-where (?1 is null or consumer_group = ?1) order by consumer_group, topic;
+where (cast(?1 as text) is null or consumer_group = ?1) order by consumer_group, topic;

@@ -14,8 +14,9 @@ from os import PathLike
 from typing import TypeVar, overload
 
 from antiphon.errors import ClosedError
-from antiphon.storage.database import DatabaseCounters, Migration, Row, SqlValue
-from antiphon.storage.migrations import apply_migrations, own_migrations
+from antiphon.storage.database import DatabaseCounters, Isolation, Migration, Row, SqlValue
+from antiphon.storage.dialects import Dialect
+from antiphon.storage.migrations import apply_migrations, missing_migrations, own_migrations, worded
 from antiphon.storage.rows import convert_rows
 from antiphon.storage.sqlite.driver import (
     REFUSED,
@@ -62,6 +63,16 @@ class SqliteDatabase:
         return self._path
 
     @property
+    def name(self) -> str:
+        """What errors call it: the path."""
+        return self._path
+
+    @property
+    def dialect(self) -> Dialect:
+        """As `MigratableDatabase.dialect`."""
+        return "sqlite"
+
+    @property
     def url(self) -> str:
         """`sqlite:///` and the path."""
         return f"sqlite:///{self._path}"
@@ -70,6 +81,16 @@ class SqliteDatabase:
     def counters(self) -> DatabaseCounters:
         """As `Database.counters`."""
         return self._writer.counters
+
+    @property
+    def isolation(self) -> Isolation:
+        """As `Database.isolation`: there is one writer at a time."""
+        return "serializable"
+
+    @property
+    def cheap_savepoints(self) -> bool:
+        """As `Database.cheap_savepoints`: a part costs two short statements."""
+        return True
 
     async def open(self) -> None:
         """As `Database.open`; makes the file and its folder when they are missing.
@@ -96,6 +117,23 @@ class SqliteDatabase:
     async def migrate(self, component: str, migrations: Sequence[Migration]) -> None:
         """As `Database.migrate`."""
         await apply_migrations(self, component, migrations)
+
+    async def missing(self, component: str, migrations: Sequence[Migration]) -> Sequence[Migration]:
+        """As `Database.missing`; makes no file."""
+        async with self._opening:
+            if self._reader is not None:
+                return await missing_migrations(self, component, migrations)
+            if not self._place.is_there():
+                return worded(migrations, self.dialect)
+            self._connect_reader()
+            try:
+                return await missing_migrations(self, component, migrations)
+            finally:
+                self._disconnect_reader()
+
+    async def begin_migration(self) -> SqliteTransaction:
+        """As `MigratableDatabase.begin_migration`: there is one writer at a time."""
+        return await self.begin()
 
     async def begin(self) -> SqliteTransaction:
         """As `Database.begin`. Raises StoreUnavailableError when another program keeps the lock for too long."""
@@ -145,10 +183,13 @@ class SqliteDatabase:
         except DriverError as error:
             raise explain(error, self._path, "open it") from error
 
-    async def _close(self) -> None:
+    def _disconnect_reader(self) -> None:
         if self._reader is not None:
             close(self._reader)
             self._reader = None
+
+    async def _close(self) -> None:
+        self._disconnect_reader()
         await self._writer.close()
 
     def _require_reader(self) -> Cursor:

@@ -37,6 +37,10 @@ class Place:
         except OSError as error:
             raise explain_os(error, self.name, "make its folder") from error
 
+    def is_there(self) -> bool:
+        """Whether there is such a file; never, for ":memory:"."""
+        return not self.in_memory and self._find() is not None
+
     def remember(self) -> None:
         """From now on this is the file; call it once it exists."""
         self._identity = self._find()

@@ -76,6 +76,10 @@ class RuntimeSuite(BrokerSuite):
         """What takes the place of the services' clock, where the broker lives in a time of its own."""
         return None
 
+    def beside(self, broker: Broker) -> Database | None:
+        """The store of the services, where it is not the broker's own."""
+        return None
+
     def clock(self) -> Clock:
         """The time that services live in."""
         stand_ins = self.stand_ins()
@@ -89,7 +93,7 @@ class RuntimeSuite(BrokerSuite):
         common = ServiceSettings(broker=broker.url, drain_timeout=drain, fetch_messages=fetch)
         try:
             for service in services:
-                await service.start(broker, Settings(common=common), self.stand_ins())
+                await service.start(broker, Settings(common=common), self.stand_ins(), self.beside(broker))
             yield
         finally:
             for service in services:
@@ -140,7 +144,7 @@ class RuntimeSuite(BrokerSuite):
 
     def store(self, broker: Broker) -> Database:
         """Where services on this broker keep their tables."""
-        return cast(StoreBroker, broker).database
+        return self.beside(broker) or cast(StoreBroker, broker).database
 
     async def ledger(self, broker: Broker) -> list[str]:
         """The orders in the ledger, in the order in which they were written."""

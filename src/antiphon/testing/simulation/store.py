@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import TypeVar, overload
 
-from antiphon.storage.database import Database, DatabaseCounters, Migration, OpenTransaction, Row, SqlValue
+from antiphon.storage.database import Database, DatabaseCounters, Isolation, Migration, OpenTransaction, Row, SqlValue
 from antiphon.testing.simulation.seat import Seat
 
 T = TypeVar("T")
@@ -87,6 +87,14 @@ class SimulatedStore:
     def counters(self) -> DatabaseCounters:
         return self._inner.counters
 
+    @property
+    def isolation(self) -> Isolation:
+        return self._inner.isolation
+
+    @property
+    def cheap_savepoints(self) -> bool:
+        return self._inner.cheap_savepoints
+
     async def open(self) -> None:
         await self._seat.reach_store("open")
         await self._inner.open()
@@ -97,6 +105,9 @@ class SimulatedStore:
     async def migrate(self, component: str, migrations: Sequence[Migration]) -> None:
         await self._seat.reach_store("migrate")
         await self._inner.migrate(component, migrations)
+
+    async def missing(self, component: str, migrations: Sequence[Migration]) -> Sequence[Migration]:
+        return await self._inner.missing(component, migrations)
 
     async def begin(self) -> SimulatedTransaction:
         await self._seat.reach_store("begin a transaction")

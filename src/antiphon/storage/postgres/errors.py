@@ -1,0 +1,112 @@
+"""Which of our errors does an exception of the PostgreSQL driver mean?"""
+
+from __future__ import annotations
+
+from antiphon.errors import (
+    ConstraintError,
+    StatementError,
+    StoreAccessError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    StoreReadOnlyError,
+    StoreUnavailableError,
+    TransactionConflictError,
+)
+
+_AGAIN = "it was rolled back and can be done again"
+_LOGIN = "mend user, password and database in the URL, or make them, and let them in by the server's pg_hba.conf"
+_RIGHT = "grant it, or name a schema of your own with ?schema="
+_READ_ONLY = "it is a standby or was made read-only; name the primary"
+_GONE = "the server is stopping, starting or not there"
+
+# The codes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), or classes of them, whose
+# meaning is more than "it failed"; the longest beginning that fits counts.
+_MEANINGS: dict[str, tuple[type[StoreError], str]] = {
+    "08": (StoreUnavailableError, _GONE),
+    "0A": (StatementError, ""),
+    "21": (StatementError, ""),
+    "22": (StatementError, ""),
+    "23": (ConstraintError, ""),
+    "25006": (StoreReadOnlyError, _READ_ONLY),
+    "25P03": (StoreUnavailableError, "the server ended it, since its transaction stood still for too long"),
+    "25": (StatementError, ""),
+    "26": (TransactionConflictError, f"its prepared statements were taken away; {_AGAIN}"),
+    "28": (StoreAccessError, _LOGIN),
+    "2B": (StatementError, ""),
+    "34": (StatementError, ""),
+    "3D": (StoreAccessError, _LOGIN),
+    "3F000": (StoreAccessError, "the schema is not there; antiphon storage migrate makes the one of the URL"),
+    "40001": (TransactionConflictError, _AGAIN),
+    "40P01": (TransactionConflictError, _AGAIN),
+    "40": (TransactionConflictError, _AGAIN),
+    "42501": (StoreAccessError, _RIGHT),
+    "42": (StatementError, ""),
+    "44": (ConstraintError, ""),
+    "53100": (StoreFullError, "there is no room left on the server's disk; free some, and it goes on"),
+    "53": (StoreUnavailableError, "the server is short of memory or connections"),
+    "54": (StatementError, ""),
+    "55P03": (StoreUnavailableError, "another transaction holds the lock"),
+    "55": (StatementError, ""),
+    "57014": (StoreUnavailableError, "it took longer than the server allows, or somebody canceled it"),
+    "57": (StoreUnavailableError, _GONE),
+    "58030": (StoreError, "the server's disk fails"),
+    "P0": (StatementError, ""),
+    "XX001": (StoreCorruptError, "a table is damaged; restore a copy"),
+    "XX002": (StoreCorruptError, "an index is damaged; reindex it"),
+}
+_REFUSALS = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf", "not permitted to log")
+_STALE_PLAN = "RevalidateCachedQuery"
+
+
+def explain(error: Exception, place: str, tried: str) -> StoreError:
+    """Our error for the driver's, saying what was tried where; raise it `from` the driver's."""
+    kind, hint = _meaning(error)
+    return kind(f"{place}: cannot {tried}: {_text(error)}" + (f": {hint}" if hint else ""))
+
+
+def explain_value(error: Exception, place: str, tried: str) -> StatementError:
+    """Our error for a value that cannot be sent at all; the server was not asked."""
+    return StatementError(f"{place}: cannot {tried}: {error}")
+
+
+def is_stale(error: Exception) -> bool:
+    """Whether the connection's prepared statements do not fit the tables any more, so that a new one is needed."""
+    return _state(error).startswith("26") or _source(error) == _STALE_PLAN
+
+
+def _meaning(error: Exception) -> tuple[type[StoreError], str]:
+    state = _state(error)
+    if _source(error) == _STALE_PLAN:
+        return TransactionConflictError, f"its tables were changed meanwhile; {_AGAIN}"
+    if not state:
+        # libpq's own: it never got through to a server, or lost it. A refused login comes without its code, too.
+        refused = any(words in str(error) for words in _REFUSALS)
+        return (StoreAccessError, _LOGIN) if refused else (StoreUnavailableError, _GONE)
+    found = next((state[:length] for length in (5, 2) if state[:length] in _MEANINGS), "")
+    return _MEANINGS.get(found, (StoreError, ""))
+
+
+def _state(error: Exception) -> str:
+    state = getattr(error, "sqlstate", None)
+    return state if isinstance(state, str) else ""
+
+
+def _source(error: Exception) -> str | None:
+    source: str | None = getattr(getattr(error, "diag", None), "source_function", None)
+    return source
+
+
+def _text(error: Exception) -> str:
+    """What the server says, without the place in its own text, which is not ours."""
+    diag = getattr(error, "diag", None)
+    primary: str | None = getattr(diag, "message_primary", None)
+    detail: str | None = getattr(diag, "message_detail", None)
+    text = primary or _shorter(str(error))
+    return f"{text} ({detail})" if detail else text
+
+
+def _shorter(text: str) -> str:
+    """On one line, without the questions that libpq asks."""
+    lines = (line.strip() for line in text.removeprefix("connection failed: ").splitlines())
+    return " ".join(line for line in lines if not line.startswith("Is the server running"))

@@ -1,0 +1,3 @@
+"""Redrives keep on PostgreSQL what they promise on SQLite."""
+
+from tests.unit.storage.test_redrives import *  # noqa: F403

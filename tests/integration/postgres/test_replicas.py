@@ -1,0 +1,3 @@
+"""Replicas keep on PostgreSQL what they promise on SQLite."""
+
+from tests.unit.storage.test_replicas import *  # noqa: F403
