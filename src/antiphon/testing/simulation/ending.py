@@ -105,7 +105,7 @@ def _check_emitted(world: World, group: str) -> None:
     first = {copies[0].message.id: copies[0] for copies in record.copies.values()}
     done = [(effects[0], entry) for entry in record.read_by(group) if (effects := _effects(record, group, entry))]
     for _, entry in sorted(done, key=lambda pair: pair[0]):
-        emitted = record.case(group, entry).returned[-1]
+        emitted = (record.case(group, entry).returned or [()])[-1]
         lost = [id for id in emitted if id not in first]
         if lost:
             world.trace.fail(f"{group}: what {entry} led to is committed, and {len(lost)} of it never published")
