@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.brokers.ports import Broker
+from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database
 from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.scenarios.outages import Away
-from tests.conformance.test_scenarios import InMemory, LeapingClock
+from tests.conformance.test_scenarios import Every, InMemory, LeapingClock, TestEmbedded
 
 
-class Beside(InMemory):
+class Beside(Every):
     """What is promised of one commit for everything is not: there are two, and the inbox stands between."""
 
     own: Database
@@ -27,6 +30,11 @@ class Beside(InMemory):
     test_what_follows_a_refused_message_of_its_key_is_sent_all_the_same = None
     test_what_follows_a_message_whose_answer_is_refused_waits_behind_it = None
 
+    def beside(self, broker: Broker) -> Database:
+        return broker.keep_in(self.own) if isinstance(broker, Away) else self.own
+
+
+class BesideMemory(Beside, InMemory):
     @pytest.fixture
     async def broker(self) -> AsyncIterator[Broker]:
         self.time = LeapingClock()
@@ -39,13 +47,27 @@ class Beside(InMemory):
         await broker.database.close()
         await self.own.close()
 
-    def beside(self, broker: Broker) -> Database:
-        return broker.keep_in(self.own) if isinstance(broker, Away) else self.own
+
+class TestPostgres(Beside, TestEmbedded):
+    """The log in a file, the store on a server, in real time."""
+
+    # It fills a file of SQLite's.
+    test_a_full_disk_is_waited_for_whatever_the_handler_makes_of_it = None
+
+    @pytest.fixture
+    async def broker(self, tmp_path: Path, postgres_url: str) -> AsyncIterator[Broker]:
+        self.opened = EmbeddedBroker(tmp_path / "log.db")
+        self.own = connect_store(postgres_url)
+        await self.opened.open()
+        await self.own.open()
+        yield self.opened
+        await self.opened.close()
+        await self.own.close()
 
 
-class TestMemoryLog(Beside):
+class TestMemoryLog(BesideMemory):
     model = "log"
 
 
-class TestMemoryQueue(Beside):
+class TestMemoryQueue(BesideMemory):
     model = "queue"
