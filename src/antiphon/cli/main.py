@@ -17,6 +17,9 @@ class Commands(LazyCommands):
         {
             "new": LazyCommand("antiphon.cli.new", "Make a small service that runs and passes its own tests."),
             "run": LazyCommand("antiphon.cli.run", "Run services until they are stopped."),
+            "relay": LazyCommand(
+                "antiphon.cli.relay", "Publish what applications stage in their database, until stopped."
+            ),
             "describe": LazyCommand(
                 "antiphon.cli.describe", "Show what services do and guarantee, without starting them."
             ),

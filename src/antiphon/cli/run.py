@@ -11,7 +11,7 @@ import typer
 
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.modules import load_services
-from antiphon.cli.options import BrokerOption, ModulesArgument
+from antiphon.cli.options import BrokerOption, HealthOption, JsonLogsOption, ModulesArgument, VerboseOption
 from antiphon.cli.workers import worker_command
 from antiphon.observability.logging import configure_logging
 from antiphon.runtime.host import run_async
@@ -22,21 +22,8 @@ from antiphon.runtime.workers import Supervisor, Worker, stop_when_orphaned
 
 app = typer.Typer(add_completion=False)
 
-HealthOption = Annotated[
-    int | None,
-    typer.Option(
-        "--health", metavar="PORT", help="Answer /live, /ready and /metrics there; each worker the next port."
-    ),
-]
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", metavar="N", help="Run so many processes.")]
 ReloadOption = Annotated[bool, typer.Option("--reload", help="Start again when a file changes; for development.")]
-JsonLogsOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
-    ),
-]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
 WorkerOption = Annotated[int | None, typer.Option("--worker", hidden=True)]
 
 

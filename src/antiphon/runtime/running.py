@@ -41,7 +41,7 @@ from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.standing import Standing
 from antiphon.runtime.surroundings import Surroundings
 from antiphon.runtime.suspicion import Suspicion
-from antiphon.runtime.topics import make_topics
+from antiphon.runtime.topics import TopicMaker, make_topics
 from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
@@ -148,7 +148,8 @@ class RunningService:
         self._standing: Standing | None = None
         self.store = store
         self.sending = Sending(plan.name, broker, plan.metrics, plan.hooks)
-        self.staging = Staging(broker, self.store, plan.clock, plan.metrics, self.sending)
+        publish = TopicMaker(broker, settings).publish
+        self.staging = Staging(broker, self.store, plan.clock, plan.metrics, self.sending, publish)
         self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
         # Nobody else can reach the store of a broker that lives in this process.
         idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)

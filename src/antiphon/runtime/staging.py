@@ -12,6 +12,7 @@ from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 from antiphon.observability.metrics import Metrics
 from antiphon.outbox.due import is_on
+from antiphon.outbox.posting import Publish
 from antiphon.outbox.relay import Relay
 from antiphon.runtime.sending import Sending
 from antiphon.storage.database import Database, Transaction
@@ -24,9 +25,11 @@ PublishIn = Callable[[Transaction, Sequence[Outgoing]], Awaitable[None]]
 class Staging:
     """The way out of one store. Where the store is not the broker's own, a relay publishes what was staged."""
 
-    def __init__(self, broker: Broker, store: Database, clock: Clock, metrics: Metrics, sending: Sending) -> None:
+    def __init__(
+        self, broker: Broker, store: Database, clock: Clock, metrics: Metrics, sending: Sending, publish: Publish
+    ) -> None:
         self._broker, self._store, self._clock, self._sending = broker, store, clock, sending
-        self.relay = None if is_on(broker, store) else Relay(broker.publish, store, clock, metrics, sending)
+        self.relay = None if is_on(broker, store) else Relay(publish, store, clock, metrics, sending)
 
     async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
         """Publish these when `tx` commits: then the broker holds them, or the outbox does.

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import AsyncConnection, pq
 from psycopg.adapt import AdaptersMap, Dumper, Loader, PyFormat, Transformer
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.bool import BoolBinaryDumper, BoolLoader
 from psycopg.types.none import NoneDumper
 from psycopg.types.numeric import (
@@ -34,6 +35,11 @@ from antiphon.errors import UnsupportedCapabilityError
 from antiphon.storage.database import Row, SqlValue
 
 DriverError = psycopg.Error
+PlainCursor = psycopg.Cursor[TupleRow]
+AwaitedCursor = psycopg.AsyncCursor[TupleRow]
+PlainConnection = psycopg.Connection[object]
+AwaitedConnection = AsyncConnection[object]
+AnyConnection = PlainConnection | AwaitedConnection
 UNBINDABLE = (psycopg.Error, TypeError, UnicodeError, OverflowError)
 """What binding a value may raise: the driver's own, and these for values that no column takes."""
 
@@ -248,6 +254,21 @@ class Wire:
         """Twice is safe."""
         self.is_lost = True
         self._pg.finish()
+
+
+def plain_cursor(connection: PlainConnection) -> PlainCursor:
+    """A cursor of somebody else's connection that gives tuples, whatever rows its owner wants."""
+    return connection.cursor(row_factory=tuple_row)
+
+
+def awaited_cursor(connection: AwaitedConnection) -> AwaitedCursor:
+    """As `plain_cursor`."""
+    return connection.cursor(row_factory=tuple_row)
+
+
+def is_idle(connection: AnyConnection) -> bool:
+    """Whether no transaction is open, as far as is known here."""
+    return connection.info.transaction_status == pq.TransactionStatus.IDLE
 
 
 def columns(result: Result) -> list[str]:

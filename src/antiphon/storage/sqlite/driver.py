@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from typing import cast
 
 from antiphon.errors import StoreError, UnsupportedCapabilityError
 
@@ -59,6 +60,13 @@ def close(cursor: Cursor) -> None:
 def columns(cursor: Cursor) -> list[str]:
     """The names of the last statement's columns."""
     return [column[0] for column in cursor.description or ()]
+
+
+def plain_cursor(connection: object) -> Cursor:
+    """A cursor of a `sqlite3.Connection` that gives tuples, whatever rows its owner wants."""
+    cursor = cast("sqlite3.Connection", connection).cursor()
+    cursor.row_factory = None
+    return cursor
 
 
 def undo_everything(cursor: Cursor) -> None:
