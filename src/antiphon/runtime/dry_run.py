@@ -22,7 +22,7 @@ from antiphon.runtime.options import Choices
 from antiphon.runtime.publisher import HandlerPublisher
 from antiphon.runtime.route import Given, Handler, Mode, Route, collect, events_of
 from antiphon.runtime.running import Plan
-from antiphon.runtime.signature import PROVIDED_BY_RUNTIME, Shape, where
+from antiphon.runtime.signature import Shape, is_provided_by_runtime, where
 from antiphon.runtime.surroundings import failure_of
 from antiphon.runtime.work import read
 from antiphon.storage.database import Database, OpenTransaction, Row, SqlValue, Transaction
@@ -74,7 +74,7 @@ def dependencies_of(plan: Plan, topic: str, message: Message, replace: Mapping[t
     """
     handler, event = _declared(plan, topic, message)
     fetching = plan.declared.fetching(event)
-    wanted = [kind for _, kind in handler.signature.needs.parameters if kind not in PROVIDED_BY_RUNTIME]
+    wanted = [kind for _, kind in handler.signature.needs.parameters if not is_provided_by_runtime(kind)]
     kinds = _with_needs(plan, [kind for kind in wanted if fetching is None or kind is not fetching.gives], replace)
     names = [kind.__name__ for kind in kinds]
     if fetching is not None:

@@ -36,12 +36,14 @@ class _RelayOfLog:
 
     async def start(self) -> None:
         """As `Runner.start`."""
-        service, broker, store = self._service, self._service.broker, self._service.store
-        if is_on(broker, store):
-            sending = Sending(service.name, broker, service.metrics, service.hooks)
-            publish = TopicMaker(broker, self._settings).publish
-            self._relay = Relay(publish, store, SystemClock(), service.metrics, sending)
-            await self._relay.start()
+        service = self._service
+        is_needed: bool = is_on(service.broker, service.store)
+        if not is_needed:
+            return
+        sending = Sending(service.name, service.broker, service.metrics, service.hooks)
+        publish = TopicMaker(service.broker, self._settings).publish
+        self._relay = Relay(publish, service.store, SystemClock(), service.metrics, sending)
+        await self._relay.start()
 
     async def drain(self) -> None:
         """As `Runner.drain`."""

@@ -49,6 +49,27 @@ KINDS: Mapping[str, Kind] = {
 """Classes by their full names; those that inherit from them are meant, too."""
 
 
+_LENT = frozenset({"sqlite3.Connection", "psycopg.Connection", "psycopg.AsyncConnection"})
+_SESSIONS = frozenset({"sqlalchemy.orm.session.Session", "sqlalchemy.ext.asyncio.session.AsyncSession"})
+
+
+def is_lent_by_stores(cls: type) -> bool:
+    """Whether it is the class of connections that a store gives to handlers."""
+    return f"{cls.__module__}.{cls.__qualname__}" in _LENT
+
+
+def is_given_to_handlers(cls: type) -> bool:
+    """Whether a handler that asks for this class is given a session or connection in a transaction."""
+    names = {f"{each.__module__}.{each.__qualname__}" for each in cls.__mro__}
+    return is_lent_by_stores(cls) or bool(names & _SESSIONS)
+
+
+def is_for_plain_functions(cls: type) -> bool | None:
+    """Whether a session or connection of this class is used by plain functions; None: by coroutines, too."""
+    kind = kind_of(cls)
+    return None if kind is None or kind is _SQLITE else not kind.is_awaited
+
+
 def kind_of(cls: type) -> Kind | None:
     """What kind of connection or session objects of this class are, if any."""
     names = (f"{each.__module__}.{each.__qualname__}" for each in cls.__mro__)

@@ -42,8 +42,13 @@ class Atomic(Protocol):
     def atomic(self, using: str) -> AbstractContextManager[None]: ...
 
 
+class _Connections(Protocol):
+    def __getitem__(self, alias: str) -> DjangoDatabase: ...
+    def close_all(self) -> None: ...
+
+
 class _Django(Protocol):
-    connections: Mapping[str, DjangoDatabase]
+    connections: _Connections
     transaction: Atomic
     DatabaseError: type[Exception]
     Error: type[Exception]
@@ -64,6 +69,11 @@ def database(alias: str) -> DjangoDatabase:
 def atomic(alias: str) -> AbstractContextManager[None]:
     """`transaction.atomic` on that database, in this thread."""
     return _django().transaction.atomic(using=alias)
+
+
+def close_all() -> None:
+    """Close every connection of this thread."""
+    _django().connections.close_all()
 
 
 def refused() -> tuple[type[Exception], ...]:

@@ -38,6 +38,7 @@ __all__ = [
     "async_sessionmaker",
     "engine_of",
     "has_autocommit",
+    "made_by",
     "reply_of",
     "sessionmaker",
     "statement",
@@ -96,6 +97,13 @@ def has_autocommit(connection: Connection) -> bool:
     if level is None:
         level = getattr(connection.dialect, "_on_connect_isolation_level", None)
     return level == "AUTOCOMMIT"
+
+
+def made_by(maker: SessionMaker) -> type:
+    """The class of the sessions that it makes."""
+    if isinstance(maker, sessionmaker):
+        return maker.class_
+    return maker.class_
 
 
 def watch_commits(session: Session, told: Callable[[Session], None]) -> None:
