@@ -96,6 +96,7 @@ class _PlainSession(PsycopgConnection):
         self._raw = self._lent
         if link is None and address.schema is not None:
             self.run(_PATH, [quoted(address.schema)])
+            self.commit()  # rolled back, it would be forgotten
 
     def flush(self) -> None: ...
 
@@ -137,6 +138,7 @@ class _AsyncSession(AsyncPsycopgConnection):
         self._raw = self._lent
         if link is None and address.schema is not None:
             await self.run(_PATH, [quoted(address.schema)])
+            await self.commit()  # rolled back, it would be forgotten
 
     async def flush(self) -> None: ...
 
