@@ -12,8 +12,14 @@ from typing import ClassVar, TypeVar, overload
 
 from antiphon.errors import StatementError, StoreError, StoreVersionError
 from antiphon.storage.database import Database, DatabaseCounters, Isolation, Migration, OpenTransaction, Row, SqlValue
+from antiphon.storage.dialects import spoken
+from antiphon.storage.queries import load_queries
 
 T = TypeVar("T")
+_TURNS = [
+    spoken(load_queries("antiphon.storage", f"sql/{name}.sql")["take_turn"], "postgres")
+    for name in ("set_aside", "schedule")
+]
 
 
 class SabotagedTransaction:
@@ -246,6 +252,18 @@ class IgnoringNewerTables(StoreSaboteur):
             await self.store.migrate(component, migrations)
 
 
+class _SkippedTurn(SabotagedTransaction):
+    async def execute(self, sql: str, *args: SqlValue) -> None:
+        if spoken(sql, "postgres") not in _TURNS:
+            await self.inner.execute(sql, *args)
+
+
+class SkippingTurns(StoreSaboteur):
+    """Lets several writers decide at once by what each of them has read. A file has one writer anyway."""
+
+    transaction_type = _SkippedTurn
+
+
 class PlanningNothing(StoreSaboteur):
     """Says that nothing is missing."""
 
@@ -274,6 +292,7 @@ STORE_SABOTEURS: tuple[type[StoreSaboteur], ...] = (
     IgnoringNewerTables,
     PlanningNothing,
     StayingOpen,
+    SkippingTurns,
 )
 
 

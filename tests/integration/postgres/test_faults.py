@@ -203,6 +203,17 @@ async def test_a_canceled_statement_is_stopped_on_the_server_and_the_connection_
             await asyncio.sleep(0.01)
 
 
+async def test_closing_ends_what_another_task_waits_for(database, tx):
+    waiting = asyncio.create_task(tx.fetch("select pg_sleep(32)"))
+    await running(database, "pg_sleep(32)")
+    async with asyncio.timeout(10):
+        await database.close()
+        with pytest.raises(StoreUnavailableError, match="connection was lost|canceling statement"):
+            await waiting
+    with pytest.raises(StoreError, match="is over"):
+        await tx.fetch("select 1")
+
+
 async def test_tables_that_change_under_a_prepared_statement_fail_it_once(database, tx):
     await tx.rollback()
     assert await database.fetch("select * from ledger") == []
@@ -234,6 +245,13 @@ async def test_values_of_other_types_find_another_plan(database):
     for value in (1, None, 2**40, 2, None, 2**70, "7"):
         text = "select cast(? as numeric)"
         assert await database.fetch(text, value) == [(None if value is None else int(value),)]
+    text = f"select {', '.join(['cast(? as bigint)'] * 6)}"
+    async with database.transaction() as tx:
+        for number in range(64):
+            values = [2**40 if number >> place & 1 else 1 for place in range(6)]
+            assert await tx.fetch(text, *values) == [tuple(values)]
+        count = "select count(*) from pg_prepared_statements where statement = ?"
+        assert await tx.fetch_one(count, text.replace("?", "$%d") % (1, 2, 3, 4, 5, 6)) == (8,)
 
 
 async def test_a_copy_is_refused_and_the_next_transaction_is_well(database):

@@ -140,3 +140,22 @@ async def test_while_connections_are_cut_nothing_is_lost_and_nothing_done_twice(
     assert len(rows) == 400
     assert {count for _, count in rows} == {1}
     await own.close()
+
+
+async def test_two_that_share_group_log_and_store_do_everything_once_and_in_order(broker, postgres_url, tmp_path):
+    stores = [PostgresDatabase(postgres_url) for _ in range(2)]
+    brokers = [broker, connect(f"embedded:///{tmp_path}/log.db")]
+    services = [paying(broker, store) for broker, store in zip(brokers, stores, strict=True)]
+    async with running(services[0], tmp_path), running(services[1], tmp_path):
+        for number in range(400):
+            await services[number % 2].publish(OrderPlaced(f"o-{number}", number))
+        for service in services:
+            await until(service.caught_up)
+        await until(lambda: are_published(broker, 400))
+        rows = await stores[0].fetch("select order_id, count(*) from ledger group by order_id")
+        assert len(rows) == 400
+        assert {count for _, count in rows} == {1}
+        assert await stores[0].fetch("select count(*) from antiphon_outbox") == [(0,)]
+    assert set((await published(broker, "payments")).values()) == {1}
+    for each in (*stores, brokers[1]):
+        await each.close()

@@ -161,6 +161,7 @@ class Wire:
     def __init__(self, connection: AsyncConnection[object]) -> None:
         self._connection, self._pg = connection, connection.pgconn
         self._transformer = Transformer(_ADAPTERS)
+        self._waiting: Waiting | None = None
         self.is_lost = False
         """Whether nothing more can be said over it."""
         self._pg.enter_pipeline_mode()
@@ -222,23 +223,18 @@ class Wire:
             raise error_of(result) or psycopg.NotSupportedError("COPY cannot be used here")
         return False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some task waits for answers now."""
+        return self._waiting is not None
+
     async def _ready(self, unsent: bool) -> None:
-        loop, socket = asyncio.get_running_loop(), self._pg.socket
-        ready: asyncio.Future[None] = loop.create_future()
-
-        def wake() -> None:
-            if not ready.done():
-                ready.set_result(None)
-
-        loop.add_reader(socket, wake)
-        if unsent:
-            loop.add_writer(socket, wake)
+        waiting = self._waiting = Waiting(self._pg.socket, unsent)
         try:
-            await ready
+            await waiting.ready
         finally:
-            loop.remove_reader(socket)
-            if unsent:
-                loop.remove_writer(socket)
+            waiting.end()
+            self._waiting = None
 
     def is_usable(self) -> bool:
         """Whether the server, as far as is known here, still holds it; asks nobody."""
@@ -261,8 +257,10 @@ class Wire:
         await self._connection.cancel_safe(timeout=patience.total_seconds())
 
     def close(self) -> None:
-        """Twice is safe."""
+        """A task that waits for answers is told that the connection is gone. Twice is safe."""
         self.is_lost = True
+        if self._waiting is not None:
+            self._waiting.end(psycopg.OperationalError("the connection was closed here"))
         self._pg.finish()
 
 
@@ -398,6 +396,32 @@ def awaited_cursor(connection: AwaitedConnection) -> AwaitedCursor:
 def is_idle(connection: AnyConnection) -> bool:
     """Whether no transaction is open, as far as is known here."""
     return connection.info.transaction_status == pq.TransactionStatus.IDLE
+
+
+class Waiting:
+    """One task's wait until a socket can be read, or written when something is unsent."""
+
+    def __init__(self, socket: int, unsent: bool) -> None:
+        self._loop, self._socket, self._unsent = asyncio.get_running_loop(), socket, unsent
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+        self._is_over = False
+        self._loop.add_reader(socket, self._wake)
+        if unsent:
+            self._loop.add_writer(socket, self._wake)
+
+    def end(self, error: DriverError | None = None) -> None:
+        """Stop watching; before the socket is closed, since its number may soon be another one's. Twice is safe."""
+        if not self._is_over:
+            self._is_over = True
+            self._loop.remove_reader(self._socket)
+            if self._unsent:
+                self._loop.remove_writer(self._socket)
+        if error is not None and not self.ready.done():
+            self.ready.set_exception(error)
+
+    def _wake(self) -> None:
+        if not self.ready.done():
+            self.ready.set_result(None)
 
 
 def columns(result: Result) -> list[str]:

@@ -28,6 +28,7 @@ from antiphon.storage.postgres.texts import Text, Texts
 from antiphon.storage.statements import shorten
 
 _MOST_PREPARED = 256
+_MOST_VARIANTS = 8
 _MOST_UNANSWERED = 1000
 _CANCELING = timedelta(seconds=2)
 
@@ -86,6 +87,11 @@ class Session:
         """Whether so much waits for its answer that `settle` should come first."""
         return len(self._sent) >= _MOST_UNANSWERED
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some task waits for answers now."""
+        return self._wire.is_waiting
+
     def is_usable(self) -> bool:
         """Whether it can serve another transaction, as far as is known here."""
         return not self._sent and not self.is_stale and self._wire.is_usable()
@@ -128,17 +134,16 @@ class Session:
         """
         if not self._sent:
             return None
-        results: list[Result] = []
+        sent, results = self._sent, list[Result]()
         self.counters.round_trips += 1
         try:
             await self._wire.answers(results)
         except DriverError as error:
-            return self._first_failure(results) or self._lost_while(results, error)
-        failed = self._first_failure(results)
-        asked = [result for sent, result in zip(self._sent, results, strict=True) if sent.is_asked]
+            return self._first_failure(sent, results) or self._lost_while(sent, results, error)
+        self._sent = deque()
+        asked = [result for each, result in zip(sent, results, strict=True) if each.is_asked]
         self._answer, self._last = asked[-1] if asked else None, results[-1]
-        self._sent.clear()
-        return failed
+        return self._first_failure(sent, results)
 
     def rows(self) -> list[Row]:
         """The rows of the last statement that was settled."""
@@ -163,7 +168,7 @@ class Session:
 
     def close(self) -> None:
         """End it at once. Twice is safe."""
-        self._sent.clear()
+        self._sent = deque()
         self._wire.close()
 
     def _bind(self, sql: str, args: Sequence[SqlValue]) -> Bound:
@@ -190,25 +195,31 @@ class Session:
         prepared = Prepared(b"a%d" % self._names, bound.types)
         self._wire.prepare(prepared.name, text.sql, bound.types)
         self._sent.append(Sent(text.sql, part, prepared))
-        self._prepared.setdefault(text.sql, []).append(prepared)
+        variants = self._prepared.setdefault(text.sql, [])
+        if len(variants) >= _MOST_VARIANTS:
+            self._forget(variants.pop(0))
+        variants.append(prepared)
         return prepared
 
     def _forget_oldest(self) -> None:
         _, variants = self._prepared.popitem(last=False)
         for each in variants:
-            self._wire.forget(each.name)
-            self._sent.append(Sent("deallocate"))
+            self._forget(each)
 
-    def _first_failure(self, results: Sequence[Result]) -> Failed | None:
+    def _forget(self, prepared: Prepared) -> None:
+        self._wire.forget(prepared.name)
+        self._sent.append(Sent("deallocate"))
+
+    def _first_failure(self, sent: Sequence[Sent], results: Sequence[Result]) -> Failed | None:
         failed: Failed | None = None
-        for sent, result in zip(self._sent, results, strict=False):
-            if sent.preparing is not None and not is_good(result):
-                self._unprepare(sent.sql, sent.preparing)
+        for each, result in zip(sent, results, strict=False):
+            if each.preparing is not None and not is_good(result):
+                self._unprepare(each.sql, each.preparing)
             if failed is None and not is_good(result) and not is_skipped(result):
                 error = error_of(result) or DriverError(f"unexpected answer {result.status}")
                 self.is_stale = self.is_stale or is_stale(error)
-                is_certain = not is_fatal(result) or sent is not self._sent[-1]
-                failed = Failed(self._explained(error, sent.sql), sent, is_certain)
+                is_certain = not is_fatal(result) or each is not sent[-1]
+                failed = Failed(self._explained(error, each.sql), each, is_certain)
         return failed
 
     def _unprepare(self, sql: str, prepared: Prepared) -> None:
@@ -223,8 +234,8 @@ class Session:
         explained.__cause__ = error
         return explained
 
-    def _lost_while(self, results: Sequence[Result], error: DriverError) -> Failed:
-        unanswered = self._sent[min(len(results), len(self._sent) - 1)]
+    def _lost_while(self, sent: Sequence[Sent], results: Sequence[Result], error: DriverError) -> Failed:
+        unanswered = sent[min(len(results), len(sent) - 1)]
         return Failed(self._lost(error, unanswered.sql), unanswered, is_certain=False)
 
     def _lost(self, error: DriverError, sql: str) -> StoreError:

@@ -196,9 +196,12 @@ class PostgresTransaction:
         return unknown
 
     async def _roll_back(self) -> None:
+        session = self._session
         try:
-            if not self._session.is_lost:
-                await self._session.settle()
+            if session.is_waiting:
+                await session.abandon()  # another task is in the middle of it, and is told that it is over
+            elif not session.is_lost:
+                await session.settle()
             await self._undo_everything()
         finally:
             await self._lender.take_back(self, self._session)
@@ -239,7 +242,7 @@ class PostgresTransaction:
         in_part = self._part is not None and failed.sent.part == self._parts
         if in_part and isinstance(error, StatementError):
             self._broken = type(error)(f"the part was given up, since a statement failed: {error}")
-        else:
+        elif self._over is None:
             # The class stays: whether it can pass is in it.
             self._over = type(error)(f"the transaction was undone, since a statement failed: {error}")
         return error

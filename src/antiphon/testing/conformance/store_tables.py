@@ -92,14 +92,15 @@ class TableConformance(StoreSuite):
         async def finish(store: Database, _: str) -> list[str]:
             async with store.transaction() as tx:
                 await retries.finish(tx, [head.number])
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.02)
                 await retries.promote(tx, [("orders", lane)], NOW)
             return []
 
         async def follow(store: Database, _: str) -> list[str]:
             async with store.transaction() as tx:
                 await set_aside(tx, [replace(an_item(f"{lane}-second", lane), state=AsideState.BEHIND)])
-                await asyncio.sleep(0.005)
+                await tx.fetch("select 1")  # until then it may not have been sent
+                await asyncio.sleep(0.04)
             return []
 
         await asyncio.gather(_again(finish, one, ""), _again(follow, other, ""))

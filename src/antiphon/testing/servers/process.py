@@ -25,7 +25,7 @@ class ServerError(RuntimeError):
 
 
 class ServerProcess:
-    """One child process with a log. On Linux it is killed with the process that started it, however that ends.
+    """One child process with a log. On Linux it is killed with the thread that started it, however that ends.
 
     Some servers refuse to run as root: with `drop_privileges` root's runs as `nobody`.
     """
