@@ -26,7 +26,7 @@ class DjangoConnection:
         if dialect is None:
             found, known = self._database.vendor, " and ".join(sorted(_DIALECTS))
             raise UsageError(f"{self.name} is on {found!r}: Antiphon keeps tables in {known} only")
-        self.dialect = dialect
+        self.dialect: Dialect = dialect
 
     def require_transaction(self) -> None:
         """As `Connection.require_transaction`."""

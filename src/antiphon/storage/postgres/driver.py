@@ -358,7 +358,7 @@ def _link_of(connection: psycopg.Connection[TupleRow] | AsyncConnection[TupleRow
 
 def lend(link: Link, isolation: Isolation) -> LentConnection:
     """The link as a connection for one handler."""
-    connection = LentConnection(link)
+    connection = LentConnection(link, row_factory=tuple_row)
     connection.cursor_factory = _LentCursor
     connection.prepare_threshold = None  # names of statements would meet those of the handler before
     connection.isolation_level = _LEVELS[isolation]
@@ -367,7 +367,7 @@ def lend(link: Link, isolation: Isolation) -> LentConnection:
 
 async def lend_async(link: Link, isolation: Isolation) -> AsyncLentConnection:
     """As `lend`."""
-    connection = AsyncLentConnection(link)
+    connection = AsyncLentConnection(link, row_factory=tuple_row)
     connection.cursor_factory = _AsyncLentCursor
     connection.prepare_threshold = None
     await connection.set_isolation_level(_LEVELS[isolation])

@@ -36,7 +36,7 @@ class AlchemyConnection:
     def __init__(self, session: object) -> None:
         self._session = cast("Session | Connection", unscoped(session))
         self.name = f"SQLAlchemy's {type(self._session).__name__}"
-        self.dialect = dialect_of(self._session, self.name)
+        self.dialect: Dialect = dialect_of(self._session, self.name)
 
     def require_transaction(self) -> None:
         """As `Connection.require_transaction`."""
@@ -70,7 +70,7 @@ class AsyncAlchemyConnection:
     def __init__(self, session: object) -> None:
         self._session = cast("AsyncSession | AsyncConnection", unscoped(session))
         self.name = f"SQLAlchemy's {type(self._session).__name__}"
-        self.dialect = dialect_of(_plain(self._session), self.name)
+        self.dialect: Dialect = dialect_of(_plain(self._session), self.name)
         self._is_checked = False
 
     def require_transaction(self) -> None:

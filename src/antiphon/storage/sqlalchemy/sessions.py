@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from antiphon.errors import DeclarationError, StoreError
 from antiphon.storage.database import Database
 from antiphon.storage.endings import refused_ending
@@ -36,7 +38,7 @@ class SqlAlchemySessions:
     """
 
     def __init__(self, maker: SessionMaker) -> None:
-        if not isinstance(maker, sessionmaker | async_sessionmaker):
+        if not isinstance(cast("object", maker), sessionmaker | async_sessionmaker):
             raise DeclarationError(
                 f"SqlAlchemySessions({maker!r}): give it an async_sessionmaker(engine) or a sessionmaker(engine)"
             )
