@@ -36,7 +36,9 @@ def test_our_statements_have_their_wordings():
     assert "json_each" not in spoken(mark, "postgres")
 
 
-@pytest.mark.parametrize("word", ["json_each", "json_extract", "indexed by", "insert or ", "without rowid", "autoincrement", "sqlite_"])
+@pytest.mark.parametrize(
+    "word", ["json_each", "json_extract", "indexed by", "insert or ", "without rowid", "autoincrement", "sqlite_"]
+)
 def test_nothing_that_only_sqlite_knows_is_said_to_postgres(word):
     folder = files("antiphon.storage").joinpath("sql")
     for file in folder.iterdir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import cast
+from typing import Protocol, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -19,7 +19,7 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.types import NullType, TypeEngine
@@ -32,23 +32,24 @@ __all__ = [
     "AsyncSession",
     "Connection",
     "DriverError",
+    "Maker",
     "Session",
-    "SessionMaker",
-    "Unbound",
-    "async_sessionmaker",
     "engine_of",
     "has_autocommit",
     "made_by",
     "reply_of",
-    "sessionmaker",
     "statement",
     "unscoped",
     "watch_commits",
 ]
 
 DriverError = SQLAlchemyError
-Unbound = UnboundExecutionError
-SessionMaker = sessionmaker[Session] | async_sessionmaker[AsyncSession]
+Maker = Callable[[], Session | AsyncSession]
+
+
+class _Making(Protocol):
+    class_: type[Session] | type[AsyncSession]
+
 
 _TYPES: Mapping[type, TypeEngine[int] | TypeEngine[float] | TypeEngine[str] | TypeEngine[bytes]] = {
     int: BigInteger(),
@@ -86,7 +87,7 @@ def unscoped(session: object) -> object:
 
 
 def engine_of(session: Session | Connection) -> Engine:
-    """What it gets its connections from. Raises DriverError, as for a session that has several."""
+    """What it gets its connections from. Raises DriverError, as for a session that has several or none."""
     bind = session.get_bind() if isinstance(session, Session) else session
     return bind.engine
 
@@ -99,11 +100,11 @@ def has_autocommit(connection: Connection) -> bool:
     return level == "AUTOCOMMIT"
 
 
-def made_by(maker: SessionMaker) -> type:
-    """The class of the sessions that it makes."""
-    if isinstance(maker, sessionmaker):
-        return maker.class_
-    return maker.class_
+def made_by(maker: Maker) -> type[Session | AsyncSession] | None:
+    """The class of the sessions that it makes; None for what is no maker of sessions."""
+    if isinstance(maker, sessionmaker | async_sessionmaker):
+        return cast("type[Session | AsyncSession]", maker.class_)
+    return None
 
 
 def watch_commits(session: Session, told: Callable[[Session], None]) -> None:

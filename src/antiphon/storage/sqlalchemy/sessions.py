@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
 
 from antiphon.errors import DeclarationError, StoreError
 from antiphon.storage.database import Database
@@ -19,10 +19,7 @@ from antiphon.storage.sqlalchemy.driver import (
     AsyncSession,
     DriverError,
     Session,
-    SessionMaker,
-    async_sessionmaker,
     made_by,
-    sessionmaker,
     watch_commits,
 )
 from antiphon.storage.threads import Threads
@@ -37,14 +34,15 @@ class SqlAlchemySessions:
     is not disposed of. Raises DeclarationError for what is no maker of sessions.
     """
 
-    def __init__(self, maker: SessionMaker) -> None:
-        if not isinstance(cast("object", maker), sessionmaker | async_sessionmaker):
+    def __init__(self, maker: Callable[[], Session | AsyncSession]) -> None:
+        made = made_by(maker)
+        if made is None:
             raise DeclarationError(
                 f"SqlAlchemySessions({maker!r}): give it an async_sessionmaker(engine) or a sessionmaker(engine)"
             )
-        self._maker: SessionMaker = maker
-        self.kind: type | None = made_by(maker)
-        self.is_plain = isinstance(maker, sessionmaker)
+        self._maker = maker
+        self.kind: type | None = made
+        self.is_plain = issubclass(made, Session)
         self._threads = Threads(lambda: None)
         self._store: Database | None = None
 
