@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol, cast
+from typing import cast
 
 from sqlalchemy import (
     BigInteger,
@@ -45,11 +45,7 @@ __all__ = [
 
 DriverError = SQLAlchemyError
 Maker = Callable[[], Session | AsyncSession]
-
-
-class _Making(Protocol):
-    class_: type[Session] | type[AsyncSession]
-
+_Class = type[Session | AsyncSession]
 
 _TYPES: Mapping[type, TypeEngine[int] | TypeEngine[float] | TypeEngine[str] | TypeEngine[bytes]] = {
     int: BigInteger(),
@@ -100,11 +96,11 @@ def has_autocommit(connection: Connection) -> bool:
     return level == "AUTOCOMMIT"
 
 
-def made_by(maker: Maker) -> type[Session | AsyncSession] | None:
+def made_by(maker: Maker) -> _Class | None:
     """The class of the sessions that it makes; None for what is no maker of sessions."""
-    if isinstance(maker, sessionmaker | async_sessionmaker):
-        return cast("type[Session | AsyncSession]", maker.class_)
-    return None
+    if not isinstance(maker, sessionmaker | async_sessionmaker):
+        return None
+    return cast("_Class", maker.class_)  # pyright: ignore[reportUnknownMemberType] - isinstance loses its parameter
 
 
 def watch_commits(session: Session, told: Callable[[Session], None]) -> None:
