@@ -42,7 +42,7 @@ IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "test
 """Third-party packages that are no drivers, and where they may be imported."""
 
 SHARED = {"brokers": {"", "assignment", "capabilities", "connect", "placement", "ports", "screening"}}
-ADAPTERS = {"storage": {"sqlite", "postgres"}}
+ADAPTERS = {"storage": {"sqlite", "postgres", "sqlalchemy", "django"}}
 """In `brokers` whatever is not shared is an adapter; elsewhere adapters are named."""
 
 LONGEST_FUNCTION, LONGEST_FILE, LONGEST_CLASS, MOST_PARAMETERS = 60, 500, 300, 8

@@ -17,6 +17,7 @@ FRONT_DOOR = [
     "EventKind",
     "Key",
     "Message",
+    "Outbox",
     "Publisher",
     "RejectError",
     "Replica",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from antiphon.events.message import Message
     from antiphon.resilience.policy import Retry
     from antiphon.runtime.host import run
+    from antiphon.runtime.outbox import Outbox
     from antiphon.runtime.publisher import Publisher
     from antiphon.runtime.replica import Replica
     from antiphon.runtime.scripts import publish_blocking
@@ -32,6 +33,7 @@ __all__ = [
     "EventKind",
     "Key",
     "Message",
+    "Outbox",
     "Publisher",
     "RejectError",
     "Replica",
@@ -53,6 +55,7 @@ _ROOMS = {
     "EventKind": "antiphon.events.declare",
     "Key": "antiphon.events.declare",
     "Message": "antiphon.events.message",
+    "Outbox": "antiphon.runtime.outbox",
     "Publisher": "antiphon.runtime.publisher",
     "RejectError": "antiphon.errors",
     "Replica": "antiphon.runtime.replica",

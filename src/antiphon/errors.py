@@ -9,6 +9,7 @@ AntiphonError
 │  ├─ UnsupportedCapabilityError  the broker or store cannot do what was asked
 │  ├─ GuaranteeError           the guarantee derived is below the one demanded
 │  ├─ SettingsError            an unknown or unusable setting
+│  ├─ TransactionEndedError    a handler committed or rolled back what its service commits
 │  ├─ DeadLetterError          a dead letter or redrive that is not there, or to which this cannot be done now
 │  └─ ClosedError              used before it was opened or after it was closed
 ├─ BrokerError                 the road
@@ -105,6 +106,10 @@ class GuaranteeError(UsageError):
 
 class SettingsError(UsageError):
     """A setting is unknown or its value cannot be used."""
+
+
+class TransactionEndedError(UsageError):
+    """A handler committed, rolled back or closed the session or connection that its service gave it."""
 
 
 class DeadLetterError(UsageError):

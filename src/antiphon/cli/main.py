@@ -17,6 +17,10 @@ class Commands(LazyCommands):
         {
             "new": LazyCommand("antiphon.cli.new", "Make a small service that runs and passes its own tests."),
             "run": LazyCommand("antiphon.cli.run", "Run services until they are stopped."),
+            "relay": LazyCommand(
+                "antiphon.cli.relay",
+                "Publish what applications stage in the outbox of a database, until it is stopped.",
+            ),
             "describe": LazyCommand(
                 "antiphon.cli.describe", "Show what services do and guarantee, without starting them."
             ),

@@ -33,3 +33,16 @@ ModulesArgument = Annotated[
         show_default=False,
     ),
 ]
+HealthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--health", metavar="PORT", help="Answer /live, /ready and /metrics there; each worker the next port."
+    ),
+]
+JsonLogsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
+    ),
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]

@@ -13,7 +13,7 @@ import typer
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.modules import load_services
 from antiphon.cli.option_sets import OptionSet, app_of
-from antiphon.cli.options import BrokerOption, ModulesArgument, StoreOption
+from antiphon.cli.options import BrokerOption, HealthOption, JsonLogsOption, ModulesArgument, StoreOption, VerboseOption
 from antiphon.cli.workers import worker_command
 from antiphon.observability.logging import configure_logging
 from antiphon.runtime.host import run_async
@@ -22,12 +22,6 @@ from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.summary import summarize
 from antiphon.runtime.workers import Supervisor, Worker, stop_when_orphaned
 
-HealthOption = Annotated[
-    int | None,
-    typer.Option(
-        "--health", metavar="PORT", help="Answer /live, /ready and /metrics there; each worker the next port."
-    ),
-]
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", metavar="N", help="Run so many processes.")]
 ReloadOption = Annotated[bool, typer.Option("--reload", help="Start again when a file changes; for development.")]
 WorkerOption = Annotated[int | None, typer.Option("--worker", hidden=True)]
@@ -37,13 +31,8 @@ WorkerOption = Annotated[int | None, typer.Option("--worker", hidden=True)]
 class Logs(OptionSet):
     """What is logged, and how."""
 
-    as_json: Annotated[
-        bool | None,
-        typer.Option(
-            "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
-        ),
-    ] = None
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False
+    as_json: JsonLogsOption = None
+    verbose: VerboseOption = False
 
 
 def run(

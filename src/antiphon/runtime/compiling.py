@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from antiphon.events.declare import declaration_of
@@ -91,7 +91,7 @@ def _wrap(route: Route, middleware: Sequence[Middleware]) -> None:
     async def innermost(event: object, given: Given) -> object:
         if shape in (Shape.ASYNC, Shape.ASYNC_GENERATOR):
             return await collect(inner(event, given), shape)
-        return await asyncio.to_thread(call_plain, inner, shape, event, given)
+        return await given.call(partial(call_plain, inner, shape, event, given))
 
     call: AsyncCall = innermost
     for each in reversed(middleware):

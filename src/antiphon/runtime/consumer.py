@@ -22,6 +22,7 @@ from antiphon.runtime.flusher import Flusher
 from antiphon.runtime.health import ServiceHealth
 from antiphon.runtime.lanes import Executor, Lanes, cancel, warn_of_stubborn
 from antiphon.runtime.owning import OwnTransaction
+from antiphon.runtime.owning_session import SessionAttempt
 from antiphon.runtime.retrying import Retrying
 from antiphon.runtime.route import Mode, Route
 from antiphon.runtime.settlement import QueueSettling
@@ -80,6 +81,7 @@ class Consumer:
             Mode.THREAD: ThreadExecutor(surroundings, awaiting),
             Mode.SHARED: self._shared,
             Mode.OWN: OwnTransaction(surroundings, verdicts),
+            Mode.SESSION: OwnTransaction(surroundings, verdicts, SessionAttempt),
         }
         modes = {route.mode for by_type in routes.values() for route in by_type.values()}
         lanes = 1 if modes <= {Mode.SHARED} else bounds.concurrency

@@ -16,10 +16,13 @@ from antiphon.runtime.dependencies import Provider, check_providers
 from antiphon.runtime.publisher import Publisher
 from antiphon.runtime.replica import Replica
 from antiphon.runtime.route import Handler, HandlerOptions, Mode
-from antiphon.runtime.signature import PROVIDED_BY_RUNTIME, Needs, Shape, Signature, read_signature, where
+from antiphon.runtime.signature import Needs, Shape, Signature, is_provided_by_runtime, read_signature, where
 from antiphon.storage.database import Transaction
+from antiphon.storage.recognizing import is_for_plain_functions, is_given_to_handlers
+from antiphon.storage.sessions import Sessions
 
 T = TypeVar("T")
+_PLAIN = (Shape.PLAIN, Shape.GENERATOR)
 
 CallNext = Callable[[], Awaitable[object]]
 Middleware = Callable[[Delivery, CallNext], Awaitable[object]]
@@ -50,6 +53,8 @@ class Declared:
         self.replicas: list[Declaration] = []
         self.middleware: list[Middleware] = []
         self.runners: list[Runner] = []
+        self.sessions: Sequence[Sessions] = ()
+        """Where handlers' sessions come from, but for connections of the store itself."""
 
     def add(
         self,
@@ -60,9 +65,15 @@ class Declared:
     ) -> None:
         """Take a handler. Raises DeclarationError or DuplicateHandlerError, and then nothing is taken."""
         signature = read_signature(function, events, local_names, batch=options.batch_size is not None)
-        handler = Handler(function.__name__, function, signature, options)
+        handler = Handler(function.__name__, function, signature, options, self._surrounds(signature, options))
         self._check_handler(handler)
         self._take(handler, events)
+
+    def _surrounds(self, signature: Signature, options: HandlerOptions) -> bool:
+        """Whether the service's sessions are around every plain function."""
+        if signature.shape not in _PLAIN or signature.needs.session is not None or options.settles_first:
+            return False
+        return any(each.kind is None for each in self.sessions)
 
     def _take(self, handler: Handler, events: Sequence[type]) -> None:
         for event in events:
@@ -85,7 +96,7 @@ class Declared:
                 f"{place}: service {self.service!r} has a handler of this name already, {where(same.function)}: "
                 "names go into the ids of what handlers emit, so give it another"
             )
-        plain = handler.signature.shape in (Shape.PLAIN, Shape.GENERATOR)
+        plain = handler.signature.shape in _PLAIN
         needs = handler.signature.needs
         if plain and needs.of(Transaction):
             raise DeclarationError(
@@ -98,10 +109,12 @@ class Declared:
             raise DeclarationError(
                 f"{place}: it asks for a Publisher, so declare publishes=(...), the events it may send"
             )
-        if handler.options.settles_first and needs.of(Transaction):
+        if handler.options.settles_first and (needs.of(Transaction) or needs.session):
             raise DeclarationError(
                 f"{place}: settle='first' gives up what a Transaction is for, that no effect is lost: leave out one"
             )
+        if handler.mode is Mode.SESSION:
+            check_session(handler, plain=plain)
         if handler.options.settles_first and handler.options.policy not in (None, AT_ONCE):
             raise DeclarationError(
                 f"{place}: settle='first' runs it at most once, so nothing is tried again: leave out policy="
@@ -142,11 +155,22 @@ class Declared:
 
     def check(self, policies: Iterable[type] = ()) -> None:
         """What can only be seen with everything declared; `policies`: events given one. Raises DeclarationError."""
+        for handler in self.handlers:
+            self._check_provided(handler)
         wanted = {where(one.function): self._dependencies(one) for one in self.handlers}
         check_providers(self.providers, wanted)
         self.gates(None, None)
         for event in policies:
             self._check_policy(event)
+
+    def _check_provided(self, handler: Handler) -> None:
+        """Raise when a handler's session could be taken for something that the service provides."""
+        kind = handler.signature.needs.session
+        if kind in self.providers:
+            raise DeclarationError(
+                f"{where(handler.function)} asks for {kind.__name__}, which is the session or connection of its own "
+                f"transaction, and the service provides one, too: wrap what it provides in a class of yours"
+            )
 
     def _check_policy(self, event: type) -> None:
         """Raise unless a handler reads events by this class: elsewhere its policy would be believed and never used."""
@@ -166,7 +190,7 @@ class Declared:
 
     def _dependencies(self, handler: Handler) -> list[type]:
         """What it asks the service for: for each of its events whatever is not fetched as that one's details."""
-        asked = [kind for _, kind in handler.signature.needs.parameters if kind not in PROVIDED_BY_RUNTIME]
+        asked = [kind for _, kind in handler.signature.needs.parameters if not is_provided_by_runtime(kind)]
         fetched = [self.fetching(event) for event in handler.signature.events]
         if handler.options.batch_size is not None and any(one and one.gives in asked for one in fetched):
             raise DeclarationError(
@@ -231,3 +255,23 @@ def _check_once_by(handler: Handler, field: str, place: str) -> None:
             raise DeclarationError(
                 f"{place}: once_by={field!r} is no field of {event.__name__}, which has {', '.join(sorted(known))}"
             )
+
+
+def check_session(handler: Handler, *, plain: bool) -> None:
+    """Raise DeclarationError for a handler that cannot run in a session as it is written."""
+    place, needs = where(handler.function), handler.signature.needs
+    if handler.options.batch_size is not None:
+        raise DeclarationError(
+            f"{place}: a batch handler has no session of its own: use on(), or ask for a Transaction"
+        )
+    asked = [kind for _, kind in needs.parameters if kind is Transaction or is_given_to_handlers(kind)]
+    if len(asked) > 1:
+        names = " and ".join(kind.__name__ for kind in asked)
+        raise DeclarationError(f"{place}: it asks for {names}, and its writes can only commit with one: choose")
+    if needs.session is None:
+        return
+    wanted = is_for_plain_functions(needs.session)
+    if wanted is not None and wanted is not plain:
+        name, form = needs.session.__name__, "def" if wanted else "async def"
+        other = "is awaited" if plain else "would stop the event loop"
+        raise DeclarationError(f"{place}: a {name} {other} here: write `{form}`, or ask for its counterpart")

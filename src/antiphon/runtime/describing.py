@@ -19,6 +19,7 @@ from antiphon.runtime.description import (
 from antiphon.runtime.guarantees import demand, derive
 from antiphon.runtime.route import Handler
 from antiphon.runtime.running import Plan
+from antiphon.runtime.sessions import check_sessions
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.signature import where
 from antiphon.storage.database import Database
@@ -30,6 +31,7 @@ def describe_service(plan: Plan, broker: Broker, store: Database, settings: Sett
     Raises DeclarationError or GuaranteeError when it could not start.
     """
     plan.declared.check(plan.choices.policies)
+    check_sessions(plan.declared.handlers, broker, store, plan.choices.sessions)
     declared = plan.declared
     reads, writes = set(declared.topics_read()), {each.topic for each in declared.emits()}
     return ServiceDescription(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from time import perf_counter
 from types import MappingProxyType
 from typing import TypeVar, overload
@@ -22,10 +23,12 @@ from antiphon.runtime.options import Choices
 from antiphon.runtime.publisher import HandlerPublisher
 from antiphon.runtime.route import Given, Handler, Mode, Route, collect, events_of
 from antiphon.runtime.running import Plan
-from antiphon.runtime.signature import PROVIDED_BY_RUNTIME, Shape, where
+from antiphon.runtime.sessions import HandlerSessions
+from antiphon.runtime.signature import Shape, is_provided_by_runtime, where
 from antiphon.runtime.surroundings import failure_of
 from antiphon.runtime.work import read
 from antiphon.storage.database import Database, OpenTransaction, Row, SqlValue, Transaction
+from antiphon.storage.sessions import SessionTransaction
 
 T = TypeVar("T")
 _NOTHING: Mapping[type, object] = MappingProxyType({})
@@ -74,7 +77,7 @@ def dependencies_of(plan: Plan, topic: str, message: Message, replace: Mapping[t
     """
     handler, event = _declared(plan, topic, message)
     fetching = plan.declared.fetching(event)
-    wanted = [kind for _, kind in handler.signature.needs.parameters if kind not in PROVIDED_BY_RUNTIME]
+    wanted = [kind for _, kind in handler.signature.needs.parameters if not is_provided_by_runtime(kind)]
     kinds = _with_needs(plan, [kind for kind in wanted if fetching is None or kind is not fetching.gives], replace)
     names = [kind.__name__ for kind in kinds]
     if fetching is not None:
@@ -159,6 +162,9 @@ class _Stage:
     async def _run(self) -> None:
         event = read(self._route, self._message)
         details = await self._route.fetcher(event) if self._route.fetcher is not None else None
+        if self._route.mode is Mode.SESSION:
+            await self._run_in_session(event, details)
+            return
         if self._route.mode not in (Mode.SHARED, Mode.OWN):
             await self._call(event, None, details)
             return
@@ -168,15 +174,35 @@ class _Stage:
         finally:
             await tx.rollback()
 
-    async def _call(self, event: object, tx: Transaction | None, details: object) -> None:
+    async def _run_in_session(self, event: object, details: object) -> None:
+        """What it runs over its session is not seen by us, and is undone all the same."""
+        route, plan = self._route, self._plan
+        sessions = HandlerSessions([route.handler], self._store, plan.choices.sessions)
+        await sessions.open()
+        try:
+            tx = await sessions.by_handler[route.name].begin()
+            try:
+                await tx.guard()
+                await self._call(event, tx, details, tx)
+                await tx.require_unended()
+            finally:
+                await tx.rollback()
+        finally:
+            await sessions.close()
+
+    async def _call(
+        self, event: object, tx: Transaction | None, details: object, session: SessionTransaction | None = None
+    ) -> None:
         route, composer = self._route, self._plan.composer
         publisher = HandlerPublisher(composer, self._message, route.name, route.allowed, self._gather, self._keep)
         given = Given(self._delivery, tx, publisher, details)
+        if session is not None:
+            given.session, given.call = session.session, session.call
         events: object = event if route.batch_size is None else [event]
         if route.shape in (Shape.ASYNC, Shape.ASYNC_GENERATOR):
             result = await collect(route.call(events, given), route.shape)
         else:
-            result = await asyncio.to_thread(call_plain, route.call, route.shape, events, given)
+            result = await given.call(partial(call_plain, route.call, route.shape, events, given))
         for index, emitted in enumerate(events_of(result), publisher.count):
             self.outgoing.append(composer.caused(emitted, self._message, route.name, index))
 

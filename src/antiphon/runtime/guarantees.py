@@ -51,7 +51,7 @@ def derive(handler: Handler, broker: Broker, store: Database, *, inbox: bool) ->
         return Derived(
             Guarantee.AT_MOST_ONCE, "settle='first': its mark commits before it runs, so a crash or failure loses it"
         )
-    if handler.mode not in (Mode.SHARED, Mode.OWN):
+    if handler.mode not in (Mode.SHARED, Mode.OWN, Mode.SESSION):
         return Derived(
             Guarantee.AT_LEAST_ONCE, "it asks for no Transaction: a crash between handling and settling repeats it"
         )
@@ -60,6 +60,8 @@ def derive(handler: Handler, broker: Broker, store: Database, *, inbox: bool) ->
     reason = "its writes, its inbox mark and what it emits commit together; what comes again is known by its mark"
     if is_on(broker, store):
         reason = "its writes, its inbox mark, what it emits and the watermark commit together"
+    if handler.mode is Mode.SESSION:
+        reason = f"{reason.replace('its writes', 'what it writes over its session')}"
     if not is_durable:
         reason += "; nothing outlives this process"
     return Derived(Guarantee.EFFECTIVELY_ONCE, reason)

@@ -15,6 +15,7 @@ from antiphon.errors import DeclarationError
 from antiphon.events.declare import declaration_of
 from antiphon.resilience import Breaker, RateLimit, Retry
 from antiphon.runtime.route import HandlerOptions, Newer
+from antiphon.storage.sessions import Sessions
 
 Demand = Literal["at_most_once", "at_least_once", "effectively_once"]
 Share = Literal["shared", "own"]
@@ -53,6 +54,7 @@ class ServiceOptions(TypedDict, total=False):
     position; `lost`: what happens when retention deleted the one it had. `inbox=False` gives up recognizing duplicates.
     `concurrency`: how many handlers run side by side, each key in one lane. `dead_letters="broker"` parks in the
     broker's own dead-letter queue, where it has one, instead of the store; nothing waits behind those.
+    `sessions`: where the sessions of handlers come from, `SqlAlchemySessions(...)` or `DjangoSessions()`; or several.
     """
 
     policy: Retry
@@ -64,6 +66,7 @@ class ServiceOptions(TypedDict, total=False):
     inbox: bool
     concurrency: int
     dead_letters: DeadLettersIn
+    sessions: Sessions | Sequence[Sessions]
 
 
 class Choices(Struct, frozen=True, kw_only=True):
@@ -77,6 +80,7 @@ class Choices(Struct, frozen=True, kw_only=True):
     inbox: bool = True
     concurrency: int | None = None
     dead_letters: DeadLettersIn = "store"
+    sessions: tuple[Sessions, ...] = ()
 
 
 _CHOICES: Mapping[str, tuple[object, ...]] = {
@@ -170,7 +174,19 @@ def read_service_options(given: ServiceOptions) -> Choices:
         inbox=given.get("inbox", True),
         concurrency=concurrency,
         dead_letters=dead_letters,
+        sessions=_read_sessions(given.get("sessions", ())),
     )
+
+
+def _read_sessions(given: object) -> tuple[Sessions, ...]:
+    each = cast("Sequence[object]", given) if isinstance(given, Sequence) else (given,)
+    for one in each:
+        if isinstance(one, type) or not callable(getattr(one, "begin", None)) or not hasattr(one, "is_plain"):
+            raise DeclarationError(
+                f"Service(..., sessions={one!r}): it gives handlers sessions, as in "
+                "sessions=SqlAlchemySessions(async_sessionmaker(engine))"
+            )
+    return tuple(cast("Sequence[Sessions]", each))
 
 
 def read_places(start: Start, lost: Start) -> SubscribeOptions:

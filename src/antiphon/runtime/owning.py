@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
 from antiphon.errors import LeaseLostError, StoreError, UsageError
 from antiphon.events.message import Outgoing
@@ -21,7 +21,7 @@ T = TypeVar("T")
 log = logging.getLogger("antiphon.runtime")
 
 
-class _HandledBeforeError(BaseException):
+class HandledBeforeError(BaseException):
     """The message turned out to be handled, at the first statement. No handler catches it by `except Exception`."""
 
 
@@ -40,7 +40,7 @@ class LazyTransaction:
         """The transaction itself, begun now if it was not. Raises when the message was handled before."""
         tx = self._tx or await self._begun_once()
         if self.is_repeated:
-            raise _HandledBeforeError
+            raise HandledBeforeError
         return tx
 
     async def _begun_once(self) -> OpenTransaction:
@@ -112,11 +112,85 @@ class LazyTransaction:
         self._tx.after_commit(callback)
 
 
+class OneAttempt(Protocol):
+    """One attempt at one work, in a transaction of its own."""
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the message turned out to be handled before."""
+        ...
+
+    async def run(self) -> None:
+        """Run the handler and commit what it did. Raises what it raises, or that it was handled before."""
+        ...
+
+    async def find_out(self) -> None:
+        """See whether the message was handled before, where that is not known yet."""
+        ...
+
+    async def rollback(self) -> None:
+        """Undo everything. Twice, or after a commit, is safe."""
+        ...
+
+
+class OwnAttempt:
+    """As `OneAttempt`, in a transaction that begins at the handler's first statement."""
+
+    def __init__(self, surroundings: Surroundings, work: Work) -> None:
+        self._surroundings, self._work = surroundings, work
+        self._tx = LazyTransaction(surroundings, mark_of(work))
+
+    @property
+    def is_repeated(self) -> bool:
+        """As `OneAttempt.is_repeated`."""
+        return self._tx.is_repeated
+
+    async def run(self) -> None:
+        """As `OneAttempt.run`."""
+        made = await self._call()
+        tx = await self._tx.begun()
+        if made:
+            await self._surroundings.publish_in(tx, made)
+        confirm = await self._surroundings.settling.settle_in(tx, [self._work.delivery])
+        await tx.commit()
+        confirm()
+        self._surroundings.committed()
+
+    async def find_out(self) -> None:
+        """As `OneAttempt.find_out`."""
+        await self._tx.find_out()
+
+    async def rollback(self) -> None:
+        """As `OneAttempt.rollback`."""
+        await self._tx.rollback()
+
+    async def _call(self) -> Sequence[Outgoing]:
+        """Run the handler; returns what it emits."""
+        work, route, message = self._work, self._work.route, self._work.delivery.message
+        event = read(route, message)
+        details = await route.fetcher(event) if route.fetcher is not None else None
+        made: list[Outgoing] = []
+        given = self._surroundings.given(work, self._tx, details, made)
+        try:
+            result = await collect(route.call(event, given), route.shape)
+        except Exception:
+            await self._tx.require_sound()
+            raise
+        finally:
+            given.end()
+        return [*made, *self._surroundings.outgoing(route, message, result, len(made))]
+
+
 class OwnTransaction:
     """Runs each work in a transaction of its own; lanes run side by side, and take turns only to write."""
 
-    def __init__(self, surroundings: Surroundings, verdicts: Verdicts) -> None:
-        self._surroundings, self._verdicts = surroundings, verdicts
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        verdicts: Verdicts,
+        attempt: Callable[[Surroundings, Work], OneAttempt] = OwnAttempt,
+    ) -> None:
+        self._surroundings, self._verdicts, self._begin = surroundings, verdicts, attempt
         self._admission = surroundings.admission
 
     async def run(self, works: Sequence[Work]) -> None:
@@ -156,18 +230,17 @@ class OwnTransaction:
         began = self._surroundings.stopwatch()
         if route.gate is not None:
             route.gate.began(delivery, route.gate.generation)
-        tx = LazyTransaction(self._surroundings, mark_of(work))
+        attempt = self._begin(self._surroundings, work)
         try:
-            made = await self._call(work, tx)
-            await self._commit(work, await tx.begun(), made)
+            await attempt.run()
         except BaseException as error:
             try:
                 if number == 1 and isinstance(error, Exception):
-                    await tx.find_out()
+                    await attempt.find_out()
             finally:
-                await tx.rollback()
+                await attempt.rollback()
             # Whatever a handler makes of being told: nothing that it did counts.
-            if not tx.is_repeated or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+            if not attempt.is_repeated or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
                 raise
             route.instruments.duplicates.inc()
             self._surroundings.gates.needed_none(work)
@@ -176,27 +249,3 @@ class OwnTransaction:
             self._surroundings.succeeded(work, self._surroundings.stopwatch() - began)
             self._surroundings.handled(work, number, self._surroundings.stopwatch() - began)
         route.instruments.durations.observe(self._surroundings.stopwatch() - began)
-
-    async def _call(self, work: Work, tx: LazyTransaction) -> Sequence[Outgoing]:
-        """Run the handler; returns what it emits."""
-        route, message = work.route, work.delivery.message
-        event = read(route, message)
-        details = await route.fetcher(event) if route.fetcher is not None else None
-        made: list[Outgoing] = []
-        given = self._surroundings.given(work, tx, details, made)
-        try:
-            result = await collect(route.call(event, given), route.shape)
-        except Exception:
-            await tx.require_sound()
-            raise
-        finally:
-            given.end()
-        return [*made, *self._surroundings.outgoing(route, message, result, len(made))]
-
-    async def _commit(self, work: Work, tx: OpenTransaction, made: Sequence[Outgoing]) -> None:
-        if made:
-            await self._surroundings.publish_in(tx, made)
-        confirm = await self._surroundings.settling.settle_in(tx, [work.delivery])
-        await tx.commit()
-        confirm()
-        self._surroundings.committed()

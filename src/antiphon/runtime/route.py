@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
@@ -20,6 +21,7 @@ from antiphon.runtime.publisher import HandlerPublisher, Publisher
 from antiphon.runtime.signature import Shape, Signature
 from antiphon.schemas.codec import EventCodec
 from antiphon.storage.database import Transaction
+from antiphon.storage.sessions import Sessions
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -36,6 +38,10 @@ class Mode(StrEnum):
     THREAD = "thread"
     SHARED = "shared transaction"
     OWN = "own transaction"
+    SESSION = "session's transaction"
+
+
+_TRANSACTED = (Mode.SHARED, Mode.OWN, Mode.SESSION)
 
 
 class HandlerOptions(Struct, frozen=True, kw_only=True):
@@ -63,9 +69,13 @@ class Handler(Struct, frozen=True):
     function: Callable[..., object]
     signature: Signature
     options: HandlerOptions
+    is_surrounded: bool = False
+    """Whether it runs in a transaction of the service's sessions without asking for one."""
 
     @property
     def mode(self) -> Mode:
+        if self.is_surrounded or self.signature.needs.session is not None:
+            return Mode.SESSION
         if self.signature.needs.transaction:
             return Mode.OWN if self.options.transaction == "own" else Mode.SHARED
         return Mode.AWAIT if self.signature.shape in (Shape.ASYNC, Shape.ASYNC_GENERATOR) else Mode.THREAD
@@ -75,6 +85,9 @@ class Handler(Struct, frozen=True):
         return (*self.signature.emits, *(kind for kind in self.options.publishes if kind not in self.signature.emits))
 
 
+PlainCaller = Callable[[Callable[[], object]], Awaitable[object]]
+
+
 class Given(Struct, gc=False):
     """What one attempt can be given besides its event."""
 
@@ -82,6 +95,9 @@ class Given(Struct, gc=False):
     transaction: Transaction | None = None
     publisher: HandlerPublisher | None = None
     details: object = None
+    session: object = None
+    call: PlainCaller = asyncio.to_thread
+    """Calls a plain function in the thread where it belongs."""
 
     def end(self) -> None:
         """The attempt is over; its publisher takes no more."""
@@ -131,6 +147,8 @@ class Route:
         """The field of which each value is handled once, where that is not the message."""
         self.batch_size = options.batch_size
         self.batch_wait = options.batch_wait
+        self.sessions: Sessions | None = None
+        """Where its handler's session comes from, where it has one."""
         self.waits = 0
         self.ordered = options.ordered
         """Whether what follows a failed message of its key waits behind that."""
@@ -140,7 +158,7 @@ class Route:
         """Whether its lane is that of the key."""
         self.by_partition = False
         """Whether its lane is that of the partition: a batch handler reads this topic, too."""
-        self.company: object = self.mode if self.mode in (Mode.SHARED, Mode.OWN) else self
+        self.company: object = self.mode if self.mode in _TRANSACTED else self
         """Routes of one company can run together: they share a transaction, or are one and the same."""
         self.direct = self._direct(handler)
 
@@ -172,16 +190,18 @@ _FROM_GIVEN: Mapping[type, Callable[[Given], object]] = {
 
 def compile_call(handler: Handler, dependencies: Mapping[type, object], details: type | None) -> Call:
     """The call path of a handler: its own dependencies bound, the rest taken from `Given`."""
-    function = handler.function
+    function, session = handler.function, handler.signature.needs.session
     fixed = {
         name: dependencies[kind]
         for name, kind in handler.signature.needs.parameters
-        if kind not in _FROM_GIVEN and kind is not details
+        if kind not in _FROM_GIVEN and kind is not details and kind is not session
     }
     taken: list[tuple[str, Callable[[Given], object]]] = []
     for name, kind in handler.signature.needs.parameters:
         if kind is details:
             taken.append((name, lambda given: given.details))
+        elif kind is session:
+            taken.append((name, lambda given: given.session))
         elif kind in _FROM_GIVEN:
             taken.append((name, _FROM_GIVEN[kind]))
     if not taken:

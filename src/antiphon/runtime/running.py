@@ -32,6 +32,7 @@ from antiphon.runtime.housekeeping import Housekeeping
 from antiphon.runtime.options import Choices
 from antiphon.runtime.scheduling import Scheduling
 from antiphon.runtime.sending import Sending
+from antiphon.runtime.sessions import HandlerSessions, check_sessions
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.settlement import LogSettling, QueueSettling
 from antiphon.runtime.shared import TransactionBounds
@@ -41,7 +42,7 @@ from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.standing import Standing
 from antiphon.runtime.surroundings import Surroundings
 from antiphon.runtime.suspicion import Suspicion
-from antiphon.runtime.topics import make_topics
+from antiphon.runtime.topics import TopicMaker, make_topics
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
 from antiphon.storage.migrations import component_of
@@ -91,6 +92,7 @@ class Plan:
 def check_guarantees(plan: Plan, broker: Broker, store: Database) -> None:
     """Raise GuaranteeError or UnsupportedCapabilityError before anything is opened."""
     letters_kept_by(broker, plan)
+    check_sessions(plan.declared.handlers, broker, store, plan.choices.sessions)
     for handler in plan.declared.handlers:
         demand(handler, derive(handler, broker, store, inbox=plan.choices.inbox))
 
@@ -123,7 +125,8 @@ class RunningService:
         self._standing: Standing | None = None
         self.store = store
         self.sending = Sending(plan.name, broker, plan.metrics, plan.hooks)
-        self.staging = Staging(broker, self.store, plan.clock, plan.chance, plan.metrics, self.sending)
+        publish = TopicMaker(broker, settings).publish
+        self.staging = Staging(broker, self.store, plan.clock, plan.chance, plan.metrics, self.sending, publish)
         self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
         # Nobody else can reach the store of a broker that lives in this process.
         idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)
@@ -133,6 +136,7 @@ class RunningService:
             Redriving(self.store, plan.clock, idle, self._look_again),
         )
         """What works off the tables of the store, whichever service filled them."""
+        self._sessions = HandlerSessions((), store, ())
         self.consumer: Consumer | None = None
         self._suspicion: Suspicion | None = None
 
@@ -163,6 +167,8 @@ class RunningService:
         # Those that only settings name, too: an application may publish to them from now on.
         await make_topics(self._broker, {*plan.declared.topics(), *self._all_settings.topics}, self._all_settings)
         await self._dependencies.open()
+        self._sessions = HandlerSessions(plan.declared.handlers, self.store, plan.choices.sessions)
+        await self._sessions.open()
         if plan.declared.by_event:
             await self._consume()
         for runner in (*self._of_store, *plan.declared.runners):
@@ -171,6 +177,7 @@ class RunningService:
     async def _consume(self) -> None:
         plan, group = self.plan, self._settings.group or self.plan.name
         routes = compile_routes(plan, self._dependencies.values)
+        self._sessions.serve(routes)
         subscription = await self._broker.subscribe(group, plan.declared.topics_read(), plan.choices.subscribing)
         surroundings = self._surroundings(subscription, group)
         stop_at_gates(routes, surroundings.gates)
@@ -265,5 +272,6 @@ class RunningService:
         # What handlers emitted until now leaves first.
         for runner in reversed(self._of_store):
             await runner.drain()
+        await self._sessions.close()
         await self._dependencies.close()
         plan.enter("stopped")

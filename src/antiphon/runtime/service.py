@@ -66,6 +66,7 @@ class Service(ServiceDeclarations):
         self.hooks = Hooks(self.metrics)
         self._plan = Plan(self._declared, SystemClock(), self.metrics, self.hooks)
         self._plan.choices = read_service_options(options)
+        self._declared.sessions = self._plan.choices.sessions
         if migrations is not None:
             folder = Path(caller().f_globals.get("__file__", ".")).parent / migrations
             self._plan.migrations = load_migrations(folder)

@@ -26,6 +26,7 @@ from antiphon.events.declare import declaration_of
 from antiphon.events.message import Message
 from antiphon.runtime.publisher import Publisher
 from antiphon.storage.database import Transaction
+from antiphon.storage.recognizing import is_given_to_handlers
 
 _MANY = (list, tuple, Sequence, Iterable, Iterator, Generator, AsyncIterable, AsyncIterator, AsyncGenerator)
 
@@ -50,6 +51,11 @@ class Needs(Struct, frozen=True):
     @property
     def transaction(self) -> bool:
         return any(kind is Transaction for _, kind in self.parameters)
+
+    @property
+    def session(self) -> type | None:
+        """The class of session or connection that it asks for, if it does."""
+        return next((kind for _, kind in self.parameters if is_given_to_handlers(kind)), None)
 
 
 class Signature(Struct, frozen=True):
@@ -139,6 +145,9 @@ def _need(function: Callable[..., object], parameter: inspect.Parameter, hints: 
             f"{where(function)}: parameter {parameter.name!r} is given by its name: move it behind the '/'"
         )
     kind = hints.get(parameter.name)
+    origin: object = get_origin(kind)
+    if isinstance(origin, type) and is_given_to_handlers(origin):
+        kind = origin  # as in AsyncConnection[TupleRow]
     if kind is None:
         raise DeclarationError(
             f"{where(function)}: parameter {parameter.name!r} has no annotation; what a handler needs it asks for by "
@@ -202,4 +211,9 @@ def _name(hint: object) -> str:
     return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
 
 
-PROVIDED_BY_RUNTIME: tuple[type, ...] = (Message, Delivery, Transaction, Publisher)
+_PROVIDED_BY_RUNTIME: tuple[type, ...] = (Message, Delivery, Transaction, Publisher)
+
+
+def is_provided_by_runtime(kind: type) -> bool:
+    """Whether a handler gets it without that the service provides it."""
+    return kind in _PROVIDED_BY_RUNTIME or is_given_to_handlers(kind)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from antiphon.brokers.ports import Broker
+from antiphon.events.message import Outgoing
 from antiphon.runtime.settings import Settings
 
 
@@ -17,3 +18,19 @@ async def make_topics(broker: Broker, names: Iterable[str], settings: Settings) 
     for name in sorted(set(names)):
         if name not in known or name in settings.topics:
             await broker.ensure_topic(settings.topic(name))
+
+
+class TopicMaker:
+    """Publishes what others composed, whose topics nobody here declares: those that are missing are made first."""
+
+    def __init__(self, broker: Broker, settings: Settings) -> None:
+        self._broker, self._settings = broker, settings
+        self._known: set[str] = set()
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        """As `Broker.publish`; each topic is looked for once."""
+        new = {one.topic for one in outgoing} - self._known
+        if new:
+            await make_topics(self._broker, new, self._settings)
+            self._known |= new
+        await self._broker.publish(outgoing)

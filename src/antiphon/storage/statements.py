@@ -24,11 +24,19 @@ _OWNERS_WORDS = frozenset(
     }
 )
 
+_ENDING_WORDS = frozenset({"commit", "end", "rollback", "abort"})
+
 
 def refuse_owners_words(sql: str) -> None:
     """Raise StatementError for a statement that would end the transaction, or undo parts of it, by itself."""
     if first_word(sql) in _OWNERS_WORDS:
         raise StatementError(f"cannot run {shorten(sql)!r}: who began the transaction ends it and undoes its parts")
+
+
+def ends_transaction(sql: str) -> bool:
+    """Whether a statement ends its transaction, as one of parts in it does not."""
+    words = sql.lower().replace(";", " ").split() if first_word(sql) in _ENDING_WORDS else []
+    return bool(words) and "to" not in words[1:3]
 
 
 class KnownStatements(set[str]):

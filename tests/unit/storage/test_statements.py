@@ -5,7 +5,14 @@ import sqlite3
 import pytest
 
 from antiphon.errors import StatementError
-from antiphon.storage.statements import KnownStatements, first_word, refuse_owners_words, shorten, split_script
+from antiphon.storage.statements import (
+    KnownStatements,
+    ends_transaction,
+    first_word,
+    refuse_owners_words,
+    shorten,
+    split_script,
+)
 
 TRIGGER = """create trigger note after insert on ledger begin
   insert into notes values ('a;b');
@@ -71,3 +78,24 @@ def test_known_statements_are_bounded():
         known.admit(f"select {number}")
         assert f"select {number}" in known
     assert len(known) <= 10_000
+
+
+@pytest.mark.parametrize("sql", ["commit", "  END;", "rollback", "ROLLBACK work", "/* so */ abort", "commit and chain"])
+def test_a_statement_that_ends_its_transaction_is_known(sql):
+    assert ends_transaction(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select 'commit'",
+        "rollback to part",
+        "rollback transaction to part",
+        "savepoint end",
+        "",
+        "release a",
+        "-- commit",
+    ],
+)
+def test_a_statement_that_ends_a_part_of_it_or_nothing_is_none(sql):
+    assert not ends_transaction(sql)

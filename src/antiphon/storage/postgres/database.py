@@ -15,6 +15,7 @@ from antiphon.storage.database import DatabaseCounters, Isolation, Migration, Ro
 from antiphon.storage.dialects import Dialect
 from antiphon.storage.migrations import apply_migrations, missing_migrations, own_migrations
 from antiphon.storage.postgres.address import parse_address
+from antiphon.storage.postgres.lending import PsycopgConnections
 from antiphon.storage.postgres.placeholders import quoted
 from antiphon.storage.postgres.pool import Pool
 from antiphon.storage.postgres.session import Session
@@ -164,6 +165,10 @@ class PostgresDatabase:
             return rows if row is None else convert_rows(rows, session.columns(), row)
         finally:
             await self._pool.give_back(session)
+
+    def connections(self, *, plain: bool) -> PsycopgConnections:
+        """As `LendingDatabase.connections`."""
+        return PsycopgConnections(self, self._address, is_plain=plain)
 
     async def take_back(self, tx: PostgresTransaction, session: Session) -> None:
         """As `Lender.take_back`."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self, cast
 
 import psycopg
 from psycopg import AsyncConnection, pq
 from psycopg.adapt import AdaptersMap, Dumper, Loader, PyFormat, Transformer
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.bool import BoolBinaryDumper, BoolLoader
 from psycopg.types.none import NoneDumper
 from psycopg.types.numeric import (
@@ -30,18 +31,33 @@ from psycopg.types.numeric import (
 )
 from psycopg.types.string import ByteaLoader, BytesBinaryDumper, StrDumperUnknown, TextLoader
 
-from antiphon.errors import UnsupportedCapabilityError
-from antiphon.storage.database import Row, SqlValue
+from antiphon.errors import TransactionEndedError, UnsupportedCapabilityError
+from antiphon.storage.database import Isolation, Row, SqlValue
+from antiphon.storage.endings import refused_ending
+from antiphon.storage.statements import ends_transaction, shorten
 
 DriverError = psycopg.Error
+PlainCursor = psycopg.Cursor[TupleRow]
+AwaitedCursor = psycopg.AsyncCursor[TupleRow]
+PlainConnection = psycopg.Connection[object]
+AwaitedConnection = AsyncConnection[object]
+AnyConnection = PlainConnection | AwaitedConnection
 UNBINDABLE = (psycopg.Error, TypeError, UnicodeError, OverflowError)
 """What binding a value may raise: the driver's own, and these for values that no column takes."""
 
 Result = pq.abc.PGresult
+Link = pq.abc.PGconn
+"""A connection as libpq has it, without the driver around it."""
+_Params = Sequence[object] | Mapping[str, object] | None
 _Bytes = bytes | bytearray | memoryview
 _NOTHING_WRONG = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY})
 _COPYING = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
 _LIBPQ_WITH_PIPELINES = 140000
+_LEVELS: Mapping[Isolation, psycopg.IsolationLevel] = {
+    "read-committed": psycopg.IsolationLevel.READ_COMMITTED,
+    "repeatable-read": psycopg.IsolationLevel.REPEATABLE_READ,
+    "serializable": psycopg.IsolationLevel.SERIALIZABLE,
+}
 _FORMATS = {count: (PyFormat.AUTO,) * count for count in range(32)}
 
 
@@ -246,6 +262,140 @@ class Wire:
         if self._waiting is not None:
             self._waiting.end(psycopg.OperationalError("the connection was closed here"))
         self._pg.finish()
+
+
+class _LentCursor(psycopg.Cursor[TupleRow]):
+    def execute(
+        self, query: object, params: object = None, *, prepare: bool | None = None, binary: bool | None = None
+    ) -> Self:
+        _require_harmless(query)
+        return super().execute(cast("bytes", query), cast("_Params", params), prepare=prepare, binary=binary)
+
+
+class _AsyncLentCursor(psycopg.AsyncCursor[TupleRow]):
+    async def execute(
+        self, query: object, params: object = None, *, prepare: bool | None = None, binary: bool | None = None
+    ) -> Self:
+        _require_harmless(query)
+        return await super().execute(cast("bytes", query), cast("_Params", params), prepare=prepare, binary=binary)
+
+
+class LentConnection(psycopg.Connection[TupleRow]):
+    """A connection in a handler's hands: it may run anything but what ends its transaction."""
+
+    def commit(self) -> None:
+        """Refused."""
+        raise _refused("commit()")
+
+    def rollback(self) -> None:
+        """Refused."""
+        raise _refused("rollback()")
+
+    def close(self) -> None:
+        """Refused."""
+        raise _refused("close()")
+
+    def end(self, *, commit: bool) -> None:
+        """Commit or roll back after all."""
+        if commit:
+            super().commit()
+        else:
+            super().rollback()
+
+
+class AsyncLentConnection(AsyncConnection[TupleRow]):
+    """As `LentConnection`."""
+
+    async def commit(self) -> None:
+        """Refused."""
+        raise _refused("commit()")
+
+    async def rollback(self) -> None:
+        """Refused."""
+        raise _refused("rollback()")
+
+    async def close(self) -> None:
+        """Refused."""
+        raise _refused("close()")
+
+    async def end(self, *, commit: bool) -> None:
+        """Commit or roll back after all."""
+        if commit:
+            await super().commit()
+        else:
+            await super().rollback()
+
+
+def _refused(tried: str) -> TransactionEndedError:
+    return refused_ending(tried, "the connection")
+
+
+def _require_harmless(query: object) -> None:
+    text = query.decode(errors="replace") if isinstance(query, bytes) else query
+    if isinstance(text, str) and ends_transaction(text):
+        raise _refused(repr(shorten(text)))
+
+
+def connection_class(*, is_plain: bool) -> type:
+    """What handlers ask for."""
+    return psycopg.Connection if is_plain else AsyncConnection
+
+
+def connect_lent(parameters: Mapping[str, str]) -> Link:
+    """A link of its own for connections that handlers are given. Raises DriverError."""
+    return _link_of(psycopg.Connection.connect(**parameters))  # type: ignore[arg-type]  # all are libpq's own
+
+
+async def connect_lent_async(parameters: Mapping[str, str]) -> Link:
+    """As `connect_lent`."""
+    return _link_of(await AsyncConnection.connect(**parameters))  # type: ignore[arg-type]  # all are libpq's own
+
+
+def _link_of(connection: psycopg.Connection[TupleRow] | AsyncConnection[TupleRow]) -> Link:
+    link, connection.pgconn = connection.pgconn, pq.PGconn()
+    return link
+
+
+def lend(link: Link, isolation: Isolation) -> LentConnection:
+    """The link as a connection for one handler."""
+    connection = LentConnection(link, row_factory=tuple_row)
+    connection.cursor_factory = _LentCursor
+    connection.prepare_threshold = None  # names of statements would meet those of the handler before
+    connection.isolation_level = _LEVELS[isolation]
+    return connection
+
+
+async def lend_async(link: Link, isolation: Isolation) -> AsyncLentConnection:
+    """As `lend`."""
+    connection = AsyncLentConnection(link, row_factory=tuple_row)
+    connection.cursor_factory = _AsyncLentCursor
+    connection.prepare_threshold = None
+    await connection.set_isolation_level(_LEVELS[isolation])
+    return connection
+
+
+def take_back(connection: LentConnection | AsyncLentConnection) -> Link | None:
+    """The link out of a connection, which is closed from now on; None when it is of no more use."""
+    link = _link_of(connection)
+    if link.status == pq.ConnStatus.OK and link.transaction_status == pq.TransactionStatus.IDLE:
+        return link
+    link.finish()
+    return None
+
+
+def plain_cursor(connection: PlainConnection) -> PlainCursor:
+    """A cursor of somebody else's connection that gives tuples, whatever rows its owner wants."""
+    return connection.cursor(row_factory=tuple_row)
+
+
+def awaited_cursor(connection: AwaitedConnection) -> AwaitedCursor:
+    """As `plain_cursor`."""
+    return connection.cursor(row_factory=tuple_row)
+
+
+def is_idle(connection: AnyConnection) -> bool:
+    """Whether no transaction is open, as far as is known here."""
+    return connection.info.transaction_status == pq.TransactionStatus.IDLE
 
 
 class Waiting:

@@ -18,3 +18,7 @@ select version, name, checksum from antiphon_migrations where component = ? orde
 
 -- name: record
 insert into antiphon_migrations (component, version, name, checksum, applied_at) values (?, ?, ?, ?, ?);
+
+-- name: lock
+-- Changes nothing, and lets nobody else migrate until the transaction ends.
+delete from antiphon_migrations where version < 0;

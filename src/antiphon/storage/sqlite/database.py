@@ -28,6 +28,7 @@ from antiphon.storage.sqlite.driver import (
     require_returning,
 )
 from antiphon.storage.sqlite.errors import explain
+from antiphon.storage.sqlite.lending import SqliteConnections
 from antiphon.storage.sqlite.place import Place
 from antiphon.storage.sqlite.transaction import SqliteTransaction
 from antiphon.storage.sqlite.writer import Writer
@@ -149,6 +150,19 @@ class SqliteDatabase:
             await tx.rollback()
             raise
         await tx.commit()
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None]:
+        """As `TakingTurns.turn`: for whoever writes over another connection of this process."""
+        await self._writer.enter()
+        try:
+            yield
+        finally:
+            self._writer.leave()
+
+    def connections(self, *, plain: bool) -> SqliteConnections:
+        """As `LendingDatabase.connections`."""
+        return SqliteConnections(self, self._writer, is_plain=plain)
 
     @overload
     async def fetch(self, sql: str, *args: SqlValue) -> list[Row]: ...

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Self, cast
 
-from antiphon.errors import StoreError, UnsupportedCapabilityError
+from antiphon.errors import StoreError, TransactionEndedError, UnsupportedCapabilityError
+from antiphon.storage.endings import refused_ending
+from antiphon.storage.statements import ends_transaction, shorten, split_script
 
+Connection = sqlite3.Connection
 Cursor = sqlite3.Cursor
 DriverError = sqlite3.Error
 REFUSED = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError)
@@ -53,7 +58,7 @@ def close(cursor: Cursor) -> None:
     """Close it with its connection; a cursor left open would keep the file open behind our back."""
     connection = cursor.connection
     cursor.close()
-    connection.close()
+    sqlite3.Connection.close(connection)
 
 
 def columns(cursor: Cursor) -> list[str]:
@@ -61,11 +66,18 @@ def columns(cursor: Cursor) -> list[str]:
     return [column[0] for column in cursor.description or ()]
 
 
+def plain_cursor(connection: object) -> Cursor:
+    """A cursor of a `sqlite3.Connection` that gives tuples, whatever rows its owner wants."""
+    cursor = cast("sqlite3.Connection", connection).cursor()
+    cursor.row_factory = None
+    return cursor
+
+
 def undo_everything(cursor: Cursor) -> None:
     """Roll back whatever transaction there is; a failing disk may have undone it already."""
     if cursor.connection.in_transaction:
         with contextlib.suppress(sqlite3.Error):
-            cursor.connection.execute("rollback")
+            sqlite3.Connection.cursor(cursor.connection).execute("rollback")
 
 
 def empty_wal(cursor: Cursor) -> bool:
@@ -77,9 +89,80 @@ def empty_wal(cursor: Cursor) -> bool:
     return bool(busy == 0)
 
 
-def _connect(file: str, timeout: float) -> sqlite3.Connection:
+class LentConnection(sqlite3.Connection):
+    """A connection in a handler's hands: it may run anything but what ends its transaction."""
+
+    is_over = False
+    """Whether the handler that it was given to has ended."""
+
+    def cursor(self, factory: type[sqlite3.Cursor] | None = None) -> sqlite3.Cursor:  # type: ignore[override]  # the driver's has overloads
+        """A cursor that runs no such statement either."""
+        return super().cursor(factory or _LentCursor)
+
+    def commit(self) -> None:
+        """Refused."""
+        raise _refused("commit()")
+
+    def rollback(self) -> None:
+        """Refused."""
+        raise _refused("rollback()")
+
+    def close(self) -> None:
+        """Refused."""
+        raise _refused("close()")
+
+    def executescript(self, script: str, /) -> sqlite3.Cursor:
+        """As the driver's, which would commit first."""
+        return self.cursor().executescript(script)
+
+    def __enter__(self) -> Self:
+        """Refused, since its end would commit."""
+        raise _refused("`with connection`")
+
+
+class _LentCursor(sqlite3.Cursor):
+    def execute(self, sql: str, parameters: object = (), /) -> Self:
+        _require_harmless(self.connection, sql)
+        return super().execute(sql, cast("Sequence[str]", parameters))
+
+    def executemany(self, sql: str, parameters: Iterable[object], /) -> Self:
+        _require_harmless(self.connection, sql)
+        return super().executemany(sql, cast("Iterable[Sequence[str]]", parameters))
+
+    def executescript(self, script: str, /) -> Self:
+        for statement in split_script(script, is_complete):
+            self.execute(statement)
+        return self
+
+
+def _refused(tried: str) -> TransactionEndedError:
+    return refused_ending(tried, "the connection")
+
+
+def _require_harmless(connection: sqlite3.Connection, sql: str) -> None:
+    if isinstance(connection, LentConnection) and connection.is_over:
+        raise sqlite3.ProgrammingError("the handler that this connection was given to has ended")
+    if ends_transaction(sql):
+        raise _refused(repr(shorten(sql)))
+
+
+def connect_lent(file: str, *, durable: bool) -> Cursor:
+    """A cursor of our own on a connection that a handler may be given; it waits for no lock."""
+    connection = _connect(file, timeout=0, factory=LentConnection)
+    cursor = sqlite3.Connection.cursor(connection)
+    cursor.execute("pragma foreign_keys = on")
+    cursor.execute(f"pragma synchronous = {'full' if durable else 'off'}")
+    return cursor
+
+
+def lent_connection(cursor: Cursor) -> LentConnection:
+    """What the handler is given, of a cursor that `connect_lent` made."""
+    return cast("LentConnection", cursor.connection)
+
+
+def _connect(file: str, timeout: float, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        file, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=512
+        file, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=512, factory=factory
     )
     connection.execute("pragma temp_store = memory")
     return connection

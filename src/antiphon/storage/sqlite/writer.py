@@ -9,7 +9,15 @@ from datetime import timedelta
 
 from antiphon.errors import ClosedError
 from antiphon.storage.database import Database, DatabaseCounters
-from antiphon.storage.sqlite.driver import Cursor, DriverError, close, connect_writer, empty_wal, undo_everything
+from antiphon.storage.sqlite.driver import (
+    Cursor,
+    DriverError,
+    close,
+    connect_lent,
+    connect_writer,
+    empty_wal,
+    undo_everything,
+)
 from antiphon.storage.sqlite.errors import explain, explain_os, is_busy
 from antiphon.storage.sqlite.file_lock import FileLock
 from antiphon.storage.sqlite.place import Place
@@ -44,7 +52,7 @@ class Writer:
             raise explain_os(error, self.path, "open it") from error
         await self._queue.enter()
         try:
-            await self._patiently(self._connect, "open it")
+            await self.patiently(self._connect, "open it")
         finally:
             self._queue.leave()
 
@@ -66,12 +74,56 @@ class Writer:
         try:
             cursor = self._require_open("begin a transaction")
             self._place.require_same()
-            await self._patiently(lambda: cursor.execute("begin immediate"), "begin a transaction")
+            await self.patiently(lambda: cursor.execute("begin immediate"), "begin a transaction")
         except BaseException:
             self._queue.leave()
             raise
         self._current = SqliteTransaction(database, self, cursor)
         return self._current
+
+    async def enter(self) -> None:
+        """Wait for the turn, to write over another connection. Raises ClosedError, StoreUnavailableError."""
+        self._require_open("wait for the turn to write")
+        await self._queue.enter()
+        try:
+            self._require_open("wait for the turn to write")
+            self._place.require_same()
+        except BaseException:
+            self._queue.leave()
+            raise
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        self._queue.leave()
+
+    async def connect_lent(self) -> Cursor:
+        """Begin over a connection that a handler may be given; the turn is ours already. Raises StoreError."""
+        try:
+            cursor = connect_lent(self._place.file, durable=self._durable)
+        except DriverError as error:
+            raise explain(error, self.path, "connect") from error
+        try:
+            await self.patiently(lambda: cursor.execute("begin immediate"), "begin a transaction")
+        except BaseException:
+            close(cursor)
+            raise
+        return cursor
+
+    async def commit_lent(self, cursor: Cursor, then: Callable[[], None]) -> None:
+        """Commit what was begun there, in the thread that waits for the disk, then call `then` there.
+
+        Canceling waits for the end.
+        """
+
+        def commit() -> None:
+            cursor.execute("commit")
+            self.counters.commits += 1
+            then()
+
+        try:
+            await self._queue.run(commit)
+        except DriverError as error:
+            raise explain(error, self.path, "commit") from error
 
     async def commit(self, then: Callable[[], None]) -> None:
         """As `Ending.commit`."""
@@ -124,7 +176,7 @@ class Writer:
         self._cursor = connect_writer(self._place.file, self.path, durable=self._durable)
         self._place.remember()
 
-    async def _patiently(self, attempt: Callable[[], object], tried: str) -> None:
+    async def patiently(self, attempt: Callable[[], object], tried: str) -> None:
         """Try until no foreign program holds SQLite's own lock. Short random waits share it fairly."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience.total_seconds()

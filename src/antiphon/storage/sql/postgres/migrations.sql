@@ -12,3 +12,6 @@ create table if not exists antiphon_migrations (
     applied_at text not null,
     primary key (component, version)
 );
+
+-- name: lock
+lock table antiphon_migrations in share row exclusive mode;

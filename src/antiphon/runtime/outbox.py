@@ -1,0 +1,71 @@
+"""How does any application let events leave with its own transaction, without being a service?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from antiphon.errors import StatementError
+from antiphon.events.clock import Clock, SystemClock
+from antiphon.events.message import Outgoing
+from antiphon.runtime.compose import Composer
+from antiphon.storage.database import Transaction
+from antiphon.storage.joining import at_once
+from antiphon.storage.making import make_own_tables
+from antiphon.storage.outbox import stage
+from antiphon.storage.recognizing import join_awaited, join_plain
+
+_MISSING = ("no such table", "does not exist")
+
+
+class Outbox:
+    """Stages events in transactions of an application's own: they leave once those commit, and never otherwise.
+
+    `source` names the application in its messages. A relay publishes what was staged: that of a service whose store
+    is the same database, or `antiphon relay`. It holds nothing open; any thread and any event loop may use it.
+    """
+
+    def __init__(self, source: str, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._composer = Composer(source, self._clock)
+
+    def stage(self, connection: object, *events: object, key: str | None = None) -> Sequence[str]:
+        """Let these events be published once the connection's transaction has committed; returns their messages' ids.
+
+        `connection` is a `sqlite3.Connection`, a `psycopg.Connection`, a Session or Connection of SQLAlchemy, or one
+        of Django or its alias, inside `atomic`. Nothing is committed here, and rolling back takes it back.
+
+        Raises UsageError for anything else and where there is no transaction, EncodeError, StoreError.
+        """
+        tx = join_plain(connection)
+        outgoing = self._compose(events, key)
+        at_once(self._stage(tx, outgoing))
+        return [one.message.id for one in outgoing]
+
+    async def stage_async(self, connection: object, *events: object, key: str | None = None) -> Sequence[str]:
+        """As `stage`, for what is awaited: a `psycopg.AsyncConnection`, an AsyncSession or AsyncConnection of
+        SQLAlchemy, or a Transaction of Antiphon's own, which needs a store that is not its broker's.
+        """
+        tx = join_awaited(connection)
+        outgoing = self._compose(events, key)
+        await self._stage(tx, outgoing)
+        return [one.message.id for one in outgoing]
+
+    def make_tables(self, connection: object) -> None:
+        """Make the tables that are missing, when the connection's transaction commits; as `antiphon storage migrate`.
+
+        Takes what `stage` takes. Twice is safe. Raises UsageError, StoreVersionError, MigrationError, StoreError.
+        """
+        at_once(make_own_tables(join_plain(connection)))
+
+    def _compose(self, events: Sequence[object], key: str | None) -> list[Outgoing]:
+        return [self._composer.first(event, key=key) for event in events]
+
+    async def _stage(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
+        try:
+            await stage(tx, outgoing, self._clock.now())
+        except StatementError as error:
+            if "antiphon_outbox" in str(error) and any(words in str(error) for words in _MISSING):
+                raise StatementError(
+                    f"{error}: make the tables with `antiphon storage migrate --store URL`, or Outbox.make_tables()"
+                ) from error
+            raise
