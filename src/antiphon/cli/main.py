@@ -19,7 +19,7 @@ class Commands(LazyCommands):
             "run": LazyCommand("antiphon.cli.run", "Run services until they are stopped."),
             "relay": LazyCommand(
                 "antiphon.cli.relay",
-                "Publish what applications stage in the outbox of a database, until it is stopped.",
+                "Publish what applications stage in an outbox, until it is stopped.",
             ),
             "describe": LazyCommand(
                 "antiphon.cli.describe", "Show what services do and guarantee, without starting them."

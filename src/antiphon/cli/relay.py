@@ -37,7 +37,7 @@ def relay(
     as_json: JsonLogsOption = None,
     verbose: VerboseOption = False,
 ) -> None:
-    """Publish what applications stage in the outbox of a database, until it is stopped.
+    """Publish what applications stage in an outbox, until it is stopped.
 
     It makes the tables that are missing. Run as many as you like: they share the work without a leader. The first
     Ctrl-C (or SIGTERM) drains: what is there is published. The second ends it.
