@@ -22,6 +22,7 @@ from examples.shop.processes import SERVICES, Processes
 from examples.shop.refusals import Refusals
 from examples.shop.reports import percentile
 from examples.shop.storefront.feed import Storefront
+from examples.shop.stores import Stores, urls_of
 from examples.shop.verdict import Verdict, judge
 from examples.shop.watch import Lags, Watch
 
@@ -75,23 +76,30 @@ class Demo:
         self.stage = "reading the orders"
         self.total = 0
         self.broker = EmbeddedBroker(folder / "shop.db")
+        self.stores = Stores(self.broker.database, urls_of(options.store, folder))
         self.storefront = Storefront(self.broker)
-        self.watch = Watch(self.broker.database)
-        self.lags = Lags(self.broker)
+        self.watch = Watch(self.stores)
+        self.lags = Lags(self.broker, self.stores)
         workers = max(2, options.workers) if options.chaos else options.workers
-        self.processes = Processes(self.broker.url, folder, dict.fromkeys(BUSY, workers))
+        self.processes = Processes(self.broker.url, folder, dict.fromkeys(BUSY, workers), self.stores.urls)
         self.pace = Pace(self.storefront, self.watch, self.lags, self.processes)
         self.chaos: Chaos | None = None
         self.speed = Speed()
 
     async def run(self) -> tuple[Result, Verdict]:
-        """The whole run; nothing is left running. Raises StalledError, ServiceFailedError, OSError, AntiphonError."""
+        """The whole run; nothing is left running.
+
+        Raises StalledError, ServiceFailedError, StoreChoiceError, OSError, AntiphonError.
+        """
         async with AsyncExitStack() as stack:
             stack.callback(self.refusals.close)
             demand = self.source.survey(self.refusals)
             self.total = demand.orders
+            stack.push_async_callback(self.stores.close)
+            await self.stores.open()
             stack.push_async_callback(self.broker.close)
             await self.broker.open()
+            self.storefront.pages = self.stores.of("orders")
             await self.storefront.open()
             self.stage = "starting the services"
             stack.push_async_callback(self.processes.stop)
@@ -156,7 +164,7 @@ class Demo:
         await self.pace.until_quiet()
 
     async def _judge(self) -> tuple[Result, Verdict]:
-        verdict = judge(await read_ledgers(self.broker.database))
+        verdict = judge(await read_ledgers(self.stores.log, self.stores.own))
         report, edges = self.processes.totals(), sorted(self.processes.take_edges())
         result = Result(
             orders=verdict.orders,
@@ -168,7 +176,7 @@ class Demo:
             events=report.handled,
             duplicates=report.duplicates,
             redelivered=max(0, report.consumed - await self._sent_to_services()),
-            dead_letters=await count_parked(self.broker.database),
+            dead_letters=sum([await count_parked(store) for store in self.stores.every]),
             lost=verdict.lost,
             double_effects=verdict.double_effects,
             conserved=verdict.conserved,

@@ -16,13 +16,14 @@ from examples.shop.refusals import Refusal, Refusals
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How the demo runs. `workers` is the number of processes of the busiest services."""
+    """How the demo runs. `workers` is the number of processes of the busiest services, `store` as in `stores.py`."""
 
     file: Path | None = None
     count: int = 5_000
     seed: int = 1
     workers: int = 1
     chaos: bool = False
+    store: str = "log"
 
 
 class Source:

@@ -1,7 +1,8 @@
 """How does one service of the shop run in a process of its own? `python -m examples.shop.process NAME URL SCOREBOARD`.
 
-It prints a line when it is ready and then, now and then, how long events took; what it counts is on its scoreboard.
-It drains when it is told to (SIGTERM), or when whoever started it is gone.
+Its store is the setting ANTIPHON_STORE, else the log's own file. It prints a line when it is ready and then, now and
+then, how long events took; what it counts is on its scoreboard. It drains when it is told to (SIGTERM), or when whoever
+started it is gone.
 """
 
 from __future__ import annotations

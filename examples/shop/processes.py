@@ -17,6 +17,7 @@ from examples.shop.process import READY
 from examples.shop.reports import Counts, Scoreboard, total
 
 SERVICES = ("orders", "payments", "inventory", "shipping", "notifications", "analytics")
+STORE_SETTING = "ANTIPHON_STORE"
 START_SECONDS = 60
 LONGEST_LINE = 4 * 1024 * 1024
 
@@ -52,9 +53,9 @@ class Running:
 class Processes:
     """All processes of the shop. What is killed comes back by itself; what fails by itself stops the demo."""
 
-    def __init__(self, url: str, folder: Path, workers: Mapping[str, int]) -> None:
+    def __init__(self, url: str, folder: Path, workers: Mapping[str, int], stores: Mapping[str, str]) -> None:
         self._url, self._folder = url, folder
-        self._workers = workers
+        self._workers, self._stores = workers, stores
         self._tasks: set[asyncio.Task[None]] = set()
         self._past = Counts()
         self._started = 0
@@ -89,6 +90,7 @@ class Processes:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
+                env=self._environment(service),
                 limit=LONGEST_LINE,
                 start_new_session=True,
             )
@@ -97,6 +99,11 @@ class Processes:
         task = asyncio.create_task(self._watch(running))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _environment(self, service: str) -> dict[str, str]:
+        """The store's URL goes this way, since everyone may read the words of a command, and it may hold a password."""
+        inherited = {name: value for name, value in os.environ.items() if name != STORE_SETTING}
+        return {**inherited, STORE_SETTING: self._stores[service]} if service in self._stores else inherited
 
     async def _watch(self, running: Running) -> None:
         await running.listen(self._edges)

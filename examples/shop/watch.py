@@ -6,22 +6,40 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from antiphon.brokers.ports import Broker
-from antiphon.storage.database import Database
+from antiphon.storage.dialects import PortableSql
 from examples.shop.processes import SERVICES
+from examples.shop.stores import Stores
 
 ENDS = ("shipped", "declined", "out of stock", "cancelled")
 
 _NEWS = {
-    "orders": "select rowid, state from orders_states where rowid > ? order by rowid",
-    "payments": "select rowid, entry from payments_ledger where rowid > ? order by rowid",
+    "orders": PortableSql.of(
+        "select rowid, state from orders_states where rowid > ? order by rowid",
+        {
+            "postgres": """
+            select written, state from orders_states
+            where written > ? and written < pg_snapshot_xmin(pg_current_snapshot())::text::bigint order by written
+            """
+        },
+    ),
+    "payments": PortableSql.of(
+        "select rowid, entry from payments_ledger where rowid > ? order by rowid",
+        {
+            "postgres": """
+            select written, entry from payments_ledger
+            where written > ? and written < pg_snapshot_xmin(pg_current_snapshot())::text::bigint order by written
+            """
+        },
+    ),
 }
+"""On PostgreSQL several write at once: only what is older than the oldest open transaction is there for certain."""
 
 
 class Watch:
     """Counts the states that orders have entered and the payments booked, by looking now and then."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
         self._seen = dict.fromkeys(_NEWS, 0)
         self.states: Counter[str] = Counter()
         self.payments: Counter[str] = Counter()
@@ -34,7 +52,7 @@ class Watch:
     async def look(self) -> None:
         """Take what is new. Raises StoreError."""
         for name, counts in (("orders", self.states), ("payments", self.payments)):
-            news = await self._database.fetch(_NEWS[name], self._seen[name], row=tuple[int, str])
+            news = await self._stores.of(name).fetch(_NEWS[name], self._seen[name], row=tuple[int, str])
             if news:
                 self._seen[name] = news[-1][0]
                 counts.update(state for _, state in news)
@@ -43,8 +61,8 @@ class Watch:
 class Lags:
     """How many messages each service has not handled yet, and whether all of them have come to rest."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, broker: Broker, stores: Stores | None = None) -> None:
+        self._broker, self._stores = broker, stores
         self._last: Sequence[object] = ()
         self.behind: Mapping[str, int] = {}
 
@@ -55,4 +73,5 @@ class Lags:
         ends = [(service, lag.partition, lag.end) for service, lags in found.items() for lag in lags]
         at_rest = all(found.values()) and not any(self.behind.values()) and ends == self._last
         self._last = ends
-        return at_rest
+        # Asked last: what left an outbox since the ends were read moves them, and the next look tells.
+        return at_rest and (self._stores is None or await self._stores.are_at_rest())

@@ -11,7 +11,8 @@ analytics = Service("analytics", migrations="migrations")
 
 COUNT = """
 insert into analytics_days (day, outcome, orders, pence) values (?, ?, 1, ?)
-on conflict (day, outcome) do update set orders = orders + 1, pence = pence + excluded.pence
+on conflict (day, outcome) do update
+set orders = analytics_days.orders + 1, pence = analytics_days.pence + excluded.pence
 """
 
 

@@ -21,6 +21,7 @@ inventory = Service("inventory", migrations="migrations")
 
 @inventory.on(GoodsDelivered)
 async def receive(goods: GoodsDelivered, tx: Transaction) -> ProductListed:
+    await tx.execute(sql.TAKE_TURN)
     await tx.execute(sql.SHELVE, goods.sku, goods.quantity)
     await tx.execute(sql.RECEIVE, goods.sku, goods.quantity)
     return ProductListed(goods.sku, goods.name, goods.grams)
@@ -33,6 +34,7 @@ async def remember(order: OrderPlaced, tx: Transaction) -> None:
 
 @inventory.on(PaymentAuthorised)
 async def reserve(payment: PaymentAuthorised, tx: Transaction) -> InventoryReserved | OutOfStock:
+    await tx.execute(sql.TAKE_TURN)
     short = await tx.fetch_one(sql.SHORT, payment.order_id, row=str)
     if short is not None:
         return OutOfStock(payment.order_id, short)
@@ -48,6 +50,7 @@ async def ship(shipment: ShipmentDispatched, tx: Transaction) -> None:
 
 @inventory.on(ShipmentFailed)
 async def put_back(shipment: ShipmentFailed, tx: Transaction) -> StockReleased:
+    await tx.execute(sql.TAKE_TURN)
     await tx.execute(sql.PUT_BACK, shipment.order_id)
     await tx.execute(sql.MOVE, "released", shipment.order_id)
     return StockReleased(shipment.order_id)

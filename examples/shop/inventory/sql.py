@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+TAKE_TURN = "update inventory_turn set taken = taken + 1"
+"""First of all, by whoever decides by the stock or changes it: SQLite has one writer anyway, PostgreSQL many."""
+
 SHELVE = """
 insert into inventory_stock (sku, available) values (?, ?)
-on conflict (sku) do update set available = available + excluded.available
+on conflict (sku) do update set available = inventory_stock.available + excluded.available
 """
 
 RECEIVE = "insert into inventory_movements (order_id, sku, kind, quantity) values ('', ?, 'received', ?)"
@@ -15,7 +18,7 @@ SHORT = """
 select wanted.sku from inventory_requests wanted left join inventory_stock on inventory_stock.sku = wanted.sku
 where wanted.order_id = ? and coalesce(available, 0) < wanted.quantity limit 1
 """
-"""A product of which there is too little. Should two take at once, the table refuses stock below nothing."""
+"""A product of which there is too little."""
 
 TAKE = """
 update inventory_stock set available = available - wanted.quantity

@@ -10,7 +10,7 @@ from antiphon.brokers.ports import Broker, StoreBroker
 from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
-from antiphon.storage.database import Migration
+from antiphon.storage.database import Database, Migration
 from examples.shop.catalog import Goods
 from examples.shop.order import Order
 from examples.shop.storefront.events import GoodsDelivered, Item, OrderPlaced
@@ -42,6 +42,8 @@ class Storefront:
 
     def __init__(self, broker: LogOnDatabase, *, twice_every: int = TWICE_EVERY) -> None:
         self._broker, self._twice_every = broker, twice_every
+        self.pages: Database = broker.database
+        """What customers' pages are made from, until it is given another store."""
         self._composer = Composer("storefront", SystemClock())
         self.placed = 0
         self._second_clicks: deque[tuple[str, Outgoing]] = deque()
@@ -95,7 +97,7 @@ class Storefront:
 
     async def _is_handled(self, order_id: str) -> bool:
         """Whether the order shows on the customer's page, so that clicking again is a mistake."""
-        found = await self._broker.database.fetch("select 1 from orders_states where order_id = ? limit 1", order_id)
+        found = await self.pages.fetch("select 1 from orders_states where order_id = ? limit 1", order_id)
         return bool(found)
 
 

@@ -58,7 +58,7 @@ def test_no_service_imports_another(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_no_service_touches_the_tables_of_another(service: str) -> None:
     written = [statement for source in sources(service) for statement in statements(source)]
-    written += [path.read_text("utf-8") for path in (SHOP / service / "migrations").glob("*.sql")]
+    written += [path.read_text("utf-8") for path in (SHOP / service / "migrations").rglob("*.sql")]
     touched = {table for statement in written for table in tables(statement)}
     assert touched, "every service keeps something"
     assert {table for table in touched if not table.startswith(f"{service}_")} == set()
