@@ -72,6 +72,7 @@ class BatchTransaction:
         self._twins: list[Work] = []
         """Works of the same mark as another one in here: over when that is."""
         self._done: list[Work] = []
+        self._duplicates: list[Work] = []
         self._told: list[tuple[Work, int, float]] = []
 
     async def run(self, units: Sequence[Unit]) -> Sequence[Unit]:
@@ -127,7 +128,7 @@ class BatchTransaction:
             start += count
             for work in duplicates:
                 (self._twins if mark_of(work) in fresh else self._done).append(work)
-            unit.route.instruments.duplicates.inc(len(duplicates))
+            self._duplicates += duplicates
             if len(duplicates) < count:
                 yield unit
 
@@ -298,6 +299,8 @@ class BatchTransaction:
         await tx.commit()
         confirm()
         surroundings.committed()
+        for work in self._duplicates:
+            work.route.instruments.duplicates.inc()
         self._tell_aside()
         for work, attempt, took in self._told:
             surroundings.handled(work, attempt, took)
