@@ -14,6 +14,7 @@ from antiphon.cli.output import print_text
 from antiphon.errors import SettingsError
 from antiphon.observability.logging import configure_logging
 from antiphon.runtime.host import run_async
+from antiphon.runtime.layouts import outbox_of
 from antiphon.runtime.relaying import relay_service
 from antiphon.runtime.settings import load_settings
 
@@ -28,11 +29,30 @@ StoreOption = Annotated[
     ),
 ]
 
+LayoutOption = Annotated[
+    str,
+    typer.Option("--layout", metavar="NAME", help="Which outbox: own, debezium, or wal for the log of PostgreSQL."),
+]
+TableOption = Annotated[
+    str | None, typer.Option("--table", metavar="NAME", help="The table of --layout debezium; outbox when not given.")
+]
+TopicsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--topics",
+        metavar="PATTERN",
+        help="How --layout debezium names topics, as in 'outbox.event.{aggregatetype}'; as the type when not given.",
+    ),
+]
+
 
 @app.command()
 def relay(
     store: StoreOption = None,
     broker: BrokerOption = None,
+    layout: LayoutOption = "own",
+    table: TableOption = None,
+    topics: TopicsOption = None,
     health: HealthOption = None,
     as_json: JsonLogsOption = None,
     verbose: VerboseOption = False,
@@ -47,7 +67,7 @@ def relay(
     url = store or settings.common.store
     if url is None:
         raise SettingsError("relay: say where the outbox is: --store postgresql://..., or --store with a SQLite file")
-    service = relay_service(url, settings)
+    service = relay_service(url, settings, outbox_of(layout, table, topics))
 
     def started() -> None:
         print_text(f"relaying from {service.store.url} to {service.broker.url}")

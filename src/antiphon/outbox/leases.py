@@ -31,13 +31,23 @@ class BucketLeases:
     both keep their time. A relay that sleeps past its lease learns so before it publishes, or is fenced afterwards.
     """
 
-    def __init__(self, store: Database, clock: Clock, ttl: timedelta = TTL, token: str | None = None) -> None:
-        self._store, self._clock, self._ttl = store, clock, ttl
-        self._table = RelayTable(store, f"{token or uuid4().hex} {msgspec.json.encode(Process.own()).decode()}")
+    def __init__(
+        self,
+        store: Database,
+        clock: Clock,
+        ttl: timedelta = TTL,
+        token: str | None = None,
+        buckets: range = range(BUCKETS),
+    ) -> None:
+        self._store, self._clock, self._ttl, self._buckets = store, clock, ttl, buckets
+        token = f"{token or uuid4().hex} {msgspec.json.encode(Process.own()).decode()}"
+        self._table = RelayTable(store, token, buckets)
         self._owned: set[int] = set()
         self._leaving: set[int] = set()
         self._in_work: set[int] = set()
         self._sure_until = 0.0
+        self._signs: dict[str, tuple[datetime, float]] = {}
+        """The last sign of life of each relay, and when it was first seen here, by a clock that nobody sets."""
 
     @property
     def owned(self) -> Collection[int]:
@@ -81,7 +91,7 @@ class BucketLeases:
             await self._table.renew(tx, now + self._ttl)
             await self._table.give_up(tx, self._leaving - self._in_work)
             await self._table.claim(tx, [(new.partition.number, new.epoch - 1) for new in todo.claim], now + self._ttl)
-            owned = await self._table.held(tx, range(BUCKETS))
+            owned = await self._table.held(tx, self._buckets)
         gained = owned - self._owned
         self._owned = owned
         self._sure_until = began + self._ttl.total_seconds() * 0.8
@@ -101,8 +111,22 @@ class BucketLeases:
             await self._table.leave(tx)
 
     def _plan(self, heard: Mapping[str, datetime], leases: Sequence[BucketLease], now: datetime) -> Plan:
-        members = [Member(token, frozenset({_OUTBOX}), at, _is_dead(token, at, now)) for token, at in heard.items()]
+        silent = self._silent(heard)
+        members = [
+            Member(token, frozenset({_OUTBOX}), at, token in silent or _is_dead(token, at, now))
+            for token, at in heard.items()
+        ]
         return plan(self._table.token, members, map(_lease, leases), now, self._ttl)
+
+    def _silent(self, heard: Mapping[str, datetime]) -> Collection[str]:
+        """Those that gave no sign for so long, whatever the store's clock says: set back, it would wait for them."""
+        now = self._clock.monotonic()
+        known = self._signs
+        self._signs = {
+            token: known[token] if token in known and known[token][0] == at else (at, now)
+            for token, at in heard.items()
+        }
+        return {token for token, (_, since) in self._signs.items() if now - since >= self._ttl.total_seconds()}
 
 
 def _is_dead(token: str, heard: datetime, now: datetime) -> bool:

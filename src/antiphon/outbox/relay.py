@@ -15,10 +15,13 @@ from antiphon.observability import names
 from antiphon.observability.metrics import Metrics
 from antiphon.observability.repeats import RepeatLimit
 from antiphon.outbox.leases import TTL, BucketLeases
+from antiphon.outbox.own import OwnReader
 from antiphon.outbox.posting import Posting, Publish
 from antiphon.outbox.refused import Refused
 from antiphon.storage.database import Database
-from antiphon.storage.outbox import Staged, Unreadable, forget_staged, is_outbox_empty, next_staged, outbox_backlog
+from antiphon.storage.hinting import OUTBOX_HINTS, HintingDatabase
+from antiphon.storage.outbox import BUCKETS, Staged, Unreadable
+from antiphon.storage.outboxes import OutboxReader, OutboxTable
 from antiphon.storage.set_aside import SetAside
 
 log = logging.getLogger("antiphon.outbox")
@@ -29,6 +32,8 @@ ROADS = 2
 """While one road waits for the broker, the other one reads or deletes."""
 FIRST_REST, LONGEST_REST = timedelta(milliseconds=5), timedelta(milliseconds=250)
 """Between two looks at an outbox that was empty: what nobody rang for is noticed after so long."""
+LONGEST_GATHERING = timedelta(milliseconds=20)
+"""Between batches that follow one another and are not full: as long as the last one took, but never longer."""
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=50), timedelta(seconds=5)
 """After a failure of the store or the broker."""
 RETRY_EVERY = timedelta(seconds=1)
@@ -59,7 +64,7 @@ class Relay:
     Many may run at once, in any number of processes: they share the buckets out by leases, without a leader. Messages
     of one key are published in the order in which they were staged, if whoever staged them took turns on the key.
     Each is published at least once: a relay that dies between publishing and forgetting repeats, under the same ids.
-    `token` tells it from every other one; one is made up without it.
+    `token` tells it from every other one; one is made up without it. `outbox` is one that is not Antiphon's own.
     """
 
     name = "relay"
@@ -73,10 +78,14 @@ class Relay:
         witness: RelayWitness,
         ttl: timedelta = TTL,
         token: str | None = None,
+        outbox: OutboxTable | None = None,
     ) -> None:
         self._publish, self._store, self._clock = publish, store, clock
         self._metrics, self._witness = metrics, witness
-        self._leases = BucketLeases(store, clock, ttl, token)
+        self._hinting = store if isinstance(store, HintingDatabase) else None
+        self._buckets = range(BUCKETS) if outbox is None else outbox.buckets
+        self._leases = BucketLeases(store, clock, ttl, token, self._buckets)
+        self._reader: OutboxReader = OwnReader(store) if outbox is None else outbox.reader(store, clock)
         self._refused = Refused(store, clock)
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
         self._bells = [asyncio.Event() for _ in range(ROADS)]
@@ -95,6 +104,7 @@ class Relay:
             self._every(self._leases.every, self._keep_up),
             self._every(RETRY_EVERY, self._retry),
             self._every(MEASURE_EVERY, self._measure),
+            *([self._hinting.listen(OUTBOX_HINTS, self._wake)] if self._hinting is not None else []),
         ]
         traveling = [self._travel(road) for road in range(ROADS)]
         self._tasks = [asyncio.create_task(each, name=f"antiphon {self.name}") for each in (*tending, *traveling)]
@@ -102,7 +112,7 @@ class Relay:
     async def drain(self) -> None:
         """As `Runner.drain`: publish what is there. What cannot leave soon stays for whichever relay runs next."""
         self._ending.set()
-        self.ring()
+        self._wake()
         if self._tasks:
             tending, traveling = self._tasks[:-ROADS], self._tasks[-ROADS:]
             await asyncio.wait(traveling, timeout=PATIENCE.total_seconds())
@@ -116,12 +126,13 @@ class Relay:
 
     def ring(self) -> None:
         """Something was staged; called once that is committed. Cheap."""
-        for bell in self._bells:
-            bell.set()
+        self._wake()
+        if self._hinting is not None and len(self._leases.owned) < len(self._buckets):
+            self._hinting.hint(OUTBOX_HINTS)  # it may be another relay's to publish
 
     async def is_at_rest(self) -> bool:
         """Whether the outbox is empty."""
-        return await is_outbox_empty(self._store)
+        return await self._reader.is_empty()
 
     def status(self) -> Mapping[str, str | int | float | bool]:
         """As `Runner.status`."""
@@ -133,13 +144,18 @@ class Relay:
             "is_waiting": self._is_stuck,
         }
 
+    def _wake(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
     async def _travel(self, road: int) -> None:
         """Publish what the buckets of one road hold, again and again."""
-        bell, rest, pause = self._bells[road], FIRST_REST, FIRST_PAUSE
+        bell, rest, pause, is_busy = self._bells[road], FIRST_REST, FIRST_PAUSE, False
         while True:
             bell.clear()
+            began = self._clock.monotonic()
             try:
-                is_busy = await self._carry(road)
+                carried = await self._carry(road)
                 pause = FIRST_PAUSE
             except Exception as error:  # noqa: BLE001 - nobody waits for this task, so it would end in silence
                 self._say_that_it_waits(error)
@@ -148,14 +164,23 @@ class Relay:
                 await self._rest(self._ending, pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
-            if is_busy:
+            if carried:
                 rest = FIRST_REST
                 await asyncio.sleep(0)  # on a store in memory nothing above waits, and others want their turn, too
+                if is_busy and carried < LIMIT:
+                    await self._gather(self._clock.monotonic() - began)
+                is_busy = True
             elif self._ending.is_set():
                 return
             else:
+                is_busy = False
                 await self._rest(bell, rest)
                 rest = min(rest * 2, LONGEST_REST)
+
+    async def _gather(self, took: float) -> None:
+        # Few messages cost as many commits as a thousand do, which would be missing to whoever stages them.
+        if took > 0 and not self._ending.is_set():
+            await self._rest(self._ending, min(timedelta(seconds=took), LONGEST_GATHERING))
 
     async def _rest(self, bell: asyncio.Event, longest: timedelta) -> None:
         timer = asyncio.ensure_future(self._clock.sleep(longest))
@@ -166,22 +191,22 @@ class Relay:
             timer.cancel()
             waiting.cancel()
 
-    async def _carry(self, road: int) -> bool:
-        """Publish one batch of a road; whether there was any."""
+    async def _carry(self, road: int) -> int:
+        """Publish one batch of a road; returns how many it had, or none where they wait."""
         buckets = self._leases.take(road, ROADS)
         if not buckets:
-            return False
+            return 0
         try:
-            staged, unreadable = await next_staged(self._store, buckets, LIMIT)
+            staged, unreadable = await self._reader.next(buckets, LIMIT)
             free, behind = await self._refused.sort(staged)
             if not self._leases.is_sure:
-                return False
+                return 0
             posting = Posting(self._publish)
             try:
                 await posting.run(free)
             finally:
                 await self._settle(posting, behind, unreadable)
-            return bool(staged or unreadable) and not posting.waiting
+            return 0 if posting.waiting else len(staged) + len(unreadable)
         finally:
             self._leases.put_back(buckets)
 
@@ -189,7 +214,7 @@ class Relay:
         """Forget what the broker holds; then let what it refused, and what follows of its key, rest elsewhere."""
         if posting.published:
             async with self._store.transaction() as tx:
-                await forget_staged(tx, [each.number for each in posting.published])
+                await self._reader.forget(tx, [each.number for each in posting.published])
             self._is_stuck = False
             self._tell(posting)
         behind = [*posting.behind, *behind]
@@ -199,7 +224,7 @@ class Relay:
         async with self._store.transaction() as tx:
             await self._leases.require(tx, {each.bucket for each in moved})
             parked = await self._refused.keep(tx, posting.refused, behind, unreadable)
-            await forget_staged(tx, [each.number for each in moved])
+            await self._reader.forget(tx, [each.number for each in moved])
         self._tell_parked(parked, posting)
 
     def _tell(self, posting: Posting) -> None:
@@ -229,7 +254,7 @@ class Relay:
     async def _keep_up(self) -> None:
         if await self._leases.keep_up():
             self._refused.suspect()
-            self.ring()
+            self._wake()
 
     async def _retry(self) -> None:
         await self._refused.look()
@@ -239,7 +264,7 @@ class Relay:
                 return
 
     async def _measure(self) -> None:
-        messages, self._age = await outbox_backlog(self._store, self._clock.now())
+        messages, self._age = await self._reader.backlog(self._clock.now())
         self._metrics.gauge(names.OUTBOX).set(messages)
         self._metrics.gauge(names.OUTBOX_AGE).set(self._age.total_seconds())
 

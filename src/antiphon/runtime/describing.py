@@ -25,6 +25,12 @@ from antiphon.runtime.signature import where
 from antiphon.storage.database import Database
 
 
+def has_relay(plan: Plan, broker: Broker, store: Database) -> bool:
+    """Whether a relay of the service publishes what its transactions emit."""
+    outbox = plan.choices.outbox
+    return not is_on(broker, store) if outbox is None else outbox.is_relayed
+
+
 def describe_service(plan: Plan, broker: Broker, store: Database, settings: Settings) -> ServiceDescription:
     """What the service would do on this broker; nothing is opened.
 
@@ -40,7 +46,7 @@ def describe_service(plan: Plan, broker: Broker, store: Database, settings: Sett
         broker=broker.url,
         broker_path=_path(broker),
         store=store.url,
-        has_outbox=not is_on(broker, store),
+        has_outbox=has_relay(plan, broker, store),
         topics=tuple(
             TopicDescription(topic, settings.topic(topic).partitions, topic in reads, topic in writes)
             for topic in sorted(reads | writes)

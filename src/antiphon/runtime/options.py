@@ -14,7 +14,9 @@ from antiphon.brokers.ports import Start, SubscribeOptions
 from antiphon.errors import DeclarationError
 from antiphon.events.declare import declaration_of
 from antiphon.resilience import Breaker, RateLimit, Retry
+from antiphon.runtime.layouts import LAYOUTS, outbox_of
 from antiphon.runtime.route import HandlerOptions, Newer
+from antiphon.storage.outboxes import OutboxTable
 from antiphon.storage.sessions import Sessions
 
 Demand = Literal["at_most_once", "at_least_once", "effectively_once"]
@@ -55,6 +57,7 @@ class ServiceOptions(TypedDict, total=False):
     `concurrency`: how many handlers run side by side, each key in one lane. `dead_letters="broker"` parks in the
     broker's own dead-letter queue, where it has one, instead of the store; nothing waits behind those.
     `sessions`: where the sessions of handlers come from, `SqlAlchemySessions(...)` or `DjangoSessions()`; or several.
+    `outbox`: another one than Antiphon's own table: `"debezium"`, `DebeziumOutbox(...)`, or `"wal"` on PostgreSQL.
     """
 
     policy: Retry
@@ -67,6 +70,7 @@ class ServiceOptions(TypedDict, total=False):
     concurrency: int
     dead_letters: DeadLettersIn
     sessions: Sessions | Sequence[Sessions]
+    outbox: OutboxTable | Literal["own", "debezium", "wal"]
 
 
 class Choices(Struct, frozen=True, kw_only=True):
@@ -81,6 +85,7 @@ class Choices(Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     dead_letters: DeadLettersIn = "store"
     sessions: tuple[Sessions, ...] = ()
+    outbox: OutboxTable | None = None
 
 
 _CHOICES: Mapping[str, tuple[object, ...]] = {
@@ -175,7 +180,18 @@ def read_service_options(given: ServiceOptions) -> Choices:
         concurrency=concurrency,
         dead_letters=dead_letters,
         sessions=_read_sessions(given.get("sessions", ())),
+        outbox=_read_outbox(given.get("outbox", "own")),
     )
+
+
+def _read_outbox(given: object) -> OutboxTable | None:
+    if isinstance(given, str) and given in LAYOUTS:
+        return outbox_of(given)
+    if isinstance(given, type) or not hasattr(given, "stage") or not hasattr(given, "buckets"):
+        raise DeclarationError(
+            f"Service(..., outbox={given!r}): it is one of {', '.join(map(repr, LAYOUTS))}, or DebeziumOutbox(...)"
+        )
+    return cast("OutboxTable", given)
 
 
 def _read_sessions(given: object) -> tuple[Sessions, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from antiphon.errors import StatementError
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.storage.database import Transaction
+from antiphon.storage.hinting import OUTBOX_HINTS, HintingDatabase
 from antiphon.storage.joining import at_once
 from antiphon.storage.making import make_own_tables
 from antiphon.storage.outbox import stage
@@ -48,6 +50,9 @@ class Outbox:
         tx = join_awaited(connection)
         outgoing = self._compose(events, key)
         await self._stage(tx, outgoing)
+        database = getattr(tx, "database", None)
+        if isinstance(database, HintingDatabase):
+            tx.after_commit(partial(database.hint, OUTBOX_HINTS))
         return [one.message.id for one in outgoing]
 
     def make_tables(self, connection: object) -> None:

@@ -11,15 +11,19 @@ from antiphon.runtime.sending import Sending
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.topics import TopicMaker
+from antiphon.storage.outboxes import OutboxTable
 
 NAME = "relay"
 
 
-def relay_service(store: str, settings: Settings) -> Service:
+def relay_service(store: str, settings: Settings, outbox: OutboxTable | None = None) -> Service:
     """A service without handlers on this store: it publishes what rests in its outbox, and what falls due there.
 
-    Any number of processes may run it at once. Raises SettingsError for a URL that is none.
+    `outbox` is another one than Antiphon's own. Any number of processes may run it at once. Raises SettingsError for a
+    URL that is none.
     """
+    if outbox is not None:
+        return Service(NAME, store=store, outbox=outbox)
     service = Service(NAME, store=store)
     service.carry(_RelayOfLog(service, settings))
     return service

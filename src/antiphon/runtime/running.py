@@ -126,7 +126,9 @@ class RunningService:
         self.store = store
         self.sending = Sending(plan.name, broker, plan.metrics, plan.hooks)
         publish = TopicMaker(broker, settings).publish
-        self.staging = Staging(broker, self.store, plan.clock, plan.chance, plan.metrics, self.sending, publish)
+        self.staging = Staging(
+            broker, self.store, plan.clock, plan.chance, plan.metrics, self.sending, publish, plan.choices.outbox
+        )
         self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
         # Nobody else can reach the store of a broker that lives in this process.
         idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)
@@ -164,6 +166,7 @@ class RunningService:
         await self.store.open()
         if plan.migrations:
             await self.store.migrate(component_of(plan.name), plan.migrations)
+        await self.staging.open()
         # Those that only settings name, too: an application may publish to them from now on.
         await make_topics(self._broker, {*plan.declared.topics(), *self._all_settings.topics}, self._all_settings)
         await self._dependencies.open()

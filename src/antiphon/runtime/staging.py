@@ -18,13 +18,17 @@ from antiphon.runtime.chance import Chance
 from antiphon.runtime.sending import Sending
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.outbox import stage
+from antiphon.storage.outboxes import OutboxTable
 
 PublishIn = Callable[[Transaction, Sequence[Outgoing]], Awaitable[None]]
 """Publishes when that transaction commits."""
 
 
 class Staging:
-    """The way out of one store. Where the store is not the broker's own, a relay publishes what was staged."""
+    """The way out of one store. Where the store is not the broker's own, a relay publishes what was staged.
+
+    With an `outbox` events go through that one in any case.
+    """
 
     def __init__(
         self,
@@ -35,23 +39,33 @@ class Staging:
         metrics: Metrics,
         sending: Sending,
         publish: Publish,
+        outbox: OutboxTable | None = None,
     ) -> None:
-        self._broker, self._clock, self._sending = broker, clock, sending
+        self._broker, self._store, self._clock, self._sending = broker, store, clock, sending
+        self._outbox = outbox
         token = "".join(f"{int(chance.draw() * 2**32):08x}" for _ in range(4))
         self.relay = None
-        if not is_on(broker, store):
-            self.relay = Relay(publish, store, clock, metrics, sending, token=token)
+        if not is_on(broker, store) if outbox is None else outbox.is_relayed:
+            self.relay = Relay(publish, store, clock, metrics, sending, token=token, outbox=outbox)
+
+    async def open(self) -> None:
+        """Make what is missing of the outbox. Raises StoreError, UnsupportedCapabilityError."""
+        if self._outbox is not None:
+            await self._outbox.make(self._store)
 
     async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
         """Publish these when `tx` commits: then the broker holds them, or the outbox does.
 
         Raises PublishError, EncodeError, StoreError.
         """
-        if self.relay is None:
+        if self._outbox is not None:
+            await self._outbox.stage(tx, outgoing, self._clock.now())
+        elif self.relay is None:
             await cast(StoreBroker, self._broker).publish_in(tx, outgoing)
             tx.after_commit(partial(self._sending.sent, outgoing))
         else:
             await stage(tx, outgoing, self._clock.now())
+        if self.relay is not None:
             tx.after_commit(self.relay.ring)
 
     async def is_at_rest(self) -> bool:

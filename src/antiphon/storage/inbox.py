@@ -31,17 +31,21 @@ class Inbox:
     async def mark(self, tx: Transaction, ids: Sequence[str], now: datetime) -> list[bool]:
         """Mark each id; True where it is new, False where it was marked before, be it earlier in `ids`.
 
-        Two statements, however many ids there are. `now` is what retention counts from.
+        One statement, however many ids there are, where any is new. `now` is what retention counts from.
         """
-        number = await self._number(tx)
         kept = [_kept(id) for id in ids]
-        rows = await tx.fetch(_SQL["mark"], number, int(now.timestamp()), _json(kept), row=str)
-        unclaimed = set(rows)
+        unclaimed = await self._mark(tx, kept, now)
+        if not unclaimed and await tx.fetch_one(_SQL["number"], self.consumer) is None:
+            await self._number(tx)
+            unclaimed = await self._mark(tx, kept, now)
         marks: list[bool] = []
         for id in kept:
             marks.append(id in unclaimed)
             unclaimed.discard(id)
         return marks
+
+    async def _mark(self, tx: Transaction, kept: Sequence[str], now: datetime) -> set[str]:
+        return set(await tx.fetch(_SQL["mark"], self.consumer, int(now.timestamp()), _json(kept), row=str))
 
     async def forget(self, tx: Transaction, ids: Sequence[str]) -> None:
         """Take the marks back, so that these messages are handled when they come again."""

@@ -60,9 +60,10 @@ def bucket_of(message: Message) -> int:
 
 
 async def stage(tx: Transaction, outgoing: Iterable[Outgoing], now: datetime) -> None:
-    """Have these published once `tx` has committed. Raises EncodeError."""
-    at = moment(now)
-    await tx.execute_many(_SQL["stage"], [_values(one, at) for one in outgoing])
+    """Have these published once `tx` has committed. One statement, however many there are. Raises EncodeError."""
+    rows = [_row(one) for one in outgoing]
+    if rows:
+        await tx.execute(_SQL["stage"], moment(now), msgspec.json.encode(rows).decode())
 
 
 async def next_staged(
@@ -98,13 +99,13 @@ async def is_outbox_empty(store: Database | Transaction) -> bool:
     return await store.fetch(_SQL["is_empty"]) == [(1,)]
 
 
-def _values(outgoing: Outgoing, at: int) -> tuple[SqlValue, ...]:
+def _row(outgoing: Outgoing) -> dict[str, SqlValue]:
     topic, message = outgoing
     try:
         text = encode_message(message)
     except ValueError as error:
         raise EncodeError(f"message {message.id} to {topic!r} cannot be kept in the outbox: {error}") from error
-    return bucket_of(message), topic, message.key, text, at
+    return {"bucket": bucket_of(message), "topic": topic, "key": message.key, "message": text}
 
 
 def _json(numbers: Sequence[int]) -> str:

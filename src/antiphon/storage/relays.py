@@ -34,8 +34,10 @@ class BucketLease(NamedTuple):
 class RelayTable:
     """One relay's view of who publishes which buckets. Moments are those of one clock, the store's."""
 
-    def __init__(self, store: Database, token: str) -> None:
-        self._store, self.token = store, token
+    def __init__(self, store: Database, token: str, buckets: range = range(BUCKETS)) -> None:
+        self._store, self._buckets = store, buckets
+        self._beginning = "" if buckets == range(BUCKETS) else f"{buckets.start}/"
+        self.token = f"{self._beginning}{token}"
 
     async def now(self, own: datetime) -> datetime:
         """The store's time; `own` is the time of this process, which is taken where all share one clock."""
@@ -45,11 +47,13 @@ class RelayTable:
 
     async def enter(self, tx: Transaction, now: datetime) -> None:
         """Say that this relay lives."""
+        if self._beginning:
+            await tx.execute_many(_SQL["make_leases"], [(bucket,) for bucket in self._buckets])
         await tx.execute(_SQL["enter"], self.token, moment(now))
 
     async def leave(self, tx: Transaction) -> None:
         """Give up everything, and be forgotten."""
-        await self.give_up(tx, range(BUCKETS))
+        await self.give_up(tx, self._buckets)
         await tx.execute(_SQL["leave"], self.token)
 
     async def forget_silent(self, tx: Transaction, before: datetime) -> None:
@@ -57,13 +61,14 @@ class RelayTable:
         await tx.execute(_SQL["forget_silent"], moment(before))
 
     async def relays(self, tx: Transaction) -> Mapping[str, datetime]:
-        """When each relay was last heard of, by its token."""
+        """When each relay of the same outbox was last heard of, by its token."""
         rows = await tx.fetch(_SQL["relays"], row=tuple[str, int])
-        return {token: _EPOCH + heard * _TICK for token, heard in rows}
+        return {token: _EPOCH + heard * _TICK for token, heard in rows if self._is_of_same_outbox(token)}
 
     async def leases(self, tx: Transaction) -> Sequence[BucketLease]:
         """Every bucket's."""
-        return await tx.fetch(_SQL["leases"], row=BucketLease)
+        rows = await tx.fetch(_SQL["leases"], row=BucketLease)
+        return [row for row in rows if row.bucket in self._buckets]
 
     async def claim(self, tx: Transaction, leases: Iterable[tuple[int, int]], until: datetime) -> None:
         """Take these buckets, each from the epoch given with it; one that has another by now is left alone."""
@@ -81,6 +86,10 @@ class RelayTable:
     async def held(self, tx: Transaction, buckets: Collection[int]) -> set[int]:
         """Those of the buckets that are held; nobody else takes them before `tx` ends."""
         return set(await tx.fetch(_SQL["held"], self.token, _json(sorted(buckets)), row=int))
+
+    def _is_of_same_outbox(self, token: str) -> bool:
+        beginning, slash, _ = token.partition(" ")[0].partition("/")
+        return f"{beginning}{slash}" == self._beginning if slash else not self._beginning
 
 
 async def is_relay_alive(store: Database, own: datetime) -> bool:

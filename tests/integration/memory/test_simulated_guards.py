@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.brokers.memory import MemoryLogSubscription, MemoryQueueSubscription
 from antiphon.errors import HandlingError
-from antiphon.outbox import relay
+from antiphon.outbox import own
 from antiphon.outbox.posting import Posting
 from antiphon.resilience import Rate
 from antiphon.resilience.policy import Decision, Retry, Step
@@ -254,7 +254,7 @@ GUARDS = {
     "what is staged is published before it is forgotten": Guard(
         Posting, "run", forget_unpublished, model="log and store", troubles=SEVERED
     ),
-    "what is staged is published in order": Guard(relay, "next_staged", take_the_last_first, model="log and store"),
+    "what is staged is published in order": Guard(own, "next_staged", take_the_last_first, model="log and store"),
 }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeVar, overload
 
 from antiphon.errors import StoreError
@@ -15,6 +15,7 @@ from antiphon.storage.database import DatabaseCounters, Isolation, Migration, Ro
 from antiphon.storage.dialects import Dialect
 from antiphon.storage.migrations import apply_migrations, missing_migrations, own_migrations
 from antiphon.storage.postgres.address import parse_address
+from antiphon.storage.postgres.hints import Hints
 from antiphon.storage.postgres.lending import PsycopgConnections
 from antiphon.storage.postgres.placeholders import quoted
 from antiphon.storage.postgres.pool import Pool
@@ -41,6 +42,7 @@ class PostgresDatabase:
         self._address = parse_address(url)
         self._counters = DatabaseCounters()
         self._pool = Pool(self._address, self._counters)
+        self._hints = Hints(self._pool)
         self._running: set[PostgresTransaction] = set()
         self._opening = asyncio.Lock()
         self._is_open = False
@@ -100,6 +102,7 @@ class PostgresDatabase:
         """As `Database.close`."""
         async with self._opening:
             self._is_open = False
+            await self._hints.close()
             self._pool.close()
             await asyncio.gather(*(tx.rollback() for tx in [*self._running]))
 
@@ -169,6 +172,14 @@ class PostgresDatabase:
     def connections(self, *, plain: bool) -> PsycopgConnections:
         """As `LendingDatabase.connections`."""
         return PsycopgConnections(self, self._address, is_plain=plain)
+
+    def hint(self, channel: str) -> None:
+        """As `HintingDatabase.hint`: at most every 5 ms, over a connection of the pool."""
+        self._hints.send(channel)
+
+    async def listen(self, channel: str, roused: Callable[[], None]) -> None:
+        """As `HintingDatabase.listen`, over a connection of its own."""
+        await self._hints.listen(channel, roused)
 
     async def take_back(self, tx: PostgresTransaction, session: Session) -> None:
         """As `Lender.take_back`."""

@@ -209,6 +209,22 @@ class Wire:
             self.is_lost = True
             raise
 
+    async def notified(self) -> None:
+        """Wait for a notification; those that came together count as one. Raises DriverError, and as `answers`."""
+        try:
+            while True:
+                self._pg.consume_input()
+                if self._pg.notifies() is not None:
+                    while self._pg.notifies() is not None:
+                        pass
+                    return
+                if self._pg.status == pq.ConnStatus.BAD:
+                    raise psycopg.OperationalError(self._pg.get_error_message())
+                await self._ready(unsent=False)
+        except BaseException:
+            self.is_lost = True
+            raise
+
     def _take(self, received: list[Result]) -> bool:
         """Take the next result; true when it was the last."""
         result = self._pg.get_result()

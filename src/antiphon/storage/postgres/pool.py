@@ -67,6 +67,11 @@ class Pool:
             self._turns.release()
             raise
 
+    async def connect_apart(self) -> Session:
+        """A connection that is none of the pool's: whoever asked closes it. Raises StoreError."""
+        self._require_open("connect")
+        return await self._backoff.attempt(self._connect)
+
     async def give_back(self, session: Session) -> None:
         """Let the next one have it, or end it when it is of no more use."""
         try:

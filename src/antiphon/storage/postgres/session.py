@@ -145,6 +145,13 @@ class Session:
         self._answer, self._last = asked[-1] if asked else None, results[-1]
         return self._first_failure(sent, results)
 
+    async def notified(self) -> None:
+        """Wait until the server notifies of what is listened to here. Raises StoreUnavailableError."""
+        try:
+            await self._wire.notified()
+        except DriverError as error:
+            raise self._lost(error, "listen") from error
+
     def rows(self) -> list[Row]:
         """The rows of the last statement that was settled."""
         return [] if self._answer is None else self._wire.rows(self._answer)

@@ -11,9 +11,12 @@ select ?1, coalesce(max(generation), 0) + 1 from antiphon_inbox_consumers where 
 insert into antiphon_inbox_consumers (consumer, generation) values (?, 1) on conflict do nothing;
 
 -- name: mark
+-- Nothing, while the consumer has no generation yet.
 insert or ignore into antiphon_inbox (consumer, id, marked_at)
-select ?, value, ? from json_each(?) where true
-returning id;
+select newest.number, value, ?2
+from (select number from antiphon_inbox_consumers where consumer = ?1 order by generation desc limit 1) as newest,
+    json_each(?3)
+where true returning id;
 
 -- name: forget
 delete from antiphon_inbox where consumer = ? and id in (select value from json_each(?));

@@ -1,7 +1,11 @@
 -- Messages that were committed with what they tell of, until a broker holds them.
 
 -- name: stage
-insert into antiphon_outbox (bucket, topic, key, message, staged_at) values (?, ?, ?, ?, ?);
+-- Any number of messages, in their order.
+insert into antiphon_outbox (bucket, topic, key, message, staged_at)
+select json_extract(value, '$.bucket'), json_extract(value, '$.topic'), json_extract(value, '$.key'),
+    json_extract(value, '$.message'), ?1
+from json_each(?2) order by json_each.key;
 
 -- name: next
 -- Of these buckets, the first so many, as far as their bytes go; at least one.
@@ -26,6 +30,10 @@ select not exists (select 1 from antiphon_outbox);
 -- name: now
 -- The clock that leases are read on: here that of the machine, which all who share the file share, too.
 select ?;
+
+-- name: make_leases
+-- Those of an outbox that is not our own.
+insert into antiphon_outbox_leases (bucket) values (?) on conflict do nothing;
 
 -- name: enter
 insert into antiphon_outbox_relays (token, heard_at) values (?1, ?2)

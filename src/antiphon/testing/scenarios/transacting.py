@@ -11,6 +11,8 @@ from msgspec import structs
 
 from antiphon.brokers.ports import Broker
 from antiphon.events.message import Outgoing
+from antiphon.resilience import Retry
+from antiphon.runtime.publisher import Publisher
 from antiphon.storage.database import Transaction
 from antiphon.testing.scenarios.suite import (
     Address,
@@ -93,6 +95,29 @@ class TransactionScenarios(RuntimeSuite):
         assert sorted(await self.ledger(broker)) == ["order-0", "order-1", "order-3", "order-4"]
         assert attempts.count(3) == 2
         assert {message.key for message in await self.heard(witness, 4)} == {"order-0", "order-1", "order-3", "order-4"}
+
+    @pytest.mark.parametrize("own", [False, True])
+    async def test_another_attempt_has_a_transaction_of_its_own_and_nothing_of_the_failed_one_goes_out(
+        self, broker: Broker, own: bool
+    ) -> None:
+        service, witness, found = self.service(), await self.listen(broker), list[int]()
+        policy = Retry(immediate=1, delayed=0)
+
+        @service.on(OrderPlaced, publishes=(PaymentTaken,), policy=policy, transaction="own" if own else "shared")
+        async def take(order: OrderPlaced, tx: Transaction, publisher: Publisher) -> None:
+            found.extend(await tx.fetch("select count(*) from ledger", row=int))
+            await tx.execute(WRITE, order.order_id, len(found))
+            await publisher.publish(PaymentTaken(order.order_id, len(found)))
+            if len(found) == 1:
+                raise ConnectionError("after it has written and published")
+
+        async with self.running(broker, service):
+            await self.place(broker, OrderPlaced("order-1"))
+            await self.settled(service)
+        assert found == [0, 0]
+        assert await self.store(broker).fetch("select number from ledger", row=int) == [2]
+        (message,) = await self.heard(witness, 1)
+        assert b'"number":2' in (message.data or b"")
 
     @pytest.mark.parametrize("own", [False, True])
     async def test_one_message_many_times_takes_effect_once(self, broker: Broker, own: bool) -> None:

@@ -8,7 +8,10 @@ on conflict do nothing;
 
 -- name: mark
 insert into antiphon_inbox (consumer, id, marked_at)
-select ?1, value, ?2 from json_array_elements_text(cast(?3 as json)) as each(value) order by value collate "C"
+select newest.number, value, ?2
+from (select number from antiphon_inbox_consumers where consumer = ?1 order by generation desc limit 1) as newest,
+    json_array_elements_text(cast(?3 as json)) as each(value)
+order by value collate "C"
 on conflict do nothing returning id;
 
 -- name: forget

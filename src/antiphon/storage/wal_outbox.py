@@ -1,0 +1,166 @@
+"""How do messages rest in a PostgreSQL server's log instead of in a table, and how are they read from there?
+
+`pg_logical_emit_message` writes them into the log in the user's transaction; a logical slot remembers how far relays
+have come, and keeps the server from deleting what they have not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+import msgspec
+
+from antiphon.errors import EncodeError, StatementError, UnsupportedCapabilityError
+from antiphon.events.clock import Clock
+from antiphon.events.message import Outgoing
+from antiphon.storage.database import Database, Transaction
+from antiphon.storage.envelopes import decode_message, encode_message
+from antiphon.storage.outbox import OutboxBacklog, Staged, Unreadable
+from antiphon.storage.outboxes import only_bucket
+from antiphon.storage.queries import load_queries
+from antiphon.storage.wal_records import WalMessage, WalTransaction, transactions, written_place
+
+_SQL = load_queries("antiphon.storage", "sql/wal_outbox.sql")
+_POSTGRES = ("postgres:", "postgresql:")
+_FAR = 1024 * 1024
+"""So many bytes of log that hold no message of ours are given up at once."""
+
+
+class WalOutbox:
+    """An outbox in the log of a PostgreSQL server: no table, no row to delete. One relay reads at a time.
+
+    It needs `wal_level = logical`, and a user who may replicate. While no relay runs, the server keeps its log.
+    """
+
+    buckets = only_bucket("wal")
+    is_relayed = True
+
+    def __repr__(self) -> str:
+        return "WalOutbox()"
+
+    async def make(self, store: Database) -> None:
+        """As `OutboxTable.make`: the slot, which waits for the transactions that run now."""
+        slot = await slot_of(store)
+        if not await store.fetch(_SQL["has_publication"]):
+            async with store.transaction() as tx:
+                await tx.execute(_SQL["make_publication"])
+        if not await store.fetch(_SQL["has_slot"], slot):
+            await store.fetch(_SQL["make_slot"], slot)
+
+    async def stage(self, tx: Transaction, outgoing: Sequence[Outgoing], now: datetime) -> None:
+        """As `OutboxTable.stage`."""
+        await tx.execute_many(_SQL["stage"], [(_text(one),) for one in outgoing])
+
+    def reader(self, store: Database, clock: Clock) -> WalReader:
+        """As `OutboxTable.reader`."""
+        return WalReader(store)
+
+
+async def slot_of(store: Database) -> str:
+    """The name of the slot of this store's schema. Raises UnsupportedCapabilityError where there can be none."""
+    if not store.url.startswith(_POSTGRES):
+        raise UnsupportedCapabilityError(
+            f"the store {store.url}", "log that can be read", "outbox='wal' is for PostgreSQL: leave it out, or move"
+        )
+    ((level, slot),) = await store.fetch(_SQL["place"], row=tuple[str, str])
+    if level != "logical":
+        raise UnsupportedCapabilityError(
+            f"the store {store.url}",
+            "log that can be read",
+            f"outbox='wal' needs wal_level = logical, and it is {level!r}: set it in postgresql.conf and restart",
+        )
+    return slot
+
+
+class WalReader:
+    """As `OutboxReader`. What is finished is given up before the next look, from the beginning, by transactions."""
+
+    def __init__(self, store: Database) -> None:
+        self._store = store
+        self._slot = ""
+        self._seen: list[WalTransaction] = []
+        self._finished: set[int] = set()
+        """Places of messages that relays are done with; the slot may not have come so far."""
+        self._given_up = 0
+        self._looking = asyncio.Lock()
+
+    async def next(self, buckets: Collection[int], limit: int) -> tuple[list[Staged], list[Unreadable]]:
+        """As `OutboxReader.next`: of whole transactions, however many messages the last one has."""
+        (bucket,) = WalOutbox.buckets
+        if bucket not in buckets:
+            return [], []
+        async with self._looking:
+            await self._look(limit)
+        staged: list[Staged] = []
+        unreadable: list[Unreadable] = []
+        for each in self._waiting():
+            try:
+                staged.append(Staged(each.place, bucket, _outgoing(each.content)))
+            except msgspec.DecodeError as error:
+                text = each.content.decode(errors="replace")
+                unreadable.append(Unreadable(each.place, bucket, "", text, str(error)))
+        return staged, unreadable
+
+    async def forget(self, tx: Transaction, numbers: Sequence[int]) -> None:
+        """As `OutboxReader.forget`."""
+        tx.after_commit(partial(self._finished.update, numbers))
+
+    async def backlog(self, now: datetime) -> OutboxBacklog:
+        """As `OutboxReader.backlog`: of what was read last."""
+        ages = [now - each.committed_at for each in self._seen if self._left(each)]
+        return OutboxBacklog(len(self._waiting()), max([timedelta(), *ages]))
+
+    async def is_empty(self) -> bool:
+        """As `OutboxReader.is_empty`; while another relay reads, it is taken not to be."""
+        try:
+            async with self._looking:
+                await self._look(1)
+        except StatementError:
+            return False
+        return not self._waiting()
+
+    async def _look(self, limit: int) -> None:
+        slot = self._slot = self._slot or await slot_of(self._store)
+        await self._give_up_finished()
+        ((end,),) = await self._store.fetch(_SQL["end"], row=tuple[int])
+        records = await self._store.fetch(_SQL["peek"], slot, limit + len(self._finished), row=bytes)
+        self._seen = list(transactions(records))
+        if not records and end - self._given_up > _FAR:
+            await self._give_up(end)
+
+    async def _give_up_finished(self) -> None:
+        """Let the server forget the transactions at the beginning of which nothing is left."""
+        end, gone = 0, 0
+        while gone < len(self._seen) and not self._left(self._seen[gone]):
+            end, gone = self._seen[gone].end, gone + 1
+        if gone:
+            await self._give_up(end)
+            self._finished -= {message.place for each in self._seen[:gone] for message in each.messages}
+            del self._seen[:gone]
+
+    async def _give_up(self, end: int) -> None:
+        await self._store.fetch(_SQL["advance"], self._slot, written_place(end))
+        self._given_up = end
+
+    def _left(self, transaction: WalTransaction) -> list[WalMessage]:
+        return [each for each in transaction.messages if each.prefix == self._slot and each.place not in self._finished]
+
+    def _waiting(self) -> list[WalMessage]:
+        return [message for each in self._seen for message in self._left(each)]
+
+
+def _text(outgoing: Outgoing) -> str:
+    """One line for the topic, the rest is the message."""
+    topic, message = outgoing
+    try:
+        return f"{msgspec.json.encode(topic).decode()}\n{encode_message(message)}"
+    except ValueError as error:
+        raise EncodeError(f"message {message.id} to {topic!r} cannot be kept in the outbox: {error}") from error
+
+
+def _outgoing(content: bytes) -> Outgoing:
+    topic, _, message = content.partition(b"\n")
+    return Outgoing(msgspec.json.decode(topic, type=str), decode_message(message.decode(errors="replace")))
