@@ -34,10 +34,10 @@ $(PROMTOOL): | $(READY)
 	@$(BIN)/python -m tests.promtool $@
 
 test: setup $(PROMTOOL) ## Run every test (at most 10 minutes on two cores)
-	@$(BIN)/python -m pytest --durations=15
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
 unit: setup ## Run the tests without I/O (at most 30 seconds)
-	@$(BIN)/python -m pytest tests/unit --durations=5
+	@$(BIN)/python -m pytest tests/unit -n 2 --dist worksteal --durations=5
 
 check: setup ## Check format, lint, types and architecture
 	@$(BIN)/ruff format --check .

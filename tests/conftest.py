@@ -1,8 +1,8 @@
-"""One real PostgreSQL for the whole run, however many processes it has, and a schema of its own for each test."""
+"""What tests share: one real PostgreSQL for the whole run, and what lets them run in several processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +25,11 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fi
 def postgres_url(postgres_server: str) -> str:
     """The URL of a store that nobody else uses; its schema is made by the first migration."""
     return f"{postgres_server}?schema=test_{new_id().replace('-', '')}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    # Some tests log what no UTF-8 can hold, and the pipe between the processes takes nothing else.
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report

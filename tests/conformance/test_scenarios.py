@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pytest
 
 from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.brokers.memory import MemoryBroker, MemoryLogSubscription, MemoryQueueSubscription
 from antiphon.brokers.ports import Broker, Subscription
+from antiphon.events.clock import SystemClock
+from antiphon.runtime.chance import Chance
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.testing.clock import VirtualClock
 from antiphon.testing.scenarios import (
@@ -37,6 +40,7 @@ from antiphon.testing.scenarios import (
     TransactionScenarios,
     VersionScenarios,
 )
+from antiphon.testing.simulation.loop import START, SimulatedLoop
 from tests.integration.embedded.silence import silence
 
 
@@ -65,30 +69,49 @@ class Every(
     pass
 
 
+class LeapingClock(SystemClock):
+    """The time of a loop that leaps while everybody waits, which services take for that of the machine."""
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
 class InMemory(Every):
+    """In a time of its own, in which nothing comes late."""
+
+    loop_factory = SimulatedLoop
+    slack = timedelta(milliseconds=5)
+    model: ClassVar[Literal["log", "queue"]]
+
+    @pytest.fixture
+    async def broker(self) -> AsyncIterator[Broker]:
+        self.time = LeapingClock()
+        broker = MemoryBroker(self.model, clock=self.time)
+        await broker.open()
+        yield broker
+        await broker.close()
+        await broker.database.close()
+
+    def stand_ins(self) -> StandIns:
+        return StandIns(clock=self.time, chance=Chance(stopwatch=self.time.monotonic))
+
+    def now(self) -> datetime:
+        return self.time.now()
+
     async def evict(self, broker: Broker, subscription: Subscription) -> None:
         assert isinstance(subscription, MemoryLogSubscription | MemoryQueueSubscription)
         subscription.evict()
 
 
 class TestMemoryLog(InMemory):
-    @pytest.fixture
-    async def broker(self) -> AsyncIterator[Broker]:
-        broker = MemoryBroker()
-        await broker.open()
-        yield broker
-        await broker.close()
-        await broker.database.close()
+    model = "log"
 
 
 class TestMemoryQueue(InMemory):
-    @pytest.fixture
-    async def broker(self) -> AsyncIterator[Broker]:
-        broker = MemoryBroker("queue")
-        await broker.open()
-        yield broker
-        await broker.close()
-        await broker.database.close()
+    model = "queue"
 
 
 class TestEmbedded(Every):
@@ -121,38 +144,6 @@ class TestPatientMemory(PatienceScenarios):
 
     async def elapse(self, duration: timedelta) -> None:
         await self.time.advance(duration)
-
-
-class TestTimedMemory(LimitScenarios):
-    """In a time of its own, where nothing comes late."""
-
-    slack = timedelta(milliseconds=5)
-
-    @pytest.fixture(params=["log", "queue"])
-    async def broker(self, request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
-        self.time = VirtualClock()
-        broker = MemoryBroker(request.param, clock=self.time)
-        await broker.open()
-        yield broker
-        await broker.close()
-        await broker.database.close()
-
-    def stand_ins(self) -> StandIns:
-        return StandIns(clock=self.time)
-
-    def now(self) -> datetime:
-        return self.time.now()
-
-    async def elapse(self, duration: timedelta) -> None:
-        await self.time.advance(duration)
-
-    async def until(self, holds: Callable[[], object]) -> None:
-        async def after_a_while() -> object:
-            await self.time.advance(timedelta(milliseconds=1))
-            found = holds()
-            return await found if asyncio.iscoroutine(found) else found
-
-        await super().until(after_a_while)
 
 
 class TestPatientEmbedded(PatienceScenarios):

@@ -14,7 +14,7 @@ from tests.torture.killing import kill_within, victim
 from tests.torture.victims import OrderPlaced, till
 
 SOON = timedelta(milliseconds=100)
-ORDERS_A_ROUND = 3_000
+ORDERS_A_ROUND = 1_500
 PATIENCE = timedelta(seconds=60)
 
 

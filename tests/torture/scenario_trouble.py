@@ -14,45 +14,54 @@ from antiphon.deadletters.redrive import Pace, start_redrive
 from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
+from antiphon.runtime.suspicion import CRASH
+from antiphon.schemas.codec import codec_for
 from antiphon.storage.dead_letters import find
 from antiphon.storage.letter_query import LetterQuery
 from antiphon.storage.set_aside import AsideState, counts
 from antiphon.testing import VirtualClock
 from tests.torture import Tally, scenario, tally
 from tests.torture.killing import Victim, kill_within, victim
-from tests.torture.trouble import EVERY, ONCE, STEPS, OrderTaken
+from tests.torture.trouble import EVERY, ONCE, STEPS, OrderTaken, is_deadly
 
 SOON = timedelta(milliseconds=400)
 ORDERS_A_ROUND = 60
 PATIENCE = timedelta(seconds=120)
 Entries = dict[str, list[tuple[str, int]]]
+_TAKEN = codec_for(OrderTaken)
+_ALL = 100_000
 
 
 @scenario
 async def retries_parking_and_redrives_lose_nothing(rounds: int, folder: Path) -> Tally:
-    """Two processes with three services each; one is killed in each round, the second half of them in redrives."""
+    """Two processes with three services each; one is killed in each round, the second half of them in redrives.
+
+    In the first half some die of deadly messages, too: each is parked for it, once, and no other message is.
+    """
     broker = EmbeddedBroker(folder / "log.db")
     await broker.open()
     with ExitStack() as stack:
         street = Street(broker, stack)
         half = max(rounds // 2, 1)
+        orders = [order for number in range(half) for order in _orders(number)]
         for number in range(half):
             await broker.publish(_messages(number))
             await street.kill_one()
-        await _until_worked_off(broker, parked=True)
+        await street.until_worked_off(parked=True)
+        deaths = _judge_deaths(await _parked_for_deaths(broker), orders)
         await _mend(broker)
         for _ in range(rounds - half):
             await _redrive_some(broker)
             await street.kill_one()
         await _until_redriven(broker)
-        await _until_worked_off(broker, parked=False)
+        await street.until_worked_off(parked=False)
     found = await _entries(broker)
     await broker.close()
-    return _judge(found, [order for number in range(half) for order in _orders(number)])
+    return Tally(*map(sum, zip(deaths, _judge(found, orders), strict=True)))
 
 
 class Street:
-    """The processes, of which one is killed now and then and another one begun."""
+    """The processes, of which one is killed now and then and another one begun; and for each that dies by itself."""
 
     def __init__(self, broker: EmbeddedBroker, stack: ExitStack) -> None:
         self._broker, self._stack = broker, stack
@@ -62,6 +71,18 @@ class Street:
         """Kill the older one at some moment soon, and begin another one."""
         await asyncio.to_thread(kill_within, self._members.pop(0), SOON)
         self._members.append(self._begin())
+        self._revive()
+
+    async def until_worked_off(self, *, parked: bool) -> None:
+        """Return when nothing is unread or delayed; with `parked` only what is parked, and behind that, is left."""
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            while not await _is_worked_off(self._broker, parked=parked):
+                self._revive()
+                # Only another process knows better, and it cannot set an event here.
+                await asyncio.sleep(0.02)
+
+    def _revive(self) -> None:
+        self._members = [member if member.poll() is None else self._begin() for member in self._members]
 
     def _begin(self) -> Victim:
         return self._stack.enter_context(victim(self._broker.url, module="tests.torture.trouble"))
@@ -97,14 +118,6 @@ async def _until_redriven(broker: EmbeddedBroker) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _until_worked_off(broker: EmbeddedBroker, *, parked: bool) -> None:
-    """Return when nothing is unread or delayed; with `parked` only what is parked, and behind that, is left."""
-    async with asyncio.timeout(PATIENCE.total_seconds()):
-        while not await _is_worked_off(broker, parked=parked):
-            # Only another process knows better, and it cannot set an event here.
-            await asyncio.sleep(0.02)
-
-
 async def _is_worked_off(broker: EmbeddedBroker, *, parked: bool) -> bool:
     for group in EVERY:
         lags, aside = await broker.lag(group), await counts(broker.database, group)
@@ -112,6 +125,13 @@ async def _is_worked_off(broker: EmbeddedBroker, *, parked: bool) -> bool:
         if not lags or any(lag.messages for lag in lags) or left:
             return False
     return True
+
+
+async def _parked_for_deaths(broker: EmbeddedBroker) -> Counter[str]:
+    """How often each message is parked since processes died of it."""
+    letters = [each.letter for each in await find(broker.database, LetterQuery(reason=CRASH), limit=_ALL)]
+    orders = [(each.group, _TAKEN.read(each.message)) for each in letters]
+    return Counter(_named(group, order.order_id, order.step) for group, order in orders)
 
 
 async def _entries(broker: EmbeddedBroker) -> Entries:
@@ -122,6 +142,19 @@ async def _entries(broker: EmbeddedBroker) -> Entries:
     for service, order, step in rows:
         found[service].append((order, step))
     return found
+
+
+def _judge_deaths(parked: Counter[str], orders: Iterable[str]) -> Tally:
+    """Each deadly step is parked once in the service that dies of it; no other one is blamed."""
+    steps = [(name, order, step) for name in EVERY for order in orders for step in range(STEPS)]
+    deadly = [_named(name, order, step) for name, order, step in steps if is_deadly(order, step, name)]
+    blamed = sorted(parked.keys() - set(deadly))
+    assert not blamed, f"parked for deaths that were not theirs: {', '.join(blamed)}"
+    return tally(deadly, parked)
+
+
+def _named(service: str, order: str, step: int) -> str:
+    return f"{service}/{order}/{step}"
 
 
 def _judge(found: Entries, orders: Iterable[str]) -> Tally:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.torture import Tally, run, scenarios, tally
+from tests.torture.scenario_bank import keep_books
 from tests.torture.scenario_street import walk
 from tests.torture.street import ONCE
 
@@ -32,6 +33,14 @@ async def test_the_same_check_finds_doubles_where_settling_is_apart_from_the_eff
 async def test_the_same_check_finds_doubles_where_the_inbox_is_off(tmp_path: Path) -> None:
     found = await walk(2, tmp_path, "--without-inbox")
     assert all(found[name].double > 0 for name in ONCE)
+
+
+@pytest.mark.torture
+async def test_the_same_check_finds_doubles_beside_the_log_where_the_inbox_is_off(tmp_path: Path) -> None:
+    stores = [f"sqlite:///{tmp_path / name}.db" for name in ("transfers", "statements")]
+    found = await keep_books(4, tmp_path, stores, "--without-inbox")
+    assert found.lost == 0
+    assert found.double > 0
 
 
 def test_a_loss_and_a_double_effect_are_counted() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from antiphon.cli.modules import load_services
-from antiphon.cli.options import BrokerOption, JsonOption, ModulesArgument
+from antiphon.cli.options import BrokerOption, JsonOption, ModulesArgument, StoreOption
 from antiphon.cli.output import print_json, print_text
 from antiphon.cli.session import settings_for
 from antiphon.runtime.description import ServiceDescription
@@ -24,10 +24,11 @@ def describe(
     flow: Annotated[bool, typer.Option("--flow", help="Draw who reacts to what with which event.")] = False,
     as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Draw it as Mermaid, for documents.")] = False,
     broker: BrokerOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what services do and guarantee, without starting them."""
-    settings = settings_for(broker)
+    settings = settings_for(broker, store)
     services = load_services(modules, settings)
     check_groups(services, settings)
     described = [service.describe(settings=settings) for service in services]

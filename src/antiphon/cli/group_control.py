@@ -9,11 +9,11 @@ from typing import Annotated, NamedTuple, cast
 
 import typer
 
-from antiphon.brokers.ports import Broker, StoreBroker
-from antiphon.cli.options import BrokerOption, JsonOption
+from antiphon.brokers.ports import Broker
+from antiphon.cli.options import BrokerOption, JsonOption, StoreOption
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened, run_async, settings_for
-from antiphon.errors import UnsupportedCapabilityError, UsageError
+from antiphon.cli.session import opened_with_store, run_async, settings_for_store
+from antiphon.errors import UsageError
 from antiphon.events.amounts import show_duration
 from antiphon.runtime.settings import Settings
 from antiphon.storage.database import Database
@@ -38,6 +38,7 @@ def pause(
     handler: HandlersOption = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; shown by inspect.")] = "paused by an operator",
     broker: BrokerOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Stop a group, or some of its topics, in all of its processes.
@@ -45,7 +46,7 @@ def pause(
     They keep their partitions and their place; what is in hand ends. It holds across restarts, until it is resumed.
     """
     wanted = _Wanted(group, topic or (), handler or ())
-    changed = run_async(_pause(settings_for(broker or context.obj), wanted, reason))
+    changed = run_async(_pause(settings_for_store(broker or context.obj, store, group), wanted, reason))
     if as_json:
         print_json({"group": group, "topics": sorted((*changed.topics, *changed.others)), "already": changed.others})
         return
@@ -61,11 +62,12 @@ def resume(
     topic: TopicsOption = None,
     handler: HandlersOption = None,
     broker: BrokerOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a paused group, or some of its topics, go on."""
     wanted = _Wanted(group, topic or (), handler or ())
-    changed = run_async(_resume(settings_for(broker or context.obj), wanted))
+    changed = run_async(_resume(settings_for_store(broker or context.obj, store, group), wanted))
     if as_json:
         print_json({"group": group, "topics": changed.topics})
         return
@@ -76,10 +78,14 @@ def resume(
 
 
 def inspect(
-    context: typer.Context, group: GroupArgument, broker: BrokerOption = None, as_json: JsonOption = False
+    context: typer.Context,
+    group: GroupArgument,
+    broker: BrokerOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what the processes of a group are at: topics, breakers, what is in hand, set aside and paused."""
-    found = run_async(_inspect(settings_for(broker or context.obj), group))
+    found = run_async(_inspect(settings_for_store(broker or context.obj, store, group), group))
     if as_json:
         print_json(_in_json(group, found))
     else:
@@ -114,24 +120,24 @@ class _Found(NamedTuple):
 
 
 async def _pause(settings: Settings, wanted: _Wanted, reason: str) -> _Changed:
-    async with opened(settings) as broker:
-        topics = await _topics(broker, wanted)
+    async with opened_with_store(settings) as (broker, store):
+        topics = await _topics(broker, store, wanted)
         by, now = getuser(), datetime.now(UTC)
-        async with store_of(broker).transaction() as tx:
+        async with store.transaction() as tx:
             before = {each.topic for each in await list_topic_pauses(tx, wanted.group)}
             await pause_topics(tx, [TopicPause(wanted.group, topic, reason, by, now) for topic in topics])
     return _Changed([topic for topic in topics if topic not in before], sorted(before.intersection(topics)))
 
 
 async def _resume(settings: Settings, wanted: _Wanted) -> _Changed:
-    async with opened(settings) as broker:
-        topics = await _topics(broker, wanted)
-        async with store_of(broker).transaction() as tx:
+    async with opened_with_store(settings) as (broker, store):
+        topics = await _topics(broker, store, wanted)
+        async with store.transaction() as tx:
             resumed = await resume_topics(tx, wanted.group, topics)
     return _Changed(resumed, [topic for topic in topics if topic not in resumed])
 
 
-async def _topics(broker: Broker, wanted: _Wanted) -> list[str]:
+async def _topics(broker: Broker, store: Database, wanted: _Wanted) -> list[str]:
     """The topics that are meant. Raises UsageError for a group, topic or handler that is not there."""
     group, topics, handlers = wanted
     known = await broker.groups()
@@ -141,7 +147,7 @@ async def _topics(broker: Broker, wanted: _Wanted) -> list[str]:
     for topic in topics:
         if topic not in read:
             raise UsageError(f"group {group!r} does not read {topic!r}; it reads {', '.join(read) or 'nothing'}")
-    by_handler = _handlers(await list_runs(store_of(broker), group))
+    by_handler = _handlers(await list_runs(store, group))
     for handler in handlers:
         if handler not in by_handler:
             there = ", ".join(sorted(by_handler)) or "none: no process of it runs now, so name its topics with --topic"
@@ -165,20 +171,12 @@ def _topics_of(run: Run) -> Mapping[str, Mapping[str, object]]:
 
 
 async def _inspect(settings: Settings, group: str) -> _Found:
-    async with opened(settings) as broker:
+    async with opened_with_store(settings) as (broker, store):
         known = await broker.groups()
         if group not in known:
             raise UsageError(f"there is no group {group!r}; there are {', '.join(sorted(known)) or 'none yet'}")
-        store = store_of(broker)
         runs, pauses = await list_runs(store, group), await list_topic_pauses(store, group)
         return _Found(runs, pauses, await counts(store, group), datetime.now(UTC))
-
-
-def store_of(broker: Broker) -> Database:
-    """Where a group's pauses and runs are kept. Raises UnsupportedCapabilityError."""
-    if not isinstance(broker, StoreBroker):
-        raise UnsupportedCapabilityError(f"the broker {broker.url}", "database", "what a group is told is kept in one")
-    return broker.database
 
 
 def _lines(group: str, found: _Found) -> Iterable[str]:

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from antiphon.brokers.ports import Broker, Lag, Seek, SeekTo, StoreBroker
+from antiphon.brokers.ports import Broker, Lag, Seek, SeekTo
 from antiphon.cli.group_control import inspect, pause, resume
-from antiphon.cli.options import BrokerOption, JsonOption
+from antiphon.cli.options import BrokerOption, JsonOption, StoreOption
 from antiphon.cli.output import confirmed, is_interactive, print_json, print_table, seconds
-from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.cli.session import Place, opened, opened_with_store, run_async, settings_for, settings_for_store
 from antiphon.errors import UsageError
 from antiphon.events.amounts import show_duration
+from antiphon.outbox.due import is_on
 from antiphon.runtime.settings import Settings
 from antiphon.storage.inbox import Inbox
 
@@ -86,6 +87,7 @@ def seek(
         typer.Option("--rerun/--unhandled-only", help="Handle all of it again, or only what was never handled."),
     ] = None,
     broker: BrokerOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Move a group, so that it goes on from there.
@@ -97,7 +99,7 @@ def seek(
     """
     where = _moment(to)
     again = _decided(rerun, group, where)
-    settings = settings_for(broker or context.obj)
+    settings = settings_for_store(broker or context.obj, store, group)
     run_async(_seek(settings, group, topic, where, again))
     if as_json:
         print_json({"group": group, "topic": topic, "to": to, "rerun": again})
@@ -133,12 +135,14 @@ def _decided(rerun: bool | None, group: str, where: Seek) -> bool:
 
 
 async def _seek(settings: Settings, group: str, topic: str, to: Seek, rerun: bool) -> None:
+    if rerun:
+        async with opened_with_store(settings) as place:
+            await _check(place.broker, group, topic)
+            await _rerun(place, group, topic, to)
+        return
     async with opened(settings) as broker:
         await _check(broker, group, topic)
-        if rerun:
-            await _rerun(broker, group, topic, to)
-        else:
-            await broker.seek(group, topic, to)
+        await broker.seek(group, topic, to)
 
 
 async def _check(broker: Broker, group: str, topic: str) -> None:
@@ -151,10 +155,12 @@ async def _check(broker: Broker, group: str, topic: str) -> None:
         raise UsageError(f"group {group!r} does not read {topic!r}; it reads {', '.join(sorted(read)) or 'nothing'}")
 
 
-async def _rerun(broker: Broker, group: str, topic: str, to: Seek) -> None:
-    """Forget the marks and move in one transaction: apart, a crash between would leave half of it."""
-    if not isinstance(broker, StoreBroker):
-        raise UsageError(f"the marks of {group!r} are not in the broker {broker.url}; forget them in its store")
-    async with broker.database.transaction() as tx:
+async def _rerun(place: Place, group: str, topic: str, to: Seek) -> None:
+    """Forget the marks and move: in one transaction where that can be, since a crash between leaves half of it."""
+    broker, store = place
+    async with store.transaction() as tx:
         await Inbox(group).begin_generation(tx)
-        await broker.seek_in(tx, group, topic, to)
+        if is_on(broker, store):
+            await broker.seek_in(tx, group, topic, to)
+        else:  # elsewhere: where it fails, the marks stay, and whoever reads that it failed says it again
+            await broker.seek(group, topic, to)

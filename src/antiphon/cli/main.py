@@ -67,7 +67,7 @@ def antiphon(
 ) -> None:
     """Event-driven microservices, with every guarantee stated, shown and proven.
 
-    Modules and broker come from antiphon.toml when they are not given.
+    Modules, broker and store come from antiphon.toml when they are not given.
     """
 
 

@@ -11,6 +11,7 @@ from antiphon.brokers.ports import Delivery, Partition
 from antiphon.events.message import Message
 from antiphon.events.notation import is_json
 from antiphon.storage.dead_letters import DeadLetter, RedriveState, StoredLetter
+from antiphon.storage.outbox import OUTBOX_GROUP
 
 
 def message_in_json(delivery: Delivery) -> dict[str, object]:
@@ -84,9 +85,16 @@ def letter_lines(letter: DeadLetter, *notes: str) -> list[str]:
     return [
         f"{time_of(letter.parked_at)}  {letter.group}/{letter.handler}  {message.type}{key}  ({noted})",
         f"    {last.error}: {' '.join(last.text.split())}" if last else f"    {letter.reason}",
-        f"    message {message.id} at {letter.topic}/{letter.partition}@{letter.position}",
+        f"    message {message.id} {'to' if letter.group == OUTBOX_GROUP else 'at'} {place_of(letter)}",
         f"    id {letter.id}",
     ]
+
+
+def place_of(letter: DeadLetter) -> str:
+    """Where its message lay; of one that never left the outbox, where it was to go."""
+    if letter.group == OUTBOX_GROUP:
+        return f"{letter.topic}, never published"
+    return f"{letter.topic}/{letter.partition}@{letter.position}"
 
 
 def stored_lines(stored: StoredLetter) -> list[str]:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from antiphon.cli.option_sets import OptionSet
+
 BrokerOption = Annotated[
     str | None,
     typer.Option("--broker", "-b", metavar="URL", help="The broker; from antiphon.toml when not given."),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="The database of the services' tables; from antiphon.toml, or the broker's own, when not given.",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
 ModulesOption = Annotated[
@@ -30,10 +42,16 @@ HealthOption = Annotated[
         "--health", metavar="PORT", help="Answer /live, /ready and /metrics there; each worker the next port."
     ),
 ]
-JsonLogsOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
-    ),
-]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logs(OptionSet):
+    """What is logged, and how."""
+
+    as_json: Annotated[
+        bool | None,
+        typer.Option(
+            "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
+        ),
+    ] = None
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False

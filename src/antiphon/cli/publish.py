@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
+from antiphon.brokers.ports import Broker
 from antiphon.cli.event_types import event_types, find_event_type
 from antiphon.cli.fields import build_event, read_fields
 from antiphon.cli.modules import import_module, load_services, search_here
 from antiphon.cli.option_sets import OptionSet, app_of
-from antiphon.cli.options import BrokerOption, JsonOption, ModulesOption
+from antiphon.cli.options import BrokerOption, JsonOption, ModulesOption, StoreOption
 from antiphon.cli.output import print_json
-from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.cli.session import opened, opened_with_store, run_async, settings_for, settings_for_store
 from antiphon.cli.times import read_duration, read_moment
 from antiphon.errors import UsageError
 from antiphon.events.clock import SystemClock
@@ -23,6 +24,7 @@ from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.runtime.scheduling import keep_at
 from antiphon.runtime.settings import Settings
+from antiphon.runtime.stores import is_own_store
 from antiphon.runtime.timing import Timing, read_timing
 from antiphon.runtime.topics import make_topics
 
@@ -43,6 +45,11 @@ class Times(OptionSet):
         str | None,
         typer.Option("--deadline", metavar="DURATION", help="How long it is worth handling, once it is published."),
     ] = None
+
+    @property
+    def are_given(self) -> bool:
+        """Whether anything was said about when it is published."""
+        return self.at is not None or self.delay is not None
 
     def moment(self, now: datetime) -> datetime | None:
         """The moment that it is asked to be published at; None for now. Raises UsageError."""
@@ -78,21 +85,27 @@ def publish(
     key: Annotated[str | None, typer.Option("--key", help="Instead of the event's own key.")] = None,
     modules: ModulesOption = None,
     broker: BrokerOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Publish one event, now or later.
 
     Its fields are converted to their declared types and checked, before anything is sent. What is scheduled is
-    published by whichever service runs on this broker then.
+    published by whichever service runs on this broker and this store then.
     """
-    settings = settings_for(broker)
+    if store is not None and not times.are_given:
+        raise UsageError(f"--store {store} is where it waits for its time: say when with --at or --delay")
+    settings = settings_for(broker, store)
     timing = times.timing(SystemClock().now())
     _load(event_type, modules, settings)
     cls = find_event_type(event_type, event_types())
     event = build_event(cls, read_fields(fields or ()))
     outgoing = Composer(_SOURCE, SystemClock()).first(event, key=key, deadline=timing.deadline)
-    run_async(_publish(settings, outgoing, timing.at))
-    _tell(outgoing, timing, as_json=as_json, was_timed=times.at is not None or times.delay is not None)
+    if timing.at is None:
+        run_async(_publish(settings, outgoing))
+    else:
+        run_async(_schedule(settings_for_store(broker, store), outgoing, timing.at))
+    _tell(outgoing, timing, as_json=as_json, was_timed=times.are_given)
 
 
 def _load(event_type: str, modules: list[str] | None, settings: Settings) -> None:
@@ -105,15 +118,24 @@ def _load(event_type: str, modules: list[str] | None, settings: Settings) -> Non
         load_services(modules, settings)
 
 
-async def _publish(settings: Settings, outgoing: Outgoing, at: datetime | None) -> None:
+async def _publish(settings: Settings, outgoing: Outgoing) -> None:
     async with opened(settings, existing=False) as broker:
         await make_topics(broker, [outgoing.topic], settings)
-        if at is None:
-            await broker.publish([outgoing])
-        else:
-            await keep_at(broker, [outgoing], at)
-        if not broker.capabilities.durable:
-            print(f"note: {broker.url} forgets it when this process ends", file=sys.stderr)
+        await broker.publish([outgoing])
+        _note_what_is_forgotten(broker)
+
+
+async def _schedule(settings: Settings, outgoing: Outgoing, at: datetime) -> None:
+    async with opened_with_store(settings, existing=False) as (broker, store):
+        await make_topics(broker, [outgoing.topic], settings)
+        await keep_at(store, [outgoing], at)
+        if is_own_store(broker, store):
+            _note_what_is_forgotten(broker)
+
+
+def _note_what_is_forgotten(broker: Broker) -> None:
+    if not broker.capabilities.durable:
+        print(f"note: {broker.url} forgets it when this process ends", file=sys.stderr)
 
 
 def _tell(outgoing: Outgoing, timing: Timing, *, as_json: bool, was_timed: bool) -> None:

@@ -11,7 +11,8 @@ import typer
 
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.modules import load_services
-from antiphon.cli.options import BrokerOption, HealthOption, JsonLogsOption, ModulesArgument, VerboseOption
+from antiphon.cli.option_sets import app_of
+from antiphon.cli.options import BrokerOption, HealthOption, Logs, ModulesArgument, StoreOption
 from antiphon.cli.workers import worker_command
 from antiphon.observability.logging import configure_logging
 from antiphon.runtime.host import run_async
@@ -20,30 +21,27 @@ from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.summary import summarize
 from antiphon.runtime.workers import Supervisor, Worker, stop_when_orphaned
 
-app = typer.Typer(add_completion=False)
-
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", metavar="N", help="Run so many processes.")]
 ReloadOption = Annotated[bool, typer.Option("--reload", help="Start again when a file changes; for development.")]
 WorkerOption = Annotated[int | None, typer.Option("--worker", hidden=True)]
 
 
-@app.command()
 def run(
+    logs: Logs,
     modules: ModulesArgument = None,
     broker: BrokerOption = None,
+    store: StoreOption = None,
     health: HealthOption = None,
     workers: WorkersOption = None,
     reload: ReloadOption = False,
-    as_json: JsonLogsOption = None,
-    verbose: VerboseOption = False,
     worker: WorkerOption = None,
 ) -> None:
     """Run services until they are stopped.
 
     The first Ctrl-C (or SIGTERM) drains: what runs is finished, settled, and the group is left. The second ends it.
     """
-    configure_logging(logging.DEBUG if verbose else logging.INFO, json=as_json)
-    settings = load_settings({"broker": broker, "health": health, "workers": workers})
+    configure_logging(logging.DEBUG if logs.verbose else logging.INFO, json=logs.as_json)
+    settings = load_settings({"broker": broker, "store": store, "health": health, "workers": workers})
     if worker is not None:
         stop_when_orphaned()
     elif reload or settings.common.workers > 1:
@@ -65,3 +63,6 @@ def _serve(services: list[Service], settings: Settings, *, quiet: bool) -> None:
         asyncio.run(run_async(services, settings, started))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+app = app_of(run)

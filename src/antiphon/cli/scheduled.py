@@ -10,11 +10,10 @@ import typer
 
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.cli.messages import message_in_json
-from antiphon.cli.options import BrokerOption, JsonOption
+from antiphon.cli.options import BrokerOption, JsonOption, StoreOption
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.cli.session import opened_with_store, run_async, settings_for_store
 from antiphon.errors import UsageError
-from antiphon.runtime.scheduling import schedule_of
 from antiphon.runtime.settings import Settings
 from antiphon.storage.database import Transaction
 from antiphon.storage.schedule import Scheduled, cancel, count_scheduled, find_scheduled, list_scheduled
@@ -33,10 +32,11 @@ def list_waiting(
     service: Annotated[str | None, typer.Option("--service", "-s", help="Only those that it scheduled.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most, the next first.")] = 100,
     broker: BrokerOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List scheduled messages, the next first, with those that the broker refused and why."""
-    found, total = run_async(_list(settings_for(broker), topic, service, limit))
+    found, total = run_async(_list(settings_for_store(broker, store), topic, service, limit))
     if as_json:
         print_json({"total": total, "scheduled": [_in_json(each) for each in found]})
         return
@@ -52,8 +52,7 @@ def list_waiting(
 async def _list(
     settings: Settings, topic: str | None, service: str | None, limit: int
 ) -> tuple[Sequence[Scheduled], int]:
-    async with opened(settings) as broker:
-        store = schedule_of(broker)
+    async with opened_with_store(settings) as (_, store):
         return await list_scheduled(store, topic, service, limit), await count_scheduled(store, topic, service)
 
 
@@ -86,6 +85,7 @@ def _message(each: Scheduled) -> dict[str, object]:
 def cancel_some(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As listed; all of them or none.")],
     broker: BrokerOption = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take scheduled messages back, so that they are never published.
@@ -93,7 +93,7 @@ def cancel_some(
     When one of them cannot be, because it is unknown, published already or being published, none is.
     """
     each_once = list(dict.fromkeys(ids))
-    run_async(_cancel(settings_for(broker), each_once))
+    run_async(_cancel(settings_for_store(broker, store), each_once))
     if as_json:
         print_json({"canceled": each_once})
     else:
@@ -102,7 +102,7 @@ def cancel_some(
 
 
 async def _cancel(settings: Settings, ids: Sequence[str]) -> None:
-    async with opened(settings) as broker, schedule_of(broker).transaction() as tx:
+    async with opened_with_store(settings) as (_, store), store.transaction() as tx:
         canceled = await cancel(tx, ids)
         for id in ids:
             if id not in canceled:

@@ -1,35 +1,88 @@
-"""What a command works on: the settings, and a broker opened for as long as it runs."""
+"""What a command works on: the settings, and the broker and the store opened for as long as it runs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.ports import Broker, Browsing
-from antiphon.errors import StoreError, UnsupportedCapabilityError
+from antiphon.brokers.ports import Broker, Browsing, StoreBroker
+from antiphon.errors import StoreError, UnsupportedCapabilityError, UsageError
 from antiphon.runtime.settings import Settings, load_settings
+from antiphon.runtime.stores import is_own_store, store_at
+from antiphon.storage.database import Database
+from antiphon.storage.outbox import OUTBOX_GROUP
 
 T = TypeVar("T")
-_EMBEDDED = "embedded:///"
+_EMBEDDED, _SQLITE = "embedded:///", "sqlite:///"
 
 
-def settings_for(broker: str | None) -> Settings:
-    """The settings of this folder, with the broker that was given. Raises SettingsError."""
-    return load_settings({"broker": broker})
+class Place(NamedTuple):
+    """Where a command works: the broker, and the store of the services' tables."""
+
+    broker: Broker
+    store: Database
+
+
+def settings_for(broker: str | None, store: str | None = None) -> Settings:
+    """The settings of this folder, with the broker and store that were given. Raises SettingsError."""
+    return load_settings({"broker": broker, "store": store})
+
+
+def settings_for_store(broker: str | None, store: str | None, group: str | None = None) -> Settings:
+    """As `settings_for`, with the one store that a command works on as that of all services.
+
+    It is the one that was given; else that of the group's service, where a group is meant; else the one that all
+    services share. Raises UsageError where they have several.
+    """
+    settings = settings_for(broker, store)
+    url = _store_of_group(settings, group) if group not in (None, OUTBOX_GROUP) else _shared_store(settings)
+    return replace(settings, common=replace(settings.common, store=url))
+
+
+def _store_of_group(settings: Settings, group: str | None) -> str | None:
+    own = (settings.of_service(name) for name in settings.overrides if _group(settings, name) == group)
+    return next(own, settings.common).store
+
+
+def _group(settings: Settings, service: str) -> str:
+    return settings.of_service(service).group or service
+
+
+def _shared_store(settings: Settings) -> str | None:
+    """The URL of the store that all services share; None when it is the broker's own."""
+    if not any("store" in table for table in settings.overrides.values()):
+        return settings.common.store
+    broker, services = connect(settings.broker), sorted(_services(settings))
+    urls = [settings.of_service(name).store for name in services]
+    if not settings.modules and settings.common.store is not None:
+        services, urls = [*services, "others"], [*urls, settings.common.store]
+    stores = [_store_on(broker, url).url for url in urls]
+    if len(set(stores)) == 1:
+        return urls[0]
+    told = ", ".join(map("{} in {}".format, services, stores))
+    raise UsageError(f"the services keep their tables in several stores, {told}: say which one with --store URL")
+
+
+def _services(settings: Settings) -> Iterable[str]:
+    """Those that have settings of their own, and those that have none, as far as the file names their modules."""
+    if not settings.modules:
+        return settings.overrides
+    from antiphon.cli.modules import load_services  # with it comes the whole runtime
+
+    return {*settings.overrides, *(service.name for service in load_services(None, settings))}
 
 
 @asynccontextmanager
 async def opened(settings: Settings, *, existing: bool = True) -> AsyncGenerator[Broker, None]:
     """The broker, open. Raises StoreError when it is a log that is not there, and should be `existing`."""
-    file = log_file(settings.broker)
-    if existing and file is not None and not file.exists():
-        raise StoreError(
-            f"there is no log at {file}: run a service or publish an event first, or name another with --broker"
-        )
+    if existing:
+        _require_log(settings)
     broker = connect(settings.broker)
     await broker.open()
     try:
@@ -38,9 +91,56 @@ async def opened(settings: Settings, *, existing: bool = True) -> AsyncGenerator
         await broker.close()
 
 
+@asynccontextmanager
+async def opened_with_store(settings: Settings, *, existing: bool = True) -> AsyncGenerator[Place, None]:
+    """The broker and the store that `settings_for_store` chose, open; the broker's own, where it chose none.
+
+    Raises StoreError when a file is not there, and should be `existing`; UnsupportedCapabilityError without any store.
+    """
+    broker = connect(settings.broker)
+    store = _store_on(broker, settings.common.store)
+    if existing:
+        _require_log(settings)
+        _require_store(broker, store)
+    async with AsyncExitStack() as steps:
+        await broker.open()
+        steps.push_async_callback(broker.close)
+        if not is_own_store(broker, store):
+            await store.open()
+            steps.push_async_callback(store.close)
+        yield Place(broker, store)
+
+
+def _store_on(broker: Broker, url: str | None) -> Database:
+    if url is not None:
+        return store_at(url, broker)
+    if isinstance(broker, StoreBroker):
+        return broker.database
+    why = "say with --store URL, or with store in antiphon.toml, where its services keep their tables"
+    raise UnsupportedCapabilityError(f"the broker {broker.url}", "database of its own", why)
+
+
+def _require_log(settings: Settings) -> None:
+    file = log_file(settings.broker)
+    if file is not None and not file.exists():
+        raise StoreError(
+            f"there is no log at {file}: run a service or publish an event first, or name another with --broker"
+        )
+
+
+def _require_store(broker: Broker, store: Database) -> None:
+    file = None if is_own_store(broker, store) else _file(store.url, _SQLITE)
+    if file is not None and not file.exists():
+        raise StoreError(f"there is no store at {file}: run a service on it first, or name another with --store")
+
+
 def log_file(url: str) -> Path | None:
     """The file of an embedded log, which settings have made absolute."""
-    return Path(url.removeprefix(_EMBEDDED).partition("?")[0]) if url.startswith(_EMBEDDED) else None
+    return _file(url, _EMBEDDED)
+
+
+def _file(url: str, scheme: str) -> Path | None:
+    return Path(url.removeprefix(scheme).partition("?")[0]) if url.startswith(scheme) else None
 
 
 def browsing(broker: Broker) -> Browsing:

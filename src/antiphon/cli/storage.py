@@ -12,26 +12,18 @@ from antiphon.brokers.connect import connect
 from antiphon.brokers.embedded import LOG, EmbeddedBroker, log_migrations
 from antiphon.brokers.ports import Broker
 from antiphon.cli.modules import load_services
-from antiphon.cli.options import BrokerOption, JsonOption, ModulesArgument
+from antiphon.cli.options import BrokerOption, JsonOption, ModulesArgument, StoreOption
 from antiphon.cli.output import print_json, print_text
 from antiphon.cli.session import run_async, settings_for
 from antiphon.errors import UsageError
-from antiphon.runtime.running import is_own_store, store_at, store_of
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings
+from antiphon.runtime.stores import is_own_store, store_at, store_of
 from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.migrations import component_of, own_migrations
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="URL",
-        help="The store: postgresql://..., or a SQLite file; that of the services when not given.",
-    ),
-]
 
 
 class Component(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from antiphon.storage.dead_letters import (
 )
 from antiphon.storage.inbox import KEEP_MARKS
 from antiphon.storage.letter_query import LetterQuery
+from antiphon.storage.outbox import OUTBOX_GROUP
 from antiphon.storage.set_aside import AsideState
 
 SHORTEST = 8
@@ -43,14 +44,19 @@ class Chosen(Struct, frozen=True):
         """How many there are of each group and handler, the most first."""
         return Counter(f"{letter.group}/{letter.handler}" for letter in self.letters).most_common()
 
+    @property
+    def for_handlers(self) -> Sequence[LetterOutline]:
+        """Those that handlers gave up. The others were refused by the broker, and are sent to it again."""
+        return [letter for letter in self.letters if letter.group != OUTBOX_GROUP]
+
     def require_readers(self, readers: Readers) -> None:
-        """Raise DeadLetterError unless each still has a handler."""
-        readers.require((letter.group, letter.topic, letter.type) for letter in self.letters)
+        """Raise DeadLetterError unless each that a handler gave up still has one."""
+        readers.require((letter.group, letter.topic, letter.type) for letter in self.for_handlers)
 
 
-async def forgotten(store: Database, chosen: Chosen, now: datetime) -> int:
-    """How many were parked longer ago than inboxes remember, so that a duplicate may not be recognized."""
-    return await parked_before(store, chosen.numbers, now - KEEP_MARKS)
+async def forgotten(store: Database, chosen: Chosen, now: datetime, keep: timedelta = KEEP_MARKS) -> int:
+    """How many were parked longer ago than inboxes `keep` marks, so that a duplicate may not be recognized."""
+    return await parked_before(store, [letter.number for letter in chosen.for_handlers], now - keep)
 
 
 async def whole_ids(store: Database, written: Iterable[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from antiphon.schemas.json_schema import wire_names
 from antiphon.storage.database import Database
 from antiphon.storage.dead_letters import StoredLetter
 from antiphon.storage.letter_changes import Author, put_edit
+from antiphon.storage.outbox import OUTBOX_GROUP
 
 
 def edited_message(letter: StoredLetter, data: bytes, reader: Reader | None) -> Message:
@@ -72,7 +73,8 @@ def _require_json(message: Message) -> None:
 
 
 def _read(letter: StoredLetter, edited: Message, reader: Reader, codec: EventCodec[object]) -> object:
-    who = f"handler {reader.handler!r} of group {reader.group!r}"
+    is_refused = reader.group == OUTBOX_GROUP
+    who = "whoever handles it" if is_refused else f"handler {reader.handler!r} of group {reader.group!r}"
     try:
         return codec.read(edited, accept_newer=reader.accepts_newer)
     except NewerVersionError as error:

@@ -12,7 +12,7 @@ AHEAD = timedelta(seconds=1)
 """Letters are released when they are due within this; their due times then keep them apart."""
 MOST_UNDER_WAY = 5_000
 """Released letters that are not handled yet, at most: what is beyond them can still be stopped."""
-AT_ONCE = 1_000
+AT_ONCE = 2_000
 """Letters released in one transaction, at most, since everyone who writes waits for it."""
 _NOTHING = timedelta()
 

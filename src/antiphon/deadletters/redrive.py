@@ -27,6 +27,7 @@ from antiphon.storage.redrives import (
     taken_already,
     waiting_letters,
 )
+from antiphon.storage.set_aside import take_turn
 
 _ONE, _HALF_OF_AN_ID = timedelta(microseconds=1), 12
 
@@ -75,6 +76,7 @@ async def start_redrive(store: Database, clock: Clock, numbers: Sequence[int], p
         stop_after=pace.stop_after,
     )
     async with store.transaction() as tx:
+        await take_turn(tx)
         if taken := await taken_already(tx, numbers):
             raise DeadLetterError(
                 f"{taken} of {len(numbers)} letters are being redriven, or are no dead letters any more: nothing was "
@@ -91,6 +93,7 @@ async def advance(store: Database, clock: Clock, id: str) -> bool:
     if isinstance(next_step(standing, clock.now()), Wait):
         return False
     async with store.transaction() as tx:
+        await take_turn(tx)
         standing = await found_redrive(tx, id)
         step = next_step(standing, clock.now())
         await _take_step(tx, standing.redrive, step, clock)
@@ -126,6 +129,7 @@ async def stop_redrive(store: Database, clock: Clock, id: str, by: str) -> Stand
     Raises DeadLetterError when there is no such redrive, or it does not run.
     """
     async with store.transaction() as tx:
+        await take_turn(tx)
         standing = await found_redrive(tx, id)
         _require(standing, RedriveStatus.RUNNING, "stopped")
         await _stop(tx, standing.redrive, f"by {by}", clock)
@@ -138,6 +142,7 @@ async def resume_redrive(store: Database, clock: Clock, id: str) -> Standing:
     Raises DeadLetterError when there is no such redrive, or it was not stopped.
     """
     async with store.transaction() as tx:
+        await take_turn(tx)
         standing = await found_redrive(tx, id)
         _require(standing, RedriveStatus.STOPPED, "resumed")
         redrive = standing.redrive

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+import msgspec
+
 from antiphon.brokers.assignment import Lease, Member, Plan, plan
 from antiphon.brokers.ports import Partition
 from antiphon.errors import LeaseLostError
@@ -13,10 +15,12 @@ from antiphon.events.clock import Clock
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.outbox import BUCKETS
 from antiphon.storage.relays import BucketLease, RelayTable
+from antiphon.storage.runs import Process
 
 TTL = timedelta(seconds=6)
-"""How long the buckets of a relay that died wait for another one."""
+"""How long the buckets of a relay that died wait for another one; on the same machine its death is seen at once."""
 _OUTBOX = "outbox"
+_PROCESS = msgspec.json.Decoder(Process)
 _EPOCH = datetime(1970, 1, 1).astimezone()
 
 
@@ -27,9 +31,9 @@ class BucketLeases:
     both keep their time. A relay that sleeps past its lease learns so before it publishes, or is fenced afterwards.
     """
 
-    def __init__(self, store: Database, clock: Clock, ttl: timedelta = TTL) -> None:
+    def __init__(self, store: Database, clock: Clock, ttl: timedelta = TTL, token: str | None = None) -> None:
         self._store, self._clock, self._ttl = store, clock, ttl
-        self._table = RelayTable(store, uuid4().hex)
+        self._table = RelayTable(store, f"{token or uuid4().hex} {msgspec.json.encode(Process.own()).decode()}")
         self._owned: set[int] = set()
         self._leaving: set[int] = set()
         self._in_work: set[int] = set()
@@ -97,8 +101,16 @@ class BucketLeases:
             await self._table.leave(tx)
 
     def _plan(self, heard: Mapping[str, datetime], leases: Sequence[BucketLease], now: datetime) -> Plan:
-        members = [Member(token, frozenset({_OUTBOX}), at) for token, at in heard.items()]
+        members = [Member(token, frozenset({_OUTBOX}), at, _is_dead(token, at, now)) for token, at in heard.items()]
         return plan(self._table.token, members, map(_lease, leases), now, self._ttl)
+
+
+def _is_dead(token: str, heard: datetime, now: datetime) -> bool:
+    """Whether the process of this relay is known to be gone."""
+    try:
+        return _PROCESS.decode(token.partition(" ")[2]).is_dead(heard, now)
+    except msgspec.DecodeError:
+        return False
 
 
 def _lease(row: BucketLease) -> Lease:

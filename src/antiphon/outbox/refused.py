@@ -7,15 +7,16 @@ from datetime import timedelta
 from hashlib import blake2b
 from uuid import uuid4
 
+import msgspec
+
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message, Outgoing
 from antiphon.outbox.posting import Posting, Publish, lane_of
 from antiphon.storage.database import Database, Transaction
-from antiphon.storage.outbox import Staged, Unreadable, bucket_of
+from antiphon.storage.envelopes import decode_message
+from antiphon.storage.outbox import OUTBOX_GROUP, Staged, Unreadable, bucket_of
 from antiphon.storage.set_aside import AsideState, Attempt, Claimed, RetryStore, SetAside, set_aside
 
-OUTBOX_GROUP = "@outbox"
-"""The group under which the dead letters of the outbox rest. No consumer can have it."""
 RELAY = "relay"
 """What stands for the handler of these."""
 LIMIT = 500
@@ -75,9 +76,14 @@ class Refused:
             return None
         async with self._store.transaction() as tx:
             claimed = await self._retries.claim(tx, now, LIMIT)
-        posting = Posting(publish)
+        posting, staged = Posting(publish), list[Staged]()
+        for each in claimed:
+            try:
+                staged.append(_staged(each, _mended(each)))
+            except msgspec.DecodeError as error:
+                posting.refused.append((_staged(each, each.message), str(error), error))
         try:
-            await posting.run([_staged(each) for each in claimed])
+            await posting.run(staged)
         finally:
             async with self._store.transaction() as tx:
                 await self._settle(tx, posting, {each.number: each for each in claimed})
@@ -101,7 +107,7 @@ class Refused:
 
     def _unreadable(self, row: Unreadable) -> SetAside:
         now = self._clock.now()
-        message = Message(f"outbox-{row.number}", UNREADABLE, now, row.text.encode(), content_type=None)
+        message = Message(_stand_in(row.number), UNREADABLE, now, row.text.encode(), content_type=None)
         staged = Staged(row.number, row.bucket, Outgoing(row.topic, message))
         return self._item(staged, AsideState.PARKED, (Attempt(now, "DecodeError", row.reason),), UNREADABLE)
 
@@ -139,5 +145,18 @@ def _fingerprint(topic: str, attempts: Collection[Attempt]) -> str:
     return blake2b("\0".join([RELAY, topic, *errors]).encode(errors="replace"), digest_size=6).hexdigest()
 
 
-def _staged(claimed: Claimed) -> Staged:
-    return Staged(claimed.number, bucket_of(claimed.message), Outgoing(claimed.topic, claimed.message))
+def _staged(claimed: Claimed, message: Message) -> Staged:
+    return Staged(claimed.number, bucket_of(message), Outgoing(claimed.topic, message))
+
+
+def _stand_in(number: int | str) -> str:
+    """The id of what stands for a row that is no message."""
+    return f"outbox-{number}"
+
+
+def _mended(claimed: Claimed) -> Message:
+    """What is published: of a row that was no message, the one that it is now. Raises msgspec.DecodeError."""
+    message = claimed.message
+    if message.type != UNREADABLE or message.id != _stand_in(claimed.position):
+        return message
+    return decode_message((message.data or b"").decode(errors="replace"))

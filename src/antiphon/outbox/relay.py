@@ -59,6 +59,7 @@ class Relay:
     Many may run at once, in any number of processes: they share the buckets out by leases, without a leader. Messages
     of one key are published in the order in which they were staged, if whoever staged them took turns on the key.
     Each is published at least once: a relay that dies between publishing and forgetting repeats, under the same ids.
+    `token` tells it from every other one; one is made up without it.
     """
 
     name = "relay"
@@ -71,10 +72,11 @@ class Relay:
         metrics: Metrics,
         witness: RelayWitness,
         ttl: timedelta = TTL,
+        token: str | None = None,
     ) -> None:
         self._publish, self._store, self._clock = publish, store, clock
         self._metrics, self._witness = metrics, witness
-        self._leases = BucketLeases(store, clock, ttl)
+        self._leases = BucketLeases(store, clock, ttl, token)
         self._refused = Refused(store, clock)
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
         self._bells = [asyncio.Event() for _ in range(ROADS)]

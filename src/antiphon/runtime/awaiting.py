@@ -23,7 +23,7 @@ from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundin
 from antiphon.runtime.units import tried_together
 from antiphon.runtime.verdicts import Verdicts
 from antiphon.runtime.window import FINISHED, SHELVED, WAITING
-from antiphon.runtime.work import Work, read, tried
+from antiphon.runtime.work import Work, mark_of, read, tried
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -141,7 +141,7 @@ class AwaitExecutor:
         assert inbox is not None, "settle='first' is refused without an inbox"
         if not works:
             return []
-        ids = [work.delivery.message.identity for work in works]
+        ids = [mark_of(work) for work in works]
         async with surroundings.store.transaction() as tx:
             marks = await inbox.mark(tx, ids, surroundings.clock.now())
         for work, is_new in zip(works, marks, strict=True):
@@ -149,31 +149,31 @@ class AwaitExecutor:
                 work.route.instruments.duplicates.inc()
                 surroundings.finished(work.delivery)
         new = [work for work, is_new in zip(works, marks, strict=True) if is_new]
-        surroundings.shelf.mark(work.delivery for work in new)
+        surroundings.shelf.mark({work.delivery: mark_of(work) for work in new})
         return new
 
     async def _unmark(self, work: Work) -> None:
         if self._surroundings.inbox is not None and work.delivery.state != FINISHED:
             async with self._surroundings.store.transaction() as tx:
-                await self._surroundings.inbox.forget(tx, [work.delivery.message.identity])
+                await self._surroundings.inbox.forget(tx, [mark_of(work)])
 
     async def _run_direct(self, works: Sequence[Work], route: Route) -> None:
         """The short path: a coroutine function that takes nothing but its event, no middleware, no hook."""
-        function, decode, version = cast(DirectCall, route.direct), route.decode, route.version
-        surroundings, admission, run = self._surroundings, self._admission, DirectRun(route)
+        function, run = cast(DirectCall, route.direct), DirectRun(route)
+        surroundings, admission, decode, version = self._surroundings, self._admission, route.decode, route.version
         stopwatch, held, blocks, special = surroundings.stopwatch, admission.held, admission.blocks, admission.special
         scope, durations, gate = route.instruments.scope, run.durations, route.gate
         began = told = stopwatch()
         for work in works:
             delivery, message = work.delivery, work.delivery.message
             by_name = held or blocks.any or special or message.deadline is not None
-            if admission.draining or delivery.state != WAITING or (by_name and not admission.admits(work)):
+            if delivery.state != WAITING or admission.draining or (by_name and not admission.admits(work)):
                 continue
             enter((scope, message, delivery.attempt))
             data, failure = message.data, None
             try:
-                plain = data is not None and message.schema_version <= version and message.content_type == JSON
-                event = decode(cast(bytes, data)) if plain else read(route, message)
+                plain = message.schema_version <= version and message.content_type == JSON
+                event = decode(data) if plain and data is not None else read(route, message)
             except Exception:  # read again on the long path, which explains what does not fit
                 await self._run_one(work)
                 continue
@@ -185,17 +185,17 @@ class AwaitExecutor:
                     delivery.state = FINISHED
             except (Exception, asyncio.CancelledError) as error:
                 failure = surroundings.failure_of(error)
+            now = stopwatch()
             if failure is not None:  # not in the clause above, where its traceback would begin every later one
                 run.fails(delivery)
                 await self.failed(work, failure)
-            now = stopwatch()
-            if failure is None:
+                now = stopwatch()
+            elif by_name and gate is not None:
+                run.names(now - began)
+                surroundings.succeeded(work, now - began)
+            else:
                 durations.append(now - began)
-                if gate is not None and by_name:
-                    run.names(durations.pop())
-                    surroundings.succeeded(work, now - began)
-            began = now
-            if now - told > LONGEST_SILENCE:
+            if (began := now) - told > LONGEST_SILENCE:
                 self._note(run)
                 told = now
         self._note(run)

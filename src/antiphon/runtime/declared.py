@@ -8,6 +8,7 @@ from typing import TypeVar
 from antiphon.brokers.ports import Delivery
 from antiphon.errors import DeclarationError, DuplicateHandlerError
 from antiphon.events.declare import Declaration, EventKind, declaration_of
+from antiphon.events.fields import field_names, form_of
 from antiphon.events.message import Message
 from antiphon.events.runner import Runner
 from antiphon.resilience import AT_ONCE, Breaker, RateLimit
@@ -118,6 +119,8 @@ class Declared:
             raise DeclarationError(
                 f"{place}: settle='first' runs it at most once, so nothing is tried again: leave out policy="
             )
+        if handler.options.once_by is not None:
+            _check_once_by(handler, handler.options.once_by, place)
         if handler.options.batch_size is not None and handler.mode is Mode.OWN:
             raise DeclarationError(f"{place}: a batch handler shares its transaction: leave out transaction='own'")
         for event in handler.options.publishes:
@@ -257,3 +260,18 @@ def check_session(handler: Handler, *, plain: bool) -> None:
         name, form = needs.session.__name__, "def" if wanted else "async def"
         other = "is awaited" if plain else "would stop the event loop"
         raise DeclarationError(f"{place}: a {name} {other} here: write `{form}`, or ask for its counterpart")
+
+
+def _check_once_by(handler: Handler, field: str, place: str) -> None:
+    """Raise DeclarationError where it would recognize nothing."""
+    if handler.mode not in (Mode.SHARED, Mode.OWN, Mode.SESSION) and not handler.options.settles_first:
+        raise DeclarationError(
+            f"{place}: once_by={field!r} is kept in the handler's Transaction: ask for one, or say settle='first'"
+        )
+    for event in handler.signature.events:
+        form = form_of(event)
+        known = () if form is None else field_names(event, form)
+        if field not in known:
+            raise DeclarationError(
+                f"{place}: once_by={field!r} is no field of {event.__name__}, which has {', '.join(sorted(known))}"
+            )

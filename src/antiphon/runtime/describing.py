@@ -7,6 +7,7 @@ from pathlib import Path
 
 from antiphon.brokers.ports import Broker, Start
 from antiphon.events.declare import Declaration, declaration_of
+from antiphon.outbox.due import is_on
 from antiphon.runtime.compiling import policy_of
 from antiphon.runtime.description import (
     EventDescription,
@@ -39,6 +40,7 @@ def describe_service(plan: Plan, broker: Broker, store: Database, settings: Sett
         broker=broker.url,
         broker_path=_path(broker),
         store=store.url,
+        has_outbox=not is_on(broker, store),
         topics=tuple(
             TopicDescription(topic, settings.topic(topic).partitions, topic in reads, topic in writes)
             for topic in sorted(reads | writes)

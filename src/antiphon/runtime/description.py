@@ -68,6 +68,8 @@ class ServiceDescription(Struct, frozen=True, kw_only=True):
     """The file that holds everything, where the broker is one."""
     store: str | None = None
     """The store of its transactions, when it has one."""
+    has_outbox: bool = False
+    """Whether what its transactions emit waits in the store's outbox for a relay, which it brings, to publish it."""
     topics: tuple[TopicDescription, ...] = ()
     handlers: tuple[HandlerDescription, ...] = ()
     replicas: tuple[EventDescription, ...] = ()

@@ -34,8 +34,13 @@ class Derived(NamedTuple):
 def derive(handler: Handler, broker: Broker, store: Database, *, inbox: bool) -> Derived:
     """The guarantee of one handler on this broker, with its effects in this store.
 
-    Raises DeclarationError for a handler that is settled first in a service without an inbox.
+    Raises DeclarationError for a handler that is settled first, or once by a field, in a service without an inbox.
     """
+    if handler.options.once_by is not None and not inbox:
+        raise DeclarationError(
+            f"{handler.name}: once_by={handler.options.once_by!r} is remembered in the inbox, and this service has "
+            "inbox=False: leave out one of the two"
+        )
     is_durable = broker.capabilities.durable
     if handler.options.settles_first:
         if not inbox:

@@ -14,9 +14,9 @@ from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker
 from antiphon.errors import SettingsError, UsageError
 from antiphon.runtime.probes import Probes
-from antiphon.runtime.running import is_own_store, store_at
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings, load_settings
+from antiphon.runtime.stores import is_own_store, store_at
 from antiphon.runtime.workers import same_program, stop_when_orphaned, worker_number
 from antiphon.storage.database import Database
 

@@ -20,8 +20,8 @@ STEP = timedelta(milliseconds=200)
 class Housekeeping:
     """Deletes expired inbox marks in small steps, each a short transaction of its own."""
 
-    def __init__(self, store: Database, inbox: Inbox | None, clock: Clock) -> None:
-        self._store, self._inbox, self._clock = store, inbox, clock
+    def __init__(self, store: Database, inbox: Inbox | None, clock: Clock, keep: timedelta = KEEP_MARKS) -> None:
+        self._store, self._inbox, self._clock, self._keep = store, inbox, clock, keep
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -48,4 +48,4 @@ class Housekeeping:
 
     async def _expire(self, inbox: Inbox) -> bool:
         async with self._store.transaction() as tx:
-            return await inbox.expire(tx, self._clock.now() - KEEP_MARKS)
+            return await inbox.expire(tx, self._clock.now() - self._keep)

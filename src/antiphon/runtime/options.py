@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
     events newer than the code. `publishes`: what it sends by `Publisher`. `order=None` gives up order by key: what
     follows a failed message of its key does not wait for it. `settle="first"`: settled before it runs, so that it runs
     at most once. `breaker` and `limit` act on fetching the events' topic, for all handlers of the service that read it.
+    `once_by`: a field of the event, such as a payment's number; what has the same value is a duplicate, under any id.
     """
 
     policy: Retry
@@ -42,6 +43,7 @@ class Options(TypedDict, total=False):
     settle: Settle
     breaker: Breaker
     limit: RateLimit
+    once_by: str
 
 
 class ServiceOptions(TypedDict, total=False):
@@ -105,6 +107,7 @@ def read_options(
         settles_first=given.get("settle") == "first",
         breaker=given.get("breaker"),
         limit=given.get("limit"),
+        once_by=given.get("once_by"),
         batch_size=batch_size,
         batch_wait=batch_wait,
     )

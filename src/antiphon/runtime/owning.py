@@ -14,7 +14,7 @@ from antiphon.resilience.policy import Decision
 from antiphon.runtime.route import collect
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.verdicts import Verdicts
-from antiphon.runtime.work import Work, read, tried
+from antiphon.runtime.work import Work, mark_of, read, tried
 from antiphon.storage.database import OpenTransaction, Row, SqlValue
 
 T = TypeVar("T")
@@ -28,8 +28,8 @@ class HandledBeforeError(BaseException):
 class LazyTransaction:
     """A `Transaction` that begins, with the inbox mark, at its first statement; statements side by side begin one."""
 
-    def __init__(self, surroundings: Surroundings, identity: str) -> None:
-        self._surroundings, self._identity = surroundings, identity
+    def __init__(self, surroundings: Surroundings, mark: str) -> None:
+        self._surroundings, self._mark = surroundings, mark
         self._beginning = asyncio.Lock()
         self._tx: OpenTransaction | None = None
         self._is_over = False
@@ -54,7 +54,7 @@ class LazyTransaction:
         try:
             self._require_attempt()
             if self._surroundings.inbox is not None:
-                marks = await self._surroundings.inbox.mark(tx, [self._identity], self._surroundings.clock.now())
+                marks = await self._surroundings.inbox.mark(tx, [self._mark], self._surroundings.clock.now())
                 self.is_repeated = not all(marks)
         except BaseException:
             await tx.rollback()
@@ -138,7 +138,7 @@ class OwnAttempt:
 
     def __init__(self, surroundings: Surroundings, work: Work) -> None:
         self._surroundings, self._work = surroundings, work
-        self._tx = LazyTransaction(surroundings, work.delivery.message.identity)
+        self._tx = LazyTransaction(surroundings, mark_of(work))
 
     @property
     def is_repeated(self) -> bool:

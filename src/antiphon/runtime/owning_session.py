@@ -12,7 +12,7 @@ from antiphon.runtime.owning import HandledBeforeError
 from antiphon.runtime.route import Given, collect
 from antiphon.runtime.signature import Shape
 from antiphon.runtime.surroundings import Surroundings, is_passing
-from antiphon.runtime.work import Work, read
+from antiphon.runtime.work import Work, mark_of, read
 from antiphon.storage.sessions import SessionTransaction
 
 
@@ -47,7 +47,7 @@ class SessionAttempt:
         assert sessions is not None, "a service opens the sessions of its handlers before it begins"
         tx = self._tx = await sessions.begin()
         if inbox is not None:
-            marks = await inbox.mark(tx, [self._work.delivery.message.identity], self._surroundings.clock.now())
+            marks = await inbox.mark(tx, [mark_of(self._work)], self._surroundings.clock.now())
             self.is_repeated = not all(marks)
             if self.is_repeated:
                 raise HandledBeforeError
@@ -88,7 +88,7 @@ class SessionAttempt:
         """What the handler committed by itself may hold the mark; then a redrive would be taken for a repetition."""
         if (inbox := self._surroundings.inbox) is not None:
             async with self._surroundings.store.transaction() as own:
-                await inbox.forget(own, [self._work.delivery.message.identity])
+                await inbox.forget(own, [mark_of(self._work)])
 
     async def _commit(self, tx: SessionTransaction, made: Sequence[Outgoing]) -> None:
         if made:

@@ -57,6 +57,7 @@ class HandlerOptions(Struct, frozen=True, kw_only=True):
     batch_wait: timedelta = timedelta(0)
     takes_tombstones: bool = False
     settles_first: bool = False
+    once_by: str | None = None
     breaker: Breaker | None = None
     limit: RateLimit | None = None
 
@@ -142,6 +143,8 @@ class Route:
         self.allowed = handler.emits
         self.publishes = bool(handler.signature.needs.of(Publisher))
         self.settles_first = options.settles_first
+        self.once_by = options.once_by
+        """The field of which each value is handled once, where that is not the message."""
         self.batch_size = options.batch_size
         self.batch_wait = options.batch_wait
         self.sessions: Sessions | None = None

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
-from antiphon.brokers.ports import Broker, DeadLettering, LogSubscription, StoreBroker, Subscription
+from antiphon.brokers.ports import Broker, DeadLettering, LogSubscription, Subscription
 from antiphon.deadletters.redriving import IDLE, Redriving
 from antiphon.errors import UnsupportedCapabilityError
 from antiphon.events.clock import Clock
@@ -43,7 +43,6 @@ from antiphon.runtime.standing import Standing
 from antiphon.runtime.surroundings import Surroundings
 from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.topics import TopicMaker, make_topics
-from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database, Migration
 from antiphon.storage.inbox import Inbox
 from antiphon.storage.migrations import component_of
@@ -90,30 +89,6 @@ class Plan:
             self.hooks.state_changed(StateChanged(self.name, state))
 
 
-def store_of(broker: Broker, service: str) -> Database:
-    """The database of a service that was given none: the broker's own. Raises UnsupportedCapabilityError."""
-    if isinstance(broker, StoreBroker):
-        return broker.database
-    raise UnsupportedCapabilityError(
-        f"the broker {broker.url}",
-        "database of its own",
-        f"service {service!r} needs one for its inbox and dead letters: give it one, as in store='sqlite:///app.db'",
-    )
-
-
-def is_own_store(broker: Broker, store: Database) -> bool:
-    """Whether the broker opens and closes this store."""
-    return isinstance(broker, StoreBroker) and broker.database is store
-
-
-def store_at(url: str, broker: Broker) -> Database:
-    """The database that a URL means: the broker's own where it is that. Raises SettingsError."""
-    store = connect_store(url)
-    if isinstance(broker, StoreBroker) and broker.database.url == store.url:
-        return broker.database
-    return store
-
-
 def check_guarantees(plan: Plan, broker: Broker, store: Database) -> None:
     """Raise GuaranteeError or UnsupportedCapabilityError before anything is opened."""
     letters_kept_by(broker, plan)
@@ -151,7 +126,7 @@ class RunningService:
         self.store = store
         self.sending = Sending(plan.name, broker, plan.metrics, plan.hooks)
         publish = TopicMaker(broker, settings).publish
-        self.staging = Staging(broker, self.store, plan.clock, plan.metrics, self.sending, publish)
+        self.staging = Staging(broker, self.store, plan.clock, plan.chance, plan.metrics, self.sending, publish)
         self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
         # Nobody else can reach the store of a broker that lives in this process.
         idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)
@@ -215,7 +190,7 @@ class RunningService:
             transaction=TransactionBounds(self._settings.transaction_messages, self._settings.transaction_time),
         )
         self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)
-        self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock)
+        self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock, self._settings.keep_marks)
         self._standing = Standing(group, self._broker, self.store, plan.clock, surroundings.instruments)
         if self._broker.capabilities.durable:  # otherwise nothing outlives the process that could be told
             await surroundings.suspicion.start()

@@ -65,9 +65,9 @@ async def keep_nowhere(outgoing: Sequence[Outgoing], at: datetime, tx: Transacti
     raise UnsupportedCapabilityError("this handler's publisher", "schedule", f"nothing here keeps messages until {at}")
 
 
-async def keep_at(broker: Broker, outgoing: Sequence[Outgoing], at: datetime) -> None:
-    """Keep these for whichever service runs on this broker then. Raises UnsupportedCapabilityError, StoreError."""
-    async with schedule_of(broker).transaction() as tx:
+async def keep_at(store: Database, outgoing: Sequence[Outgoing], at: datetime) -> None:
+    """Keep these for whichever service runs on this store then. Raises EncodeError, StoreError."""
+    async with store.transaction() as tx:
         await schedule(tx, outgoing, at)
 
 

@@ -26,11 +26,12 @@ from antiphon.runtime.dry_run import DryRun, DryRunPlan, dependencies_of, dry_ru
 from antiphon.runtime.health import ServiceHealth
 from antiphon.runtime.options import ServiceOptions, read_service_options
 from antiphon.runtime.publisher import Publisher, ServicePublisher
-from antiphon.runtime.running import Plan, RunningService, is_own_store, store_at, store_of
+from antiphon.runtime.running import Plan, RunningService
 from antiphon.runtime.scheduling import Scheduling
 from antiphon.runtime.sending import Sending
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stand_ins import StandIns
+from antiphon.runtime.stores import is_own_store, store_at, store_of
 from antiphon.runtime.timing import When, read_timing
 from antiphon.runtime.together import transact
 from antiphon.storage.database import Database, Migration, Transaction

@@ -34,6 +34,20 @@ def _url(value: object) -> str:
     return text
 
 
+def _store(value: object) -> str:
+    text = _text(value)
+    if "://" not in text:
+        raise ValueError("it must be a URL, as in sqlite:///payments.db")
+    return text
+
+
+def _group(value: object) -> str:
+    text = _text(value)
+    if text.startswith("@"):
+        raise ValueError("it must not begin with '@', as the groups do that Antiphon itself has")
+    return text
+
+
 def _integer(value: object, least: int, most: int, meaning: str) -> int:
     number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
@@ -74,7 +88,7 @@ def _names(value: object) -> tuple[str, ...]:
 
 _EVERY_SERVICE: Readers = {
     "broker": _url,
-    "store": _url,
+    "store": _store,
     "workers": _count,
     "inflight_messages": _count,
     "inflight_bytes": _size,
@@ -83,11 +97,12 @@ _EVERY_SERVICE: Readers = {
     "transaction_messages": _count,
     "transaction_time": _duration,
     "drain_timeout": _duration,
+    "keep_marks": _duration,
     "stall_after": _duration,
     "code_version": _text,
 }
 TOP: Readers = MappingProxyType({**_EVERY_SERVICE, "modules": _names, "health": _port})
-SERVICE: Readers = MappingProxyType({**_EVERY_SERVICE, "group": _text})
+SERVICE: Readers = MappingProxyType({**_EVERY_SERVICE, "group": _group})
 TOPIC: Readers = MappingProxyType({"partitions": _partitions, "keep_for": _duration, "keep_bytes": _size})
 _HOMES = (("at the top", TOP), ("in [services.NAME]", SERVICE), ("in [topics.NAME]", TOPIC))
 

@@ -23,6 +23,7 @@ from antiphon.runtime.setting_values import (
     read_environment,
     read_table,
 )
+from antiphon.storage.inbox import KEEP_MARKS
 
 FILE_NAME = "antiphon.toml"
 DEFAULT_PATH = ".antiphon/log.db"
@@ -61,6 +62,8 @@ class ServiceSettings(Struct, frozen=True, kw_only=True):
     """How long a transaction may take before it commits what it has."""
     drain_timeout: timedelta = timedelta(seconds=30)
     """How long a drain lets handlers finish before it releases what they hold."""
+    keep_marks: timedelta = KEEP_MARKS
+    """How long a handled message is remembered; what comes again later is handled again."""
     stall_after: timedelta = timedelta(seconds=60)
     """How long fetching, committing, publishing or settling may stand still before readiness turns red."""
     code_version: str = "unknown"

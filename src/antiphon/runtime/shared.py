@@ -15,7 +15,7 @@ from antiphon.resilience.policy import Decision
 from antiphon.runtime.health import Pulse
 from antiphon.runtime.route import Route
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
-from antiphon.runtime.transacting import BatchTransaction, Failures
+from antiphon.runtime.transacting import BatchTransaction, Failures, PartsNeededError
 from antiphon.runtime.units import Unit, units_of
 from antiphon.runtime.verdicts import Verdicts
 from antiphon.runtime.work import Work, attempt_of, live
@@ -24,6 +24,8 @@ log = logging.getLogger("antiphon.runtime")
 
 
 _FEWEST = 16
+IN_PARTS = timedelta(seconds=5)
+"""How long handlers run in parts after one failed, on a store where those are dear."""
 
 
 class TransactionBounds(Struct, frozen=True):
@@ -49,6 +51,10 @@ class SharedTransaction:
         self._failures: Failures = {}
         self._details: dict[str, object] = {}
         """What was fetched for works in hand, by message: a transaction that is repeated asks nobody again."""
+        self._parts_until = 0.0
+        """Until when handlers run in parts, on a store where those are dear: for a while after one failed."""
+        self._failed: PartsNeededError | None = None
+        """What ended the last transaction, and is to be decided on in the next one."""
         self._alone = 0
         self._most = bounds.messages
         """How many to begin a transaction with: about as many as one had time for lately."""
@@ -121,12 +127,25 @@ class SharedTransaction:
         if not units:
             return ()
         await self._fetch_details(units)
-        rest = await BatchTransaction(self._surroundings, self._verdicts, self._failures, self._bounds.time).run(units)
+        transaction = BatchTransaction(
+            self._surroundings,
+            self._verdicts,
+            self._failures,
+            self._bounds.time,
+            failed=self._failed,
+            parts=self._has_parts(),
+        )
+        self._failed = None
+        rest = await transaction.run(units)
         self._failures.clear()
         left = [work for unit in rest for work in unit.works]
         done = len(works) - len(left)
         self._most = max(done, _FEWEST) if left else min(self._bounds.messages, max(self._most, done * 2))
         return left
+
+    def _has_parts(self) -> bool:
+        surroundings = self._surroundings
+        return surroundings.store.cheap_savepoints or surroundings.stopwatch() < self._parts_until
 
     async def _fetch_details(self, units: Sequence[Unit]) -> None:
         """Before the transaction begins: whatever a fetcher waits for, no other writer waits for it."""
@@ -155,6 +174,11 @@ class SharedTransaction:
         """
         surroundings = self._surroundings
         surroundings.instruments.rolled_back(error)
+        if isinstance(error, PartsNeededError) or (isinstance(error, StatementError) and not self._has_parts()):
+            # A statement that was sent on is refused only later, where nobody can say whose it was.
+            self._failed = error if isinstance(error, PartsNeededError) else None
+            self._parts_until = surroundings.stopwatch() + IN_PARTS.total_seconds()
+            return True
         if isinstance(error, LeaseLostError):
             surroundings.lost_lease()
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from antiphon.brokers.ports import Delivery
 from antiphon.runtime.blocks import Blocks
@@ -23,25 +23,25 @@ class Shelf:
     def __init__(self, claims: Claims, blocks: Blocks) -> None:
         self._claims, self._blocks = claims, blocks
         self._puts: list[Put] = []
-        self._marked: set[Delivery] = set()
-        """Those that were marked in the inbox before they began."""
+        self._marked: dict[Delivery, str] = {}
+        """Those that were marked in the inbox before they began, and as what."""
         self.changed: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self._puts)
 
-    def mark(self, deliveries: Iterable[Delivery]) -> None:
+    def mark(self, marks: Mapping[Delivery, str]) -> None:
         """These are marked in the inbox: set aside, they lose that in the same commit, to be handled another time.
 
         What comes here unmarked keeps whatever mark another copy of it has.
         """
         if len(self._marked) > MOST_MARKED:
-            self._marked = {delivery for delivery in self._marked if delivery.state in (WAITING, SHELVED)}
-        self._marked.update(deliveries)
+            self._marked = {each: mark for each, mark in self._marked.items() if each.state in (WAITING, SHELVED)}
+        self._marked.update(marks)
 
     def unmark(self, delivery: Delivery) -> None:
         """It is not marked any more, or its mark stays. Twice is safe."""
-        self._marked.discard(delivery)
+        self._marked.pop(delivery, None)
 
     def put(self, delivery: Delivery, item: SetAside) -> None:
         """Set aside soon; what follows in its lane goes behind it from now on."""
@@ -64,15 +64,15 @@ class Shelf:
         return [delivery for delivery, _ in moved]
 
     def marked(self, puts: Sequence[Put]) -> list[str]:
-        """The messages of these whose marks go."""
-        return [delivery.message.identity for delivery, _ in puts if delivery in self._marked]
+        """The marks of these, which go."""
+        return [self._marked[delivery] for delivery, _ in puts if delivery in self._marked]
 
     def written(self, taken: int, stored: Sequence[Put]) -> None:
         """The first `taken` of all that was put are written, or lost; `stored` are those that were committed."""
         gone, self._puts = self._puts[:taken], self._puts[taken:]
         kept = {id(delivery) for delivery, _ in stored}
         for delivery, item in gone:
-            self._marked.discard(delivery)
+            self._marked.pop(delivery, None)
             self._blocks.arrived([_lane(item)], stored=id(delivery) in kept)
 
 

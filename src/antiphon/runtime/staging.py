@@ -14,6 +14,7 @@ from antiphon.observability.metrics import Metrics
 from antiphon.outbox.due import is_on
 from antiphon.outbox.posting import Publish
 from antiphon.outbox.relay import Relay
+from antiphon.runtime.chance import Chance
 from antiphon.runtime.sending import Sending
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.outbox import stage
@@ -26,10 +27,20 @@ class Staging:
     """The way out of one store. Where the store is not the broker's own, a relay publishes what was staged."""
 
     def __init__(
-        self, broker: Broker, store: Database, clock: Clock, metrics: Metrics, sending: Sending, publish: Publish
+        self,
+        broker: Broker,
+        store: Database,
+        clock: Clock,
+        chance: Chance,
+        metrics: Metrics,
+        sending: Sending,
+        publish: Publish,
     ) -> None:
-        self._broker, self._store, self._clock, self._sending = broker, store, clock, sending
-        self.relay = None if is_on(broker, store) else Relay(publish, store, clock, metrics, sending)
+        self._broker, self._clock, self._sending = broker, clock, sending
+        token = "".join(f"{int(chance.draw() * 2**32):08x}" for _ in range(4))
+        self.relay = None
+        if not is_on(broker, store):
+            self.relay = Relay(publish, store, clock, metrics, sending, token=token)
 
     async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
         """Publish these when `tx` commits: then the broker holds them, or the outbox does.

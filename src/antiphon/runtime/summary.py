@@ -19,6 +19,8 @@ def _service(service: ServiceDescription) -> Iterator[str]:
     yield f"{_INDENT}broker  {service.broker_path or service.broker}"
     if service.store is not None and not service.store.endswith(service.broker_path or service.broker):
         yield f"{_INDENT}store   {service.store}"
+    if service.has_outbox:
+        yield f"{_INDENT}relay   publishes what transactions emit, from the outbox of the store"
     for topic in service.topics:
         uses = " and ".join(word for word, used in (("read", topic.reads), ("written", topic.writes)) if used)
         yield f"{_INDENT}topic   {topic.name}: {uses}, {topic.partitions} partition{'s' * (topic.partitions != 1)}"

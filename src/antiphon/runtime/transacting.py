@@ -7,6 +7,7 @@ from collections.abc import Collection, Coroutine, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import cast
 
+from antiphon.brokers.ports import Delivery
 from antiphon.errors import ItemsFailedError, PublishError
 from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
@@ -21,7 +22,7 @@ from antiphon.runtime.signature import Shape
 from antiphon.runtime.surroundings import Surroundings, is_passing
 from antiphon.runtime.units import Unit
 from antiphon.runtime.verdicts import Verdicts
-from antiphon.runtime.work import Work, tried
+from antiphon.runtime.work import Work, mark_of, tried
 from antiphon.storage.database import OpenTransaction
 from antiphon.storage.set_aside import AsideState, Lane, SetAside
 
@@ -29,14 +30,36 @@ Failures = dict[str, Exception]
 """Messages, by identity, whose handling succeeded but whose events the broker refused for good."""
 
 
+class PartsNeededError(Exception):
+    """A handler failed in a transaction without parts: nothing of it can stay, and it is run again in parts."""
+
+    def __init__(self, delivery: Delivery, failure: Exception) -> None:
+        super().__init__("a handler failed in a transaction that has no parts")
+        self.delivery = delivery
+        """The last one of those that it failed on."""
+        self.failure = failure
+
+
 class BatchTransaction:
     """One shot: runs units one after another in one transaction and commits.
 
-    A failed handler's writes are undone alone, and its retry or dead letter is part of the same transaction.
+    A failed handler's writes are undone alone, and its retry or dead letter is part of the same transaction. Without
+    `parts`, which cost a round trip each on a server, nothing can be undone alone: then a failure ends it. What
+    `failed` so is not attempted again for that.
     """
 
-    def __init__(self, surroundings: Surroundings, verdicts: Verdicts, failures: Failures, longest: timedelta) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        verdicts: Verdicts,
+        failures: Failures,
+        longest: timedelta,
+        *,
+        failed: PartsNeededError | None = None,
+        parts: bool = True,
+    ) -> None:
         self._surroundings, self._verdicts = surroundings, verdicts
+        self._failed, self._has_parts = failed, parts
         self._longest = longest.total_seconds()
         self._failures = failures
         self._outgoing: list[Outgoing] = []
@@ -47,7 +70,7 @@ class BatchTransaction:
         self._back: list[Work] = []
         """Claimed works behind one that failed."""
         self._twins: list[Work] = []
-        """Works of the same identity as another one in here: over when that is."""
+        """Works of the same mark as another one in here: over when that is."""
         self._done: list[Work] = []
         self._told: list[tuple[Work, int, float]] = []
 
@@ -70,7 +93,7 @@ class BatchTransaction:
     async def _handle_all(self, tx: OpenTransaction, units: Sequence[Unit], began: float) -> Sequence[Unit]:
         fresh = await self._mark(tx, units)
         for index, unit in enumerate(fresh):
-            await self._handle(tx, unit)
+            await self._handle(tx, unit, self._failure_of(unit))
             if self._surroundings.stopwatch() - began > self._longest:
                 rest = fresh[index + 1 :]
                 await self._forget(tx, [work for unit in rest for work in unit.works])
@@ -81,35 +104,35 @@ class BatchTransaction:
         """Those whose other one is neither handled nor set aside; a queue would forget both with either."""
         if not self._twins:
             return ()
-        over = {work.delivery.message.identity for work in (*self._done, *(work for work, _ in self._aside))}
-        self._done += [work for work in self._twins if work.delivery.message.identity in over]
-        return [Unit([work]) for work in self._twins if work.delivery.message.identity not in over]
+        over = {mark_of(work) for work in (*self._done, *(work for work, _ in self._aside))}
+        self._done += [work for work in self._twins if mark_of(work) in over]
+        return [Unit([work]) for work in self._twins if mark_of(work) not in over]
 
     async def _mark(self, tx: OpenTransaction, units: Sequence[Unit]) -> Sequence[Unit]:
         """Mark every message before any handler runs, so that one id twice in a batch is caught; returns the new."""
         inbox = self._surroundings.inbox
         if inbox is None:
             return units
-        ids = [work.delivery.message.identity for unit in units for work in unit.works]
+        ids = [mark_of(work) for unit in units for work in unit.works]
         marks = await inbox.mark(tx, ids, self._surroundings.clock.now())
         return units if all(marks) else list(self._without_duplicates(units, marks))
 
     def _without_duplicates(self, units: Sequence[Unit], marks: Sequence[bool]) -> Iterator[Unit]:
         start = 0
         works = [work for unit in units for work in unit.works]
-        fresh = {work.delivery.message.identity for work, is_new in zip(works, marks, strict=True) if is_new}
+        fresh = {mark_of(work) for work, is_new in zip(works, marks, strict=True) if is_new}
         for unit in units:
             count = len(unit.works)
             duplicates = unit.keep(marks[start : start + count])
             start += count
             for work in duplicates:
-                (self._twins if work.delivery.message.identity in fresh else self._done).append(work)
+                (self._twins if mark_of(work) in fresh else self._done).append(work)
             unit.route.instruments.duplicates.inc(len(duplicates))
             if len(duplicates) < count:
                 yield unit
 
     async def _forget(self, tx: OpenTransaction, works: Iterable[Work]) -> None:
-        ids = [work.delivery.message.identity for work in works]
+        ids = [mark_of(work) for work in works]
         if ids and self._surroundings.inbox is not None:
             await self._surroundings.inbox.forget(tx, ids)
 
@@ -126,6 +149,11 @@ class BatchTransaction:
             if await self._is_decided(tx, unit, of_one(error)):
                 return
             error = None
+
+    def _failure_of(self, unit: Unit) -> Exception | None:
+        """How its attempt failed in the transaction that this one repeats."""
+        failed = self._failed
+        return None if failed is None or failed.delivery is not unit.last.delivery else failed.failure
 
     def _known_failure(self, unit: Unit) -> Exception | None:
         """Why attempting would be in vain: its events were refused for good, or it cannot be read."""
@@ -200,14 +228,18 @@ class BatchTransaction:
         return True
 
     async def _attempt(self, tx: OpenTransaction, unit: Unit) -> Exception | None:
-        """Run the handler once; its writes are undone when it fails. Raises what is not the handler's fault."""
+        """Run the handler once; its writes are undone when it fails. Raises what is not the handler's fault.
+
+        Without parts it raises PartsNeededError for a failure.
+        """
         route, message = unit.route, unit.last.delivery.message
         enter((route.instruments.scope, message, len(unit.attempts) + 1))
         began = self._surroundings.stopwatch()
         made: list[Outgoing] = []
         if route.gate is not None:
             route.gate.began_together(unit.works)
-        await tx.savepoint()
+        if self._has_parts:
+            await tx.savepoint()
         named: ItemsFailedError | None = None
         try:
             try:
@@ -218,11 +250,14 @@ class BatchTransaction:
                 named, result = error, error.emits
             if result is not None:
                 made += self._surroundings.outgoing(route, message, result, len(made))
-            await tx.release()
+            if self._has_parts:
+                await tx.release()
         except (Exception, asyncio.CancelledError) as error:
             if is_passing(error):
                 raise
             failure = self._surroundings.failure_of(error)
+            if not self._has_parts:
+                raise PartsNeededError(unit.last.delivery, failure) from failure
             await tx.undo()
             return failure
         for one in made:

@@ -41,6 +41,18 @@ def read(route: Route, message: Message) -> object:
     return route.codec.read(message, accept_newer=route.newer == "accept")
 
 
+def mark_of(work: Work) -> str:
+    """What the inbox marks when a work is handled: its message, or the value that it is handled once for."""
+    message, route = work.delivery.message, work.route
+    if route.once_by is None:
+        return message.identity
+    try:
+        value: object = getattr(read(route, message), route.once_by, None)
+    except Exception:  # whatever cannot be read is handled, and parked, as itself
+        return message.identity
+    return message.identity if value is None else f"{route.label}\x1f{route.once_by}\x1f{value}"
+
+
 _GROUP: type[BaseException] = BaseExceptionGroup
 LONGEST_TEXT = 20_000
 """Characters that are kept of what an error says, and as many of its traceback."""

@@ -81,7 +81,8 @@ class Inbox:
         number = await tx.fetch_one(_SQL["number"], self.consumer, row=int)
         if number is not None:
             return number
-        await tx.execute(_SQL["begin_generation"], self.consumer)
+        # The first one by its number: the next one after whatever another process began meanwhile would hide its marks.
+        await tx.execute(_SQL["begin_first"], self.consumer)
         return await self._number(tx)
 
 

@@ -22,6 +22,8 @@ _TICK = timedelta(microseconds=1)
 
 BUCKETS: Final = 64
 """Parts of the outbox, by the hash of the key, that are published side by side."""
+OUTBOX_GROUP: Final = "@outbox"
+"""The group under which the dead letters of the outbox rest. No consumer can have it."""
 MOST_BYTES = 8 * 1024 * 1024
 """What is read at once has some so many bytes, or is one message."""
 

@@ -18,6 +18,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
 
+SILENCE = timedelta(seconds=10)
+"""A relay that has not been heard of for so long is taken for dead."""
+
+
 class BucketLease(NamedTuple):
     """Which relay publishes a bucket, until when. The epoch grows with every change of owner."""
 
@@ -77,6 +81,12 @@ class RelayTable:
     async def held(self, tx: Transaction, buckets: Collection[int]) -> set[int]:
         """Those of the buckets that are held; nobody else takes them before `tx` ends."""
         return set(await tx.fetch(_SQL["held"], self.token, _json(sorted(buckets)), row=int))
+
+
+async def is_relay_alive(store: Database, own: datetime) -> bool:
+    """Whether a relay of this store runs now, as far as it was heard of; `own` is the time of this process."""
+    now = await RelayTable(store, "").now(own)
+    return any(moment(now - SILENCE) < heard for _, heard in await store.fetch(_SQL["relays"], row=tuple[str, int]))
 
 
 def _json(numbers: Sequence[int]) -> str:

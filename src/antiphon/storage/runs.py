@@ -150,11 +150,15 @@ class _Row(NamedTuple):
 
 
 def _host() -> str:
-    """This machine, since it was started: elsewhere, and before, the same number meant another process."""
-    boot = ""
+    """This machine, since it was started: elsewhere, and before, the same number meant another process.
+
+    So it does in another container, even where that has the machine's own name.
+    """
+    boot = space = ""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    return f"{socket.gethostname()}/{boot}"
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return f"{socket.gethostname()}/{boot}/{space}"
 
 
 def _began(pid: int) -> str:

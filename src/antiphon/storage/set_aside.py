@@ -108,7 +108,9 @@ async def set_aside(tx: Transaction, items: Sequence[SetAside]) -> None:
     """
     if any(item.lane is not None for item in items):
         await take_turn(tx)
-    await tx.execute_many(_SQL["insert"], [_values(item) for item in items])
+    ids = [_id(item) for item in items]
+    await tx.execute_many(_SQL["insert"], list(map(_values, ids, items)))
+    await tx.execute_many(_SQL["insert_body"], list(map(_body, ids, items)))
 
 
 async def take_turn(tx: Transaction) -> None:
@@ -173,6 +175,8 @@ class RetryStore:
     async def _with_followers(self, tx: Transaction, heads: Sequence[_Head], limit: int, at: int) -> list[int]:
         """Some `limit` numbers: of each head, and of those that wait behind it up to one that is parked or held."""
         numbers = [head.number for head in heads]
+        if not await self._has_behind(tx):
+            return numbers
         for topic, lanes in _by_topic((head.topic, head.lane) for head in heads if head.lane is not None).items():
             # The heads are among them, so with fewer than these and the limit nothing is left out.
             args = (self.group, topic, _json(lanes), limit + len(lanes), at)
@@ -206,7 +210,7 @@ class RetryStore:
             number,
             item.state,
             _due(item),
-            msgspec.json.encode(item.attempts).decode(),
+            len(item.attempts),
             item.reason,
             item.fingerprint,
             item.code_version,
@@ -215,11 +219,19 @@ class RetryStore:
             item.handler,
             row=int,
         )
+        if changed:
+            await tx.execute(_SQL["again_body"], _attempts(item), number)
         return bool(changed)
+
+    async def _has_behind(self, tx: Transaction) -> bool:
+        """Whether anything of the group waits behind anything: often not, and then no lane need be looked at."""
+        return await tx.fetch(_SQL["has_behind"], self.group) == [(1,)]
 
     async def promote(self, tx: Transaction, lanes: Iterable[Lane], now: datetime) -> None:
         """Let the first of each lane be due now, if it waited behind something that is gone."""
         await take_turn(tx)
+        if not await self._has_behind(tx):
+            return
         for topic, of_topic in _by_topic(lanes).items():
             await tx.execute(_SQL["promote"], self.group, topic, _json(of_topic), moment(now))
 
@@ -264,6 +276,10 @@ def _due(item: SetAside) -> int:
     return moment(item.due_at or item.since)
 
 
+def _attempts(item: SetAside) -> str:
+    return msgspec.json.encode(item.attempts).decode()
+
+
 def _json(values: Sequence[object]) -> str:
     return msgspec.json.encode(values).decode()
 
@@ -272,6 +288,7 @@ class _Head(NamedTuple):
     number: int
     topic: str
     lane: str | None
+    due_at: int
 
 
 class _InLane(NamedTuple):
@@ -341,10 +358,17 @@ def _claimed(row: _Row) -> Claimed:
     return Claimed(*row[:5], message, attempts, row.forgiven, row.is_redriven)
 
 
-def _values(item: SetAside) -> tuple[SqlValue, ...]:
-    message = item.message
+def _id(item: SetAside) -> str:
+    return aside_id(item.message, item.group, item.handler, item.topic, item.partition, item.position)
+
+
+def _body(id: str, item: SetAside) -> tuple[SqlValue, ...]:
+    return id, encode_message(item.message), _attempts(item)
+
+
+def _values(id: str, item: SetAside) -> tuple[SqlValue, ...]:
     return (
-        aside_id(message, item.group, item.handler, item.topic, item.partition, item.position),
+        id,
         item.group,
         item.service,
         item.handler,
@@ -354,12 +378,11 @@ def _values(item: SetAside) -> tuple[SqlValue, ...]:
         item.lane,
         item.state,
         _due(item),
-        message.id,
-        message.type,
-        encode_message(message),
-        msgspec.json.encode(item.attempts).decode(),
+        item.message.id,
+        item.message.type,
         item.reason,
         item.fingerprint,
         item.code_version,
         item.since.isoformat(),
+        len(item.attempts),
     )

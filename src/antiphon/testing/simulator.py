@@ -42,7 +42,8 @@ class Simulator:
 
     `services` makes one process's services, anew each time; `events` makes the next event to publish, or several, by
     the chance that it is given. Both must do the same each time. Each of `steps` is one thing that happens; then the
-    troubles end, and all must come to rest. `model` is the kind of broker; `afterwards` is given the store at the end,
+    troubles end, and all must come to rest. `model` is the kind of broker, "and store" where services keep their tables
+    in another store than the broker's own, with relays between the two; `afterwards` is given the store at the end,
     to look at what handlers wrote.
 
     Checked at every moment: nothing is lost, effects in a Transaction happen once, order by key is kept, no attempt
@@ -124,7 +125,7 @@ class Simulator:
         await bring_to_rest(world, members, operator)
         await check_end(world, stage, kept)
         if self._afterwards is not None:
-            await self._afterwards(world.broker.database)
+            await self._afterwards(world.store)
         for member in members:
             await member.stop()
         world.trace.raise_broken()

@@ -21,7 +21,7 @@ def test_text_json_and_file_say_the_same(ask):
     written = ask("alerts", "--output", "antiphon.yml")
     assert printed.stdout == render_rules(make_rules()) == (ask.folder / "antiphon.yml").read_text()
     assert json.loads(as_json.stdout) == msgspec.to_builtins(make_rules())
-    assert (written.stdout, written.stderr) == ("", "antiphon.yml: 30 rules\n")
+    assert (written.stdout, written.stderr) == ("", "antiphon.yml: 31 rules\n")
 
 
 def test_a_file_that_is_there_is_written_anew(ask):

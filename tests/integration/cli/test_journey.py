@@ -15,11 +15,11 @@ def lines(done):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def handled(antiphon, count):
+def handled(ask, count):
     """Wait until so many payments are out."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        found = antiphon("tail", "payments", "--no-follow")
+        found = ask("tail", "payments", "--no-follow")
         if found.returncode == 0 and len(found.stdout.splitlines()) >= count:
             return lines(found)
         time.sleep(0.1)
@@ -42,8 +42,8 @@ def test_a_published_event_is_handled_and_what_it_caused_can_be_seen(antiphon):
     assert topics["payments"]["partitions"] == 8
 
 
-def test_describe_prints_what_the_start_prints_and_starts_nothing(antiphon):
-    described = antiphon("describe")
+def test_describe_prints_what_the_start_prints_and_starts_nothing(antiphon, ask):
+    described = ask("describe")
     assert described.returncode == 0
     assert not (antiphon.folder / ".antiphon").exists()
     antiphon.start("run")
@@ -51,57 +51,57 @@ def test_describe_prints_what_the_start_prints_and_starts_nothing(antiphon):
     assert antiphon.wait_for("written at", file="out").strip() == described.stdout.strip()
 
 
-def test_the_flow_is_drawn_as_boxes_as_mermaid_and_as_data(antiphon):
-    assert "│ OrderPlaced ─▶ authorise ─▶ PaymentAuthorised │" in antiphon("describe", "--flow").stdout
-    assert 'outside -->|"OrderPlaced"| payments__authorise' in antiphon("describe", "--mermaid").stdout
-    data = lines(antiphon("describe", "payments.service:payments", "--flow", "--json"))[0]
+def test_the_flow_is_drawn_as_boxes_as_mermaid_and_as_data(ask):
+    assert "│ OrderPlaced ─▶ authorise ─▶ PaymentAuthorised │" in ask("describe", "--flow").stdout
+    assert 'outside -->|"OrderPlaced"| payments__authorise' in ask("describe", "--mermaid").stdout
+    data = lines(ask("describe", "payments.service:payments", "--flow", "--json"))[0]
     assert [edge["event"] for edge in data["edges"]] == ["PaymentAuthorised", "OrderPlaced"]
 
 
-def test_a_message_that_keeps_failing_is_listed_as_a_dead_letter_with_its_reason(antiphon):
-    (bad,) = lines(antiphon("publish", "OrderPlaced", "order_id=bad", "total=1", "--json"))
-    antiphon("publish", "OrderPlaced", "order_id=7", "total=1")
+def test_a_message_that_keeps_failing_is_listed_as_a_dead_letter_with_its_reason(antiphon, ask):
+    (bad,) = lines(ask("publish", "OrderPlaced", "order_id=bad", "total=1", "--json"))
+    ask("publish", "OrderPlaced", "order_id=7", "total=1")
     antiphon.start("run")
     antiphon.wait_for("running payments")
-    handled(antiphon, 1)
+    handled(ask, 1)
     written = antiphon.wait_for("parked after 4 attempts")
     (parked,) = [json.loads(line) for line in written.splitlines() if "parked after" in line]
     assert parked["message_id"] == bad["id"]
-    listed = lines(antiphon("dead-letters", "list", "--json"))[0]
+    listed = lines(ask("dead-letters", "list", "--json"))[0]
     (letter,) = listed["dead_letters"]
     assert (listed["total"], letter["handler"], len(letter["attempts"])) == (1, "authorise", 4)
     assert letter["message"]["data"]["order_id"] == "bad"
-    assert "ValueError: no such order" in antiphon("dead-letters", "list", "--group", "payments").stdout
-    assert antiphon("dead-letters", "list", "--group", "orders").stdout == "no dead letters\n"
+    assert "ValueError: no such order" in ask("dead-letters", "list", "--group", "payments").stdout
+    assert ask("dead-letters", "list", "--group", "orders").stdout == "no dead letters\n"
 
 
-def test_a_group_moved_back_runs_again_or_leaves_out_what_it_handled_as_it_was_told(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=7", "total=1")
+def test_a_group_moved_back_runs_again_or_leaves_out_what_it_handled_as_it_was_told(antiphon, ask):
+    ask("publish", "OrderPlaced", "order_id=7", "total=1")
     service = antiphon.start("run")
     antiphon.wait_for("running payments")
-    handled(antiphon, 1)
+    handled(ask, 1)
     service.send_signal(signal.SIGINT)
     assert service.wait(20) == 0
-    assert sum(lag["lag"] for lag in lines(antiphon("groups", "--json"))[0]) == 0
+    assert sum(lag["lag"] for lag in lines(ask("groups", "--json"))[0]) == 0
 
     back = ("groups", "seek", "payments", "--topic", "orders", "--to", "start")
-    unsaid = antiphon(*back)
+    unsaid = ask(*back)
     assert unsaid.returncode == 2
     assert "say --rerun" in unsaid.stderr
-    assert antiphon(*back, "--unhandled-only").returncode == 0
-    assert sum(lag["lag"] for lag in lines(antiphon("groups", "--json"))[0]) == 1
-    assert antiphon(*back, "--rerun").returncode == 0
+    assert ask(*back, "--unhandled-only").returncode == 0
+    assert sum(lag["lag"] for lag in lines(ask("groups", "--json"))[0]) == 1
+    assert ask(*back, "--rerun").returncode == 0
     service = antiphon.start("run")
     antiphon.wait_for("running payments")
-    first, second = handled(antiphon, 2)
+    first, second = handled(ask, 2)
     assert first["id"] == second["id"]
 
 
-def test_on_a_terminal_it_asks_whether_to_handle_again(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=7", "total=1")
+def test_on_a_terminal_it_asks_whether_to_handle_again(antiphon, ask):
+    ask("publish", "OrderPlaced", "order_id=7", "total=1")
     antiphon.start("run")
     antiphon.wait_for("running payments")
-    handled(antiphon, 1)
+    handled(ask, 1)
     terminal, slave = os.openpty()
     command = [sys.executable, "-m", "antiphon", "groups", "seek", "payments", "--topic", "orders", "--to", "start"]
     with subprocess.Popen(
@@ -114,24 +114,24 @@ def test_on_a_terminal_it_asks_whether_to_handle_again(antiphon):
     os.close(terminal)
     assert "Handle again what payments has handled already" in question
     assert told == "payments goes on from start of orders; what it handled before is handled again\n"
-    handled(antiphon, 2)
+    handled(ask, 2)
 
 
-def test_a_group_or_topic_that_is_not_there_is_named_and_nothing_is_moved(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=7", "total=1")
+def test_a_group_or_topic_that_is_not_there_is_named_and_nothing_is_moved(antiphon, ask):
+    ask("publish", "OrderPlaced", "order_id=7", "total=1")
     antiphon.start("run")
     antiphon.wait_for("running payments")
-    handled(antiphon, 1)
-    wrong = antiphon("groups", "seek", "payment", "--topic", "orders", "--to", "start", "--rerun")
+    handled(ask, 1)
+    wrong = ask("groups", "seek", "payment", "--topic", "orders", "--to", "start", "--rerun")
     assert (wrong.returncode, "there is no group 'payment'; there are payments" in wrong.stderr) == (2, True)
-    wrong = antiphon("groups", "seek", "payments", "--topic", "order", "--to", "start", "--rerun")
+    wrong = ask("groups", "seek", "payments", "--topic", "order", "--to", "start", "--rerun")
     assert (wrong.returncode, "does not read 'order'; it reads orders" in wrong.stderr) == (2, True)
 
 
-def test_workers_share_the_partitions_and_one_that_is_killed_comes_back(antiphon):
+def test_workers_share_the_partitions_and_one_that_is_killed_comes_back(antiphon, ask):
     supervisor = antiphon.start("run", "--workers", "2")
     antiphon.wait_for("running payments")
-    _wait(lambda: len(owners(antiphon)) == 2, "two members share the partitions")
+    _wait(lambda: len(owners(ask)) == 2, "two members share the partitions")
     victim = _children(supervisor)[0]
     os.kill(victim, signal.SIGKILL)
     antiphon.wait_for("a worker ended with code -9")
@@ -142,8 +142,8 @@ def test_workers_share_the_partitions_and_one_that_is_killed_comes_back(antiphon
     assert not any(_is_running(child) for child in children)
 
 
-def owners(antiphon):
-    return {lag["owner"] for lag in lines(antiphon("groups", "--json"))[0]}
+def owners(ask):
+    return {lag["owner"] for lag in lines(ask("groups", "--json"))[0]}
 
 
 def test_workers_drain_when_their_supervisor_is_killed(antiphon):
@@ -184,22 +184,22 @@ def read(port, page):
         return answer.read()
 
 
-def test_a_tail_that_is_cut_off_ends_quietly(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=1", "total=1")
+def test_a_tail_that_is_cut_off_ends_quietly(antiphon, ask):
+    ask("publish", "OrderPlaced", "order_id=1", "total=1")
     command = [sys.executable, "-m", "antiphon", "tail", "orders", "--from", "start"]
     with subprocess.Popen(command, cwd=antiphon.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tail:
         assert json.loads(tail.stdout.readline())["type"] == "OrderPlaced"
         tail.stdout.close()
-        antiphon("publish", "OrderPlaced", "order_id=9", "total=1")
+        ask("publish", "OrderPlaced", "order_id=9", "total=1")
         assert tail.wait(20) == 0
         assert tail.stderr.read() == b""
 
 
-def test_a_tail_follows_what_comes_from_the_end_on(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=1", "total=1")
+def test_a_tail_follows_what_comes_from_the_end_on(antiphon, ask):
+    ask("publish", "OrderPlaced", "order_id=1", "total=1")
     antiphon.start("tail", "orders", "--limit", "1")
     time.sleep(1.5)
-    antiphon("publish", "OrderPlaced", "order_id=2", "total=1")
+    ask("publish", "OrderPlaced", "order_id=2", "total=1")
     assert json.loads(antiphon.wait_for("\n", file="out"))["key"] == "2"
 
 
@@ -224,10 +224,10 @@ def _wait(holds, what):
         time.sleep(0.1)
 
 
-def test_a_tail_waits_for_a_topic_that_is_not_there_yet_and_says_so(antiphon):
-    antiphon("publish", "OrderPlaced", "order_id=1", "total=1")
+def test_a_tail_waits_for_a_topic_that_is_not_there_yet_and_says_so(antiphon, ask):
+    ask("publish", "OrderPlaced", "order_id=1", "total=1")
     tail = antiphon.start("tail", "payments", "--from", "start", "--limit", "1")
     antiphon.wait_for("waiting for topic 'payments', which is not there yet; there are orders")
-    antiphon("publish", "PaymentAuthorised", "order_id=1")
+    ask("publish", "PaymentAuthorised", "order_id=1")
     assert tail.wait(20) == 0
     assert json.loads((antiphon.folder / "out").read_text())["type"] == "PaymentAuthorised"

@@ -9,6 +9,8 @@ import pytest
 
 from antiphon.brokers.memory import MemoryLogSubscription, MemoryQueueSubscription
 from antiphon.errors import HandlingError
+from antiphon.outbox import relay
+from antiphon.outbox.posting import Posting
 from antiphon.resilience import Rate
 from antiphon.resilience.policy import Decision, Retry, Step
 from antiphon.runtime import settlement
@@ -25,10 +27,12 @@ from antiphon.runtime.pauses import Pauses
 from antiphon.runtime.settlement import QueueSettling
 from antiphon.runtime.shelf import Shelf
 from antiphon.runtime.sources import Sources
+from antiphon.runtime.staging import Staging
 from antiphon.runtime.surroundings import Surroundings
 from antiphon.runtime.transacting import BatchTransaction
 from antiphon.runtime.window import FINISHED, Prefix, Windows
 from antiphon.storage.inbox import Inbox
+from antiphon.storage.outbox import next_staged
 from antiphon.storage.set_aside import RetryStore
 from antiphon.storage.sqlite import SqliteTransaction
 from antiphon.testing import ALL_TROUBLES, BrokenPromiseError, Simulator, Trouble
@@ -40,6 +44,7 @@ UNSTEADY = {Trouble.EVICTION, Trouble.CRASH, Trouble.DELAY, Trouble.PAUSE}
 SLOW = {Trouble.DELAY, Trouble.FAILURE}
 HANGING = {Trouble.DELAY, Trouble.FAILURE, Trouble.FREEZE, Trouble.OUTAGE}
 ABSENT = {Trouble.FREEZE, Trouble.OUTAGE, Trouble.DELAY, Trouble.EVICTION}
+SEVERED = {Trouble.BROKER, Trouble.CRASH, Trouble.DELAY}
 FROZEN = {*HANGING, Trouble.EVICTION, Trouble.CRASH}
 REPEATING = {Trouble.CRASH, Trouble.OUTAGE, Trouble.EVICTION, Trouble.DELAY}
 LATE = {Trouble.DEADLINE, Trouble.FAILURE, Trouble.DROP, Trouble.REDRIVE, Trouble.DELAY}
@@ -69,13 +74,14 @@ async def nothing(*args, **options) -> None:
     """A coroutine method that does nothing."""
 
 
-holds, claim, settle_in, write, emit, hold = (
+holds, claim, settle_in, write, emit, hold, run_posting = (
     Blocks.holds,
     RetryStore.claim,
     Sources.settle_in,
     Shelf.write,
     AwaitExecutor.emit,
     Gates.hold,
+    Posting.run,
 )
 
 
@@ -185,6 +191,20 @@ async def settle_unheld(self: MemoryQueueSubscription, tx, settlements) -> None:
         tx.after_commit(lambda delivery=delivery, outcome=outcome: self._group.settle(delivery, outcome))
 
 
+async def publish_never(self: Staging, tx, outgoing) -> None:
+    """What was emitted is forgotten."""
+
+
+async def forget_unpublished(self: Posting, batch) -> None:
+    self.published += batch
+    await run_posting(self, batch)
+
+
+async def take_the_last_first(store, buckets, limit, most_bytes=0):
+    staged, unreadable = await next_staged(store, buckets, limit)
+    return staged[::-1], unreadable
+
+
 GUARDS = {
     "what follows a failed one waits": Guard(Blocks, "holds", told(False)),
     "what others blocked is known": Guard(Blocks, "look", nothing),
@@ -198,9 +218,9 @@ GUARDS = {
     "only the finished prefix moves the watermark": Guard(Windows, "prefix", jump),
     "a log is fenced": Guard(MemoryLogSubscription, "commit_in", commit_unfenced, seed=8, troubles=ABSENT),
     "a log is fenced where nothing moves": Guard(
-        MemoryLogSubscription, "commit_in", fence_only_moves, "owning", seed=22, steps=100, members=3, troubles=FROZEN
+        MemoryLogSubscription, "commit_in", fence_only_moves, "owning", seed=306, steps=100, members=3, troubles=FROZEN
     ),
-    "a queue is fenced": Guard(MemoryQueueSubscription, "settle_in", settle_unheld, model="queue"),
+    "a queue is fenced": Guard(MemoryQueueSubscription, "settle_in", settle_unheld, "owning", "queue", troubles=FROZEN),
     "holds are kept while handlers run": Guard(QueueSettling, "extend", nothing, "awaiting", "queue"),
     "a policy ends": Guard(Retry, "next_step", try_forever),
     "a policy ends in time": Guard(Retry, "_unless_late", lambda self, step, age, left: step),
@@ -230,6 +250,11 @@ GUARDS = {
     ),
     "a busy store is asked again": Guard(Surroundings, "patiently", once),
     "who never began leaves the group": Guard(Consumer, "drain", leave_ghosts, seed=2),
+    "what is committed is staged": Guard(Staging, "publish_in", publish_never, model="log and store"),
+    "what is staged is published before it is forgotten": Guard(
+        Posting, "run", forget_unpublished, model="log and store", troubles=SEVERED
+    ),
+    "what is staged is published in order": Guard(relay, "next_staged", take_the_last_first, model="log and store"),
 }
 
 

@@ -16,7 +16,7 @@ SEEDS = 13
 STEPS = 45
 
 
-@pytest.mark.parametrize("model", ["log", "queue"])
+@pytest.mark.parametrize("model", ["log", "queue", "log and store", "queue and store"])
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_services_keep_their_promises_whatever_goes_wrong(shape: str, model: Model) -> None:
     for seed in range(SEEDS):
@@ -24,7 +24,7 @@ async def test_services_keep_their_promises_whatever_goes_wrong(shape: str, mode
         assert report.published > 0
 
 
-@pytest.mark.parametrize("model", ["log", "queue"])
+@pytest.mark.parametrize("model", ["log", "queue", "log and store"])
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_a_seed_does_the_same_each_time(shape: str, model: Model) -> None:
     simulator = Simulator(SHAPES[shape], placed, seed=3, model=model)

@@ -15,6 +15,7 @@ from antiphon import Key, Service, Struct, event, publish_blocking
 from antiphon.brokers.ports import Broker
 from antiphon.errors import UnsupportedCapabilityError, UsageError
 from antiphon.runtime.scheduling import schedule_of
+from antiphon.storage.connect import connect_store
 from antiphon.storage.schedule import count_scheduled, list_scheduled
 
 HOUR = timedelta(hours=1)
@@ -47,6 +48,24 @@ def test_a_script_gets_the_ids_of_what_it_publishes_now_and_later(tmp_path: Path
     assert asyncio.run(run()) == list(later)
     assert set(handled) == {"now", "soon", "as soon"}
     assert len({*now, *soon, *later}) == 4
+
+
+def test_what_a_script_schedules_waits_in_the_store_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "antiphon.toml").write_text('store = "sqlite:///app.db"\n')
+    ids = publish_blocking(OrderPlaced("o-1"), delay=HOUR)
+
+    async def waiting() -> list[str]:
+        store = connect_store(f"sqlite:///{tmp_path}/app.db")
+        await store.open()
+        try:
+            return [each.id for each in await list_scheduled(store)]
+        finally:
+            await store.close()
+
+    assert asyncio.run(waiting()) == list(ids)
 
 
 async def test_a_script_inside_an_event_loop_is_told_what_to_do() -> None:

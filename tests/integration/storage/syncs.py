@@ -16,7 +16,8 @@ from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_void_p
 from pathlib import Path
 
 _Sync = CFUNCTYPE(c_int, c_void_p, c_int)
-_Open = CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_int, POINTER(c_int))
+_Open = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, POINTER(c_int))
+"""The path stays a pointer: SQLite keeps it, and what Python makes of a text is gone after the call."""
 
 
 class _Methods(Structure):
@@ -88,19 +89,19 @@ class Syncs:
         usual_open = usual.xOpen
 
         @_Open
-        def open_and_count(vfs: int, path: bytes | None, file: int, flags: int, out: object) -> int:
+        def open_and_count(vfs: int, path: int | None, file: int, flags: int, out: object) -> int:
             code: int = usual_open(vfs, path, file, flags, out)
             opened = _File.from_address(file)
             if opened.pMethods:
-                opened.pMethods = ctypes.pointer(self._methods(opened.pMethods.contents, path or b""))
+                opened.pMethods = ctypes.pointer(self._methods(opened.pMethods.contents, _text(path)))
             return code
 
         mine.xOpen = open_and_count
         _kept.append((mine, open_and_count))
         return mine
 
-    def _methods(self, usual: _Methods, path: bytes) -> _Methods:
-        name = Path(path.decode()).name
+    def _methods(self, usual: _Methods, path: str) -> _Methods:
+        name = Path(path).name
         self.opened.add(name)
         mine = _Methods.from_buffer_copy(usual)
         usual_sync = usual.xSync
@@ -114,6 +115,10 @@ class Syncs:
         mine.xSync = count_and_sync
         _kept.append((mine, count_and_sync))
         return mine
+
+
+def _text(path: int | None) -> str:
+    return ctypes.string_at(path).decode() if path else ""
 
 
 @contextmanager

@@ -64,7 +64,7 @@ async def test_a_truncated_database_is_told(path, opened):
 async def test_a_damaged_page_is_told_when_it_is_read(path, opened):
     database = await opened()
     async with database.transaction() as tx:
-        await tx.execute_many(INSERT, [(ENTRY,)] * 100)
+        await tx.execute_many(INSERT, [(ENTRY,)] * 1_000)
     await database.close()
     (size,) = sqlite3.connect(path).execute("pragma page_size").fetchone()
     with path.open("r+b") as file:

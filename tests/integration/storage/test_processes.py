@@ -75,12 +75,12 @@ async def test_a_task_that_waits_for_its_own_transaction_is_told_instead_of_wait
 
 
 async def test_a_long_queue_is_no_reason_to_give_up(opened):
-    database = await opened(patience=timedelta(milliseconds=50))
+    database = await opened(patience=timedelta(milliseconds=200))
 
     async def write(number):
         async with database.transaction() as tx:
             await tx.execute(INSERT, str(number))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.015)
 
     await asyncio.gather(*map(write, range(30)))
     assert await database.fetch("select count(*) from ledger") == [(30,)]

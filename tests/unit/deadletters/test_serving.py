@@ -6,6 +6,9 @@ import pytest
 
 from antiphon.deadletters.redrive import Pace, start_redrive
 from antiphon.deadletters.serving import serving_of
+from antiphon.storage import relays
+from antiphon.storage.outbox import OUTBOX_GROUP
+from antiphon.storage.relays import RelayTable
 from antiphon.storage.runs import SILENCE, Process, Run, begin_run, end_run
 from tests.unit.deadletters.letters import Hands, letter, parked
 
@@ -53,6 +56,19 @@ async def test_a_process_that_died_serves_nobody(store, clock, redrive):
     assert await serving_of(store, clock, redrive) == (["mail"], ["payments"])
     await clock.advance(SILENCE + timedelta(seconds=1))
     assert await serving_of(store, clock, redrive) == ([], ["mail", "payments"])
+
+
+async def test_what_a_broker_refused_is_served_while_a_relay_runs(store, clock):
+    numbers = await parked(store, letter(1, group=OUTBOX_GROUP))
+    redrive = (await start_redrive(store, clock, numbers, Pace(), "ada")).redrive.id
+    await begin(store, clock, "payments", HERE)
+    assert await serving_of(store, clock, redrive) == ([], [OUTBOX_GROUP])
+    relay = RelayTable(store, "r1")
+    async with store.transaction() as tx:
+        await relay.enter(tx, clock.now())
+    assert await serving_of(store, clock, redrive) == ([OUTBOX_GROUP], [])
+    await clock.advance(relays.SILENCE)
+    assert await serving_of(store, clock, redrive) == ([], [OUTBOX_GROUP])
 
 
 async def test_what_is_handled_needs_no_service_any_more(store, clock, redrive):

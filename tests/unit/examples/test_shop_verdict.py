@@ -51,7 +51,9 @@ def test_an_order_that_left_no_mark_at_all_is_lost() -> None:
     assert judge(ledgers).lost == 1
 
 
-@pytest.mark.parametrize(("order", "mark"), [(order, mark) for order, end in END_OF.items() for mark in STORIES[end]])
+@pytest.mark.parametrize(
+    ("order", "mark"), [(order, mark) for order, end in END_OF.items() for mark in sorted(STORIES[end])]
+)
 def test_every_missing_mark_is_a_loss(order: str, mark: str) -> None:
     assert judge(without((order, mark))).lost == 1
 

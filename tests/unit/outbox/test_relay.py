@@ -6,22 +6,26 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from antiphon.brokers.memory import MemoryBroker
+from antiphon.deadletters.editing import edit, edited_message
 from antiphon.errors import ConnectionLostError, PublishError, Refusal, StoreUnavailableError, UsageError
 from antiphon.events.ids import new_id
 from antiphon.events.message import Message, Outgoing
 from antiphon.observability import names
 from antiphon.observability.hooks import Hooks, Parked
 from antiphon.observability.metrics import Metrics
-from antiphon.outbox.leases import TTL
-from antiphon.outbox.refused import OUTBOX_GROUP
+from antiphon.outbox.leases import TTL, BucketLeases
 from antiphon.outbox.relay import LONGEST_PAUSE, LONGEST_REST, MEASURE_EVERY, RETRY_EVERY, Relay
 from antiphon.runtime.sending import Sending
 from antiphon.storage.dead_letters import DeadLetter, find
+from antiphon.storage.envelopes import encode_message
+from antiphon.storage.letter_changes import Author
 from antiphon.storage.letter_query import LetterQuery
-from antiphon.storage.outbox import BUCKETS, bucket_of, outbox_backlog, stage
+from antiphon.storage.outbox import BUCKETS, OUTBOX_GROUP, bucket_of, outbox_backlog, stage
+from antiphon.storage.runs import Process
 from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.clock import VirtualClock
 from antiphon.testing.stage import Stage
@@ -227,6 +231,26 @@ async def test_what_cannot_be_read_is_parked_as_it_is(world: World) -> None:
     assert await world.left() == 0
 
 
+async def test_a_row_that_cannot_be_read_is_published_once_it_was_mended_and_not_before(world: World) -> None:
+    await world.run()
+    async with world.store.transaction() as tx:
+        sql = "insert into antiphon_outbox (bucket, topic, key, message, staged_at) values (1, 'words', 'k', ?, 0)"
+        await tx.execute(sql, "no message")
+    await world.clock.advance(LONGEST_REST)
+    await world.send_again()
+    await world.clock.advance(2 * RETRY_EVERY)
+    assert world.said == []
+    (stored,) = await find(world.store, LetterQuery(group=OUTBOX_GROUP), 100)
+    assert len(stored.letter.attempts) == 2
+    row = encode_message(Message(new_id(), "Said", world.clock.now(), b"hello", "k", "shop"))
+    author = Author("ada", world.clock.now())
+    await edit(world.store, stored, edited_message(stored, row.encode(), None), author)
+    await world.send_again()
+    await world.clock.advance(2 * RETRY_EVERY)
+    assert (world.said, world.broker.published[0].message.type) == (["hello"], "Said")
+    assert await world.letters() == []
+
+
 async def test_a_store_that_fails_before_it_forgets_repeats_under_the_same_ids(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +316,17 @@ async def test_what_a_dead_relay_held_is_taken_over_when_its_leases_end(world: W
     assert 0 < len(world.said) < 20
     await world.clock.advance(2 * TTL)
     assert sorted(world.said) == sorted(map(str, range(20)))
+
+
+async def test_a_relay_whose_process_is_gone_on_this_machine_is_replaced_at_once(world: World) -> None:
+    gone = msgspec.json.encode(msgspec.structs.replace(Process.own(), began="never")).decode()
+    dead = BucketLeases(world.store, world.clock)
+    dead._table.token = f"dead {gone}"
+    await dead.keep_up()
+    assert len(dead.owned) == BUCKETS
+    await world.run()
+    await world.stage("hello")
+    assert world.said == ["hello"]
 
 
 async def test_who_slept_past_its_leases_publishes_nothing_and_parks_nothing(world: World) -> None:

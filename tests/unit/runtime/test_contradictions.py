@@ -150,3 +150,19 @@ def test_handlers_of_one_topic_stop_it_alike_or_not_at_all(one: dict[str, object
     apart.on(OrderCancelled)(cancel)
     apart.on(PaymentTaken, **other)(pay)
     assert [gate.topic for gate in apart.describe().gates] == ["orders", "payments"]
+
+
+async def test_a_business_key_that_would_recognize_nothing_is_refused() -> None:
+    async def take(order: OrderPlaced) -> None: ...
+
+    async def write(order: OrderPlaced, tx: Transaction) -> None: ...
+
+    service = Service("payments")
+    with pytest.raises(DeclarationError, match="is kept in the handler's Transaction: ask for one, or say settle"):
+        service.on(OrderPlaced, once_by="order_id")(take)
+    with pytest.raises(DeclarationError, match=r"once_by='id' is no field of OrderPlaced, which has .*order_id"):
+        service.on(OrderPlaced, once_by="id")(write)
+    forgetful = Service("payments", inbox=False)
+    forgetful.on(OrderPlaced, once_by="order_id")(write)
+    with pytest.raises(DeclarationError, match="once_by='order_id' is remembered in the inbox, and this service has"):
+        await forgetful.start(MemoryBroker())

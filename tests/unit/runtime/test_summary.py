@@ -37,6 +37,15 @@ def test_it_names_handlers_topics_guarantee_policy_and_place():
     assert any("test_summary.py:" in line for line in lines)
 
 
+def test_it_says_that_a_relay_publishes_from_a_store_that_is_not_the_brokers():
+    settings = combine({"broker": "memory:///", "store": "sqlite:///own.db"}, {}, {}, None, Path("/shop"))
+    described = Service("payments").describe(settings=settings)
+    assert described.has_outbox
+    lines = [line.strip() for line in summarize([described]).splitlines()]
+    told = "relay   publishes what transactions emit, from the outbox of the store"
+    assert lines[2:4] == ["store   sqlite:////shop/own.db", told]
+
+
 def test_it_says_that_a_service_handles_nothing():
     settings = combine({"broker": "memory:///"}, {}, {}, None, Path("/shop"))
     assert "no handlers" in summarize([Service("payments").describe(settings=settings)])

@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from antiphon.events.message import Message
+from antiphon.storage.redrives import Release, release_letters
 from antiphon.storage.set_aside import (
     AsideState,
     Attempt,
     RetryStore,
     SetAside,
+    counts,
     list_waiting,
     next_moment,
     set_aside,
@@ -72,7 +74,7 @@ async def test_the_next_moment_is_the_first_after_the_one_given_at_which_anythin
 
 async def test_what_waits_is_as_its_handler_will_be_given_it(tx):
     await set_aside(tx, [an_item("m1")])
-    await tx.execute("update antiphon_set_aside set edited = replace(message, 'o1', 'o2')")
+    await tx.execute("update antiphon_set_aside_bodies set edited = replace(message, 'o1', 'o2')")
     (item,) = await list_waiting(tx)
     (claimed,) = await RetryStore("payments", "me", SECOND).claim(tx, NOW + SECOND, 10)
     assert item.message == claimed.message
@@ -85,3 +87,25 @@ async def test_what_is_behind_one_that_is_not_due_yet_is_not_claimed_with_what_i
     await tx.execute("update antiphon_set_aside set state = 0, due_at = due_at + 3600000000 where message_id = 'm1'")
     claimed = await RetryStore("payments", "here", SECOND).claim(tx, NOW + SECOND, 10)
     assert [one.message.id for one in claimed] == ["m0"]
+
+
+async def test_every_attempt_counts_no_more_once_it_was_sent_again_also_those_after_it_was_set_aside_first(tx):
+    store, first = RetryStore("payments", "me", SECOND), an_item("m1", AsideState.PARKED)
+    await set_aside(tx, [first])
+    for times in (1, 2, 3):
+        await release_letters(tx, f"r{times}", [Release(1, NOW)])
+        (claimed,) = await store.claim(tx, NOW, 10)
+        assert (claimed.forgiven, len(claimed.attempts)) == (times, times)
+        await store.again(tx, 1, replace(first, attempts=first.attempts * (times + 1)))
+
+
+async def test_of_what_was_claimed_behind_another_the_first_is_due_once_that_is_handled(tx):
+    ours, theirs = RetryStore("payments", "ours", SECOND), RetryStore("payments", "theirs", SECOND)
+    await set_aside(tx, [an_item(f"m{n}", lane="o1", position=str(n), due_at=NOW) for n in range(3)])
+    first, *behind = await ours.claim(tx, NOW, 10)
+    assert await ours.finish(tx, [first.number]) == [first.number]
+    await ours.promote(tx, [("orders", "o1")], NOW)
+    await ours.release(tx, [one.number for one in behind])
+    assert await counts(tx, "payments") == {AsideState.DELAYED: 1, AsideState.BEHIND: 1, AsideState.PARKED: 0}
+    assert [one.message.id for one in await theirs.claim(tx, NOW, 10)] == ["m1", "m2"]
+    assert await counts(tx, "payments") == {AsideState.DELAYED: 1, AsideState.BEHIND: 1, AsideState.PARKED: 0}

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from antiphon.cli.dead_letters.work import store_of
 from antiphon.cli.output import confirmed, is_interactive
-from antiphon.cli.session import opened
+from antiphon.cli.session import opened_with_store
 from antiphon.deadletters.choosing import Chosen, choose
 from antiphon.deadletters.native import adopt
 from antiphon.errors import UsageError
@@ -27,8 +26,7 @@ async def chosen_letters(
     """
     if query.is_open and not everything:
         raise UsageError("say which dead letters: their ids, --group, --fingerprint, ... or --all of them")
-    async with opened(settings) as broker:
-        store = store_of(broker)
+    async with opened_with_store(settings) as (broker, store):
         await adopt(broker, store, query)
         return await choose(store, query, limit)
 

@@ -8,11 +8,11 @@ import typer
 
 from antiphon.cli.dead_letters.asking import AllOption, chosen_letters, confirm, in_words
 from antiphon.cli.dead_letters.options import ByOption, Where, Which, YesOption
-from antiphon.cli.dead_letters.work import author, store_of
+from antiphon.cli.dead_letters.work import author
 from antiphon.cli.messages import data_in_json, letter_in_json, letter_lines, time_of
 from antiphon.cli.option_sets import app_of
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.cli.session import opened_with_store, run_async
 from antiphon.deadletters.choosing import Chosen
 from antiphon.deadletters.dropping import drop as drop_letters
 from antiphon.errors import DeadLetterError
@@ -31,7 +31,7 @@ def drop(
 
     The messages are kept: `dropped` lists them.
     """
-    settings = settings_for(where.broker)
+    settings = where.settings(which.group)
     chosen = run_async(chosen_letters(settings, which.query(), everything=everything))
     if not chosen.letters:
         _tell(chosen, as_json=where.as_json)
@@ -54,8 +54,8 @@ def _tell(chosen: Chosen, *, as_json: bool) -> None:
 
 
 async def _drop(settings: Settings, chosen: Chosen, who: Author) -> int:
-    async with opened(settings) as broker:
-        return await drop_letters(store_of(broker), chosen.numbers, who)
+    async with opened_with_store(settings) as (_, store):
+        return await drop_letters(store, chosen.numbers, who)
 
 
 def dropped(
@@ -64,7 +64,7 @@ def dropped(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most, the newest first.")] = 100,
 ) -> None:
     """List the dead letters that were dropped, the newest first."""
-    found = run_async(_dropped(settings_for(where.broker), group, limit))
+    found = run_async(_dropped(where.settings(group), group, limit))
     if where.as_json:
         print_json([_in_json(each) for each in found])
         return
@@ -82,8 +82,8 @@ def _in_json(change: LetterChange) -> dict[str, object]:
 
 
 async def _dropped(settings: Settings, group: str | None, limit: int) -> list[LetterChange]:
-    async with opened(settings) as broker:
-        return await list_dropped(store_of(broker), group, limit)
+    async with opened_with_store(settings) as (_, store):
+        return await list_dropped(store, group, limit)
 
 
 drop_app, dropped_app = app_of(drop), app_of(dropped)

@@ -11,14 +11,13 @@ import typer
 
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.cli.dead_letters.options import IdArgument, Where
-from antiphon.cli.dead_letters.work import store_of
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.messages import message_in_json, message_line
 from antiphon.cli.modules import load_services
 from antiphon.cli.option_sets import app_of
 from antiphon.cli.options import ModulesOption
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened, settings_for
+from antiphon.cli.session import opened_with_store
 from antiphon.deadletters.choosing import letter_of
 from antiphon.errors import DeadLetterError, UsageError
 from antiphon.events.message import Message, Outgoing
@@ -26,6 +25,7 @@ from antiphon.runtime.dry_run import DryRun, DryRunPlan, Statement
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import Settings
 from antiphon.storage.dead_letters import StoredLetter
+from antiphon.storage.outbox import OUTBOX_GROUP
 
 AllowOption = Annotated[
     list[str] | None,
@@ -62,7 +62,7 @@ def dry_run(
     the service provides, a fetcher or a middleware, is listed, and nothing runs unless each is allowed or replaced by
     name. What it reaches without asking for it, such as a global of its module, is not seen.
     """
-    settings = settings_for(where.broker)
+    settings = where.settings()
     found = asyncio.run(_dry_run(settings, _Asked(id, allow or (), replace or (), module)))
     if where.as_json:
         print_json(_in_json(found))
@@ -73,13 +73,21 @@ def dry_run(
 
 
 async def _dry_run(settings: Settings, asked: _Asked) -> DryRun:
-    services = load_services(asked.modules, settings)
-    async with opened(settings) as broker:
-        store = store_of(broker)
+    async with opened_with_store(settings) as (_, store):
         stored = await letter_of(store, asked.id)
+        _require_handled(stored)
+        services = load_services(asked.modules, settings)
         service = _service_of(services, settings, stored)
         how = DryRunPlan(allow=asked.allow, replace=_replacements(service, asked.replace))
         return await service.dry_run(stored.letter.topic, _message(stored), store, how)
+
+
+def _require_handled(stored: StoredLetter) -> None:
+    if stored.letter.group == OUTBOX_GROUP:
+        raise DeadLetterError(
+            f"dead letter {stored.id} was refused by the broker before any handler saw it, so there is nothing to run "
+            "dry: mend it with antiphon dead-letters edit, and send it again with retry"
+        )
 
 
 def _message(stored: StoredLetter) -> Message:

@@ -15,13 +15,13 @@ import typer
 
 from antiphon.cli.dead_letters.options import ByOption, IdArgument, UncheckedOption, Where
 from antiphon.cli.dead_letters.showing import print_diff
-from antiphon.cli.dead_letters.work import author, store_of
+from antiphon.cli.dead_letters.work import author
 from antiphon.cli.fields import read_field
 from antiphon.cli.messages import stored_in_json
 from antiphon.cli.option_sets import OptionSet, app_of
 from antiphon.cli.options import ModulesOption
 from antiphon.cli.output import is_interactive, print_json
-from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.cli.session import opened_with_store, run_async
 from antiphon.deadletters.choosing import letter_of
 from antiphon.deadletters.differences import pretty
 from antiphon.deadletters.editing import edit as put_edit
@@ -36,6 +36,7 @@ from antiphon.schemas.codec import codec_for
 from antiphon.storage.dead_letters import DeadLetter, StoredLetter
 from antiphon.storage.letter_changes import Author
 from antiphon.storage.letter_query import LetterQuery
+from antiphon.storage.outbox import OUTBOX_GROUP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,10 @@ def edit(
 ) -> None:
     """Mend the data of a dead letter, for its handler to be given when it is retried.
 
-    It must fit what the handler reads. The message as it came, its id and its key stay, and who edited what is kept.
+    It must fit what the handler reads; what the broker refused has no handler, and must fit its event. The message as
+    it came, its id and its key stay, and who edited what is kept.
     """
-    settings = settings_for(where.broker)
+    settings = where.settings()
     _check(mending)
     who = author(by)
     if mending.revert:
@@ -87,13 +89,15 @@ def edit(
 
 
 def _reader(letter: DeadLetter, modules: list[str] | None, settings: Settings) -> Reader:
-    from antiphon.cli.dead_letters.reading import readers_of
+    from antiphon.cli.dead_letters.reading import reader_of_refused, readers_of
 
     if not modules and not settings.modules:
         raise UsageError(
             "the handlers that read it are not known, as no module was given and antiphon.toml names none: name it "
             "with --module, or say --unchecked"
         )
+    if letter.group == OUTBOX_GROUP:
+        return reader_of_refused(letter, modules, settings)
     return readers_of(modules, settings).find(letter.group, letter.topic, letter.message.type)
 
 
@@ -110,21 +114,19 @@ def _tell(stored: StoredLetter, what: str, *, as_json: bool) -> None:
 
 
 async def _read(settings: Settings, id: str) -> StoredLetter:
-    async with opened(settings) as broker:
-        store = store_of(broker)
+    async with opened_with_store(settings) as (broker, store):
         await adopt(broker, store, LetterQuery(ids=(id,)))
         return await letter_of(store, id)
 
 
 async def _edit(settings: Settings, stored: StoredLetter, edited: Message, who: Author) -> StoredLetter:
-    async with opened(settings) as broker:
-        await put_edit(store_of(broker), stored, edited, who)
-        return await letter_of(store_of(broker), stored.id)
+    async with opened_with_store(settings) as (_, store):
+        await put_edit(store, stored, edited, who)
+        return await letter_of(store, stored.id)
 
 
 async def _revert(settings: Settings, id: str, who: Author) -> StoredLetter:
-    async with opened(settings) as broker:
-        store = store_of(broker)
+    async with opened_with_store(settings) as (_, store):
         await revert(store, await letter_of(store, id), who)
         return await letter_of(store, id)
 

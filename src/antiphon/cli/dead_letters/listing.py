@@ -9,11 +9,10 @@ import typer
 from msgspec import structs
 
 from antiphon.cli.dead_letters.options import Where, Which
-from antiphon.cli.dead_letters.work import store_of
 from antiphon.cli.messages import letter_in_json, letter_lines, stored_in_json, stored_lines, time_of
 from antiphon.cli.option_sets import app_of
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.cli.session import opened_with_store, run_async
 from antiphon.deadletters.choosing import whole_ids
 from antiphon.deadletters.native import native_letters
 from antiphon.runtime.settings import Settings
@@ -44,7 +43,7 @@ def list_letters(
     ] = 0,
 ) -> None:
     """List dead letters with the reason, the oldest first, or how many failed alike."""
-    settings, query = settings_for(where.broker), which.query()
+    settings, query = where.settings(which.group), which.query()
     if by_failure:
         _show_failures(run_async(_failures(settings, query)), as_json=where.as_json)
         return
@@ -56,15 +55,13 @@ def list_letters(
 
 
 async def _failures(settings: Settings, query: LetterQuery) -> list[Failure]:
-    async with opened(settings) as broker:
-        store = store_of(broker)
+    async with opened_with_store(settings) as (_, store):
         return await failures(store, structs.replace(query, ids=await whole_ids(store, query.ids)))
 
 
 async def _page(settings: Settings, query: LetterQuery, limit: int, after: int) -> Page:
-    async with opened(settings) as broker:
+    async with opened_with_store(settings) as (broker, store):
         native = await native_letters(broker, query, limit)
-        store = store_of(broker)
         if not native:  # what an id means there is found by its beginning
             query = structs.replace(query, ids=await whole_ids(store, query.ids))
         found = await find(store, query, limit + 1, after)

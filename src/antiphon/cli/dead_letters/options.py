@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 
 from antiphon.cli.option_sets import OptionSet
+from antiphon.cli.options import StoreOption
+from antiphon.cli.session import settings_for_store
 from antiphon.errors import UsageError
+from antiphon.runtime.settings import Settings
 from antiphon.storage.letter_query import LetterQuery
 
 _WHICH = "Which dead letters"
@@ -36,7 +39,12 @@ class Where(OptionSet):
         str | None,
         typer.Option("--broker", "-b", metavar="URL", help="The broker; from antiphon.toml when not given."),
     ] = None
+    store: StoreOption = None
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")] = False
+
+    def settings(self, group: str | None = None) -> Settings:
+        """With the store decided; where several are possible, as that of the service of `group`. Raises UsageError."""
+        return settings_for_store(self.broker, self.store, group)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
@@ -13,13 +14,13 @@ from msgspec import structs
 
 from antiphon.cli.dead_letters.asking import AllOption, chosen_letters, confirm, in_words
 from antiphon.cli.dead_letters.options import ByOption, UncheckedOption, Where, Which, YesOption
-from antiphon.cli.dead_letters.work import author, store_of
+from antiphon.cli.dead_letters.work import author
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.messages import time_of
 from antiphon.cli.option_sets import OptionSet, app_of
 from antiphon.cli.options import ModulesOption
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.cli.session import opened_with_store, run_async
 from antiphon.deadletters.choosing import Chosen, forgotten
 from antiphon.deadletters.redrive import Pace, found_redrive, resume_redrive, start_redrive, stop_redrive
 from antiphon.deadletters.redriving import BUSY, Redriving
@@ -28,8 +29,8 @@ from antiphon.errors import UsageError
 from antiphon.events.amounts import show_duration
 from antiphon.events.clock import SystemClock
 from antiphon.runtime.settings import Settings
-from antiphon.storage.inbox import KEEP_MARKS
 from antiphon.storage.letter_query import LetterQuery
+from antiphon.storage.outbox import OUTBOX_GROUP
 from antiphon.storage.redrives import RedriveStatus, Standing, list_redrives
 
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1)}
@@ -102,10 +103,11 @@ def retry(
 ) -> None:
     """Send dead letters again, to be handled by the services of their groups. They keep their ids.
 
-    What waits behind them follows in order. Running services go on with it by themselves, whatever becomes of this
-    command, and where none runs it begins when one starts; it stops by itself when too many fail again.
+    What the broker had refused is published by the relays. What waits behind them follows in order. Running services go
+    on with it by themselves, whatever becomes of this command, and where none runs it begins when one starts; it stops
+    by itself when too many fail again.
     """
-    settings, query = settings_for(where.broker), which.query()
+    settings, query = where.settings(which.group), which.query()
     steers = steering.resume is not None or steering.stop is not None
     standing = (
         _steer(settings, query, steering, author(by).by)
@@ -129,8 +131,7 @@ def _steer(settings: Settings, query: LetterQuery, steering: Steering, by: str) 
         )
 
     async def steer() -> Standing:
-        async with opened(settings) as broker:
-            store = store_of(broker)
+        async with opened_with_store(settings) as (_, store):
             if steering.resume is not None:
                 return await resume_redrive(store, SystemClock(), steering.resume)
             return await stop_redrive(store, SystemClock(), steering.stop or "", by)
@@ -146,29 +147,29 @@ def _begin(
     chosen = run_async(chosen_letters(settings, query, everything=consent.everything, limit=pacing.limit))
     if not chosen.letters:
         return None
-    if not consent.unchecked and (modules or settings.modules):
+    if chosen.for_handlers and not consent.unchecked and (modules or settings.modules):
         from antiphon.cli.dead_letters.reading import readers_of
 
         chosen.require_readers(readers_of(modules, settings))
-    _ask(chosen, run_async(_forgotten(settings, chosen)), yes=consent.yes)
+    _ask(chosen, run_async(_forgotten(settings, chosen)), settings.common.keep_marks, yes=consent.yes)
 
     async def start() -> Standing:
-        async with opened(settings) as broker:
-            return await start_redrive(store_of(broker), SystemClock(), chosen.numbers, pace, by)
+        async with opened_with_store(settings) as (_, store):
+            return await start_redrive(store, SystemClock(), chosen.numbers, pace, by)
 
     return run_async(start())
 
 
 async def _forgotten(settings: Settings, chosen: Chosen) -> int:
-    async with opened(settings) as broker:
-        return await forgotten(store_of(broker), chosen, SystemClock().now())
+    async with opened_with_store(settings) as (_, store):
+        return await forgotten(store, chosen, SystemClock().now(), settings.common.keep_marks)
 
 
-def _ask(chosen: Chosen, unknown: int, *, yes: bool) -> None:
+def _ask(chosen: Chosen, unknown: int, keep: timedelta, *, yes: bool) -> None:
     if unknown:
         were = "was" if unknown == 1 else "were"
         print(
-            f"warning: {unknown} of them {were} parked more than {show_duration(KEEP_MARKS)} ago: inboxes keep ids no "
+            f"warning: {unknown} of them {were} parked more than {show_duration(keep)} ago: inboxes keep ids no "
             "longer, so what was handled meanwhile, as after a seek, would be handled twice",
             file=sys.stderr,
         )
@@ -177,8 +178,8 @@ def _ask(chosen: Chosen, unknown: int, *, yes: bool) -> None:
 
 
 async def _serving(settings: Settings, standing: Standing) -> Serving:
-    async with opened(settings) as broker:
-        return await serving_of(store_of(broker), SystemClock(), standing.redrive.id)
+    async with opened_with_store(settings) as (_, store):
+        return await serving_of(store, SystemClock(), standing.redrive.id)
 
 
 def _follow(settings: Settings, standing: Standing) -> Standing:
@@ -188,8 +189,8 @@ def _follow(settings: Settings, standing: Standing) -> Standing:
         print(who_goes_on(standing, serving), file=sys.stderr, flush=True)
 
     async def follow() -> Standing:
-        async with opened(settings) as broker:
-            store, told = store_of(broker), ""
+        async with opened_with_store(settings) as (_, store):
+            told = ""
             runner = Redriving(store, SystemClock())
             while True:
                 await runner.work()
@@ -217,8 +218,14 @@ def who_goes_on(standing: Standing, serving: Serving) -> str:
     told = [] if serving.idle and not serving.running else ["running services go on with it"]
     if serving.idle:
         what = f"{'its part' if told else 'it'} {'goes on' if standing.handled else 'begins'}"
-        told.append(f"no service of {', '.join(serving.idle)} runs: {what} when one starts")
+        told.append(f"{_nobody(serving.idle)} runs: {what} when one starts")
     return "; ".join(told)
+
+
+def _nobody(idle: Sequence[str]) -> str:
+    groups = [group for group in idle if group != OUTBOX_GROUP]
+    services = [f"no service of {', '.join(groups)}"] if groups else []
+    return " and ".join([*services, *(["no relay"] if OUTBOX_GROUP in idle else [])])
 
 
 def _tell(settings: Settings, standing: Standing, *, as_json: bool) -> None:
@@ -250,11 +257,11 @@ def redrives(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most, the newest first.")] = 20,
 ) -> None:
     """Show the redrives and how far they are, the newest first."""
-    found = run_async(_redrives(settings_for(where.broker), id, limit))
+    found = run_async(_redrives(where.settings(), id, limit))
     if where.as_json:
         print_json([_in_json(each) for each in found])
     elif id is not None:
-        _tell(settings_for(where.broker), found[0], as_json=False)
+        _tell(where.settings(), found[0], as_json=False)
     elif found:
         print_text("\n".join(line for each in found for line in _lines(each)))
     else:
@@ -268,8 +275,7 @@ def _lines(standing: Standing) -> tuple[str, str]:
 
 
 async def _redrives(settings: Settings, id: str | None, limit: int) -> list[Standing]:
-    async with opened(settings) as broker:
-        store = store_of(broker)
+    async with opened_with_store(settings) as (_, store):
         return await list_redrives(store, limit) if id is None else [await found_redrive(store, id)]
 
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from antiphon.cli.dead_letters.options import IdArgument, Where
-from antiphon.cli.dead_letters.work import store_of
-from antiphon.cli.messages import data_in_json, stored_in_json, time_of
+from antiphon.cli.messages import data_in_json, place_of, stored_in_json, time_of
 from antiphon.cli.option_sets import app_of
 from antiphon.cli.output import console, print_json, print_text
-from antiphon.cli.session import opened, run_async, settings_for
+from antiphon.cli.session import opened_with_store, run_async
 from antiphon.deadletters.choosing import letter_of
 from antiphon.deadletters.differences import differences, pretty
 from antiphon.deadletters.native import native_of
@@ -18,6 +17,7 @@ from antiphon.events.message import Message
 from antiphon.runtime.settings import Settings
 from antiphon.storage.dead_letters import Behind, StoredLetter, behind
 from antiphon.storage.letter_changes import ChangeKind, LetterChange, changes_of
+from antiphon.storage.outbox import OUTBOX_GROUP
 
 
 class Story(NamedTuple):
@@ -30,7 +30,7 @@ class Story(NamedTuple):
 
 def show(id: IdArgument, where: Where) -> None:
     """Show all that is known of one dead letter: message, attempts, edits, what waits behind it."""
-    story = run_async(_story(settings_for(where.broker), id))
+    story = run_async(_story(where.settings(), id))
     if where.as_json:
         print_json(_in_json(story))
     else:
@@ -39,7 +39,7 @@ def show(id: IdArgument, where: Where) -> None:
 
 def diff(id: IdArgument, where: Where) -> None:
     """Show how the edited data of a dead letter differs from the data as it came."""
-    stored = run_async(_story(settings_for(where.broker), id)).stored
+    stored = run_async(_story(where.settings(), id)).stored
     before, after = stored.letter.message, stored.edited
     if where.as_json:
         told = () if after is None else differences(before, after)
@@ -62,11 +62,10 @@ def print_diff(before: Message, after: Message) -> None:
 
 
 async def _story(settings: Settings, id: str) -> Story:
-    async with opened(settings) as broker:
+    async with opened_with_store(settings) as (broker, store):
         native = await native_of(broker, id)
         if native is not None:
             return Story(StoredLetter(number=0, letter=native), Behind(0, None), ())
-        store = store_of(broker)
         stored = await letter_of(store, id)
         return Story(stored, await behind(store, stored.letter), await changes_of(store, stored.id))
 
@@ -88,7 +87,7 @@ def _lines(story: Story) -> Iterator[str]:
     yield f"  parked   {time_of(letter.parked_at)} by {letter.group}/{letter.handler}{version}"
     yield f"  because  {letter.reason}, fingerprint {letter.fingerprint}"
     yield f"  message  {message.type} {message.id}, version {message.schema_version}"
-    yield f"  from     {letter.topic}/{letter.partition}@{letter.position}"
+    yield f"  {'to' if letter.group == OUTBOX_GROUP else 'from':<8} {place_of(letter)}"
     for name, value in _attributes(message):
         yield f"  {name:<8} {value}"
     yield from _standing(story)

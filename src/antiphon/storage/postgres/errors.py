@@ -102,5 +102,11 @@ def _text(error: Exception) -> str:
     diag = getattr(error, "diag", None)
     primary: str | None = getattr(diag, "message_primary", None)
     detail: str | None = getattr(diag, "message_detail", None)
-    text = primary or " ".join(str(error).split())
+    text = primary or _shorter(str(error))
     return f"{text} ({detail})" if detail else text
+
+
+def _shorter(text: str) -> str:
+    """On one line, without the questions that libpq asks."""
+    lines = (line.strip() for line in text.removeprefix("connection failed: ").splitlines())
+    return " ".join(line for line in lines if not line.startswith("Is the server running"))

@@ -116,7 +116,7 @@ class Session:
             self._wire.run(prepared.name, bound)
         except DriverError as error:
             raise self._lost(error, sql) from error
-        self._sent.append(Sent(sql, part, is_asked=True))
+        self._sent.append(Sent(text.sql, part, is_asked=True))
         self.counters.statements += 1
 
     def control(self, sql: str, part: int = 0) -> None:

@@ -1,5 +1,5 @@
 -- Messages given up, each with its whole diagnosis, until someone redrives or drops them. They are found by numbers first,
--- from indexes where that is enough, since their rows are long.
+-- from indexes where that is enough; what is long of them is read last.
 
 -- name: find
 select number, state, edited, coalesce(waiting.redrive, letter.redrive),
@@ -11,7 +11,8 @@ select number, state, edited, coalesce(waiting.redrive, letter.redrive),
     ),
     id, consumer_group, service, handler, topic, partition, position, lane, message, attempts, reason, fingerprint,
     code_version, since
-from antiphon_set_aside as letter left join antiphon_redrive_letters as waiting on waiting.letter = letter.number
+from antiphon_set_aside as letter join antiphon_set_aside_bodies on item = number
+left join antiphon_redrive_letters as waiting on waiting.letter = letter.number
 where number in (
     select number from antiphon_set_aside where state = 2 and number > ? /* fitting */ order by number limit ?
 ) order by number;
@@ -26,7 +27,8 @@ select number, state, edited, coalesce(waiting.redrive, letter.redrive),
     ),
     id, consumer_group, service, handler, topic, partition, position, lane, message, attempts, reason, fingerprint,
     code_version, since
-from antiphon_set_aside as letter left join antiphon_redrive_letters as waiting on waiting.letter = letter.number
+from antiphon_set_aside as letter join antiphon_set_aside_bodies on item = number
+left join antiphon_redrive_letters as waiting on waiting.letter = letter.number
 where id in (select value from json_each(?)) order by number;
 
 -- name: outline
@@ -48,12 +50,10 @@ from antiphon_set_aside as letter left join antiphon_redrive_letters as waiting 
 where true /* fitting */ order by number limit ?;
 
 -- name: parked_before
--- From the index alone, since rows are long.
+-- From the index alone.
 select count(*) from antiphon_set_aside indexed by antiphon_set_aside_parked
 where state = 2 and since < ? and number in (select value from json_each(?));
 
--- name: ids_beginning
-select id from antiphon_set_aside where id >= ? and id < ? order by id limit ?;
 -- name: groups_in_redrive
 -- Whose letters of a redrive wait or are on their way.
 select consumer_group from antiphon_set_aside where redrive = ?1 and redrive_state = 2
@@ -62,6 +62,8 @@ select letter.consumer_group from antiphon_redrive_letters as waiting
 join antiphon_set_aside as letter on letter.number = waiting.letter where waiting.redrive = ?1
 order by 1;
 
+-- name: ids_beginning
+select id from antiphon_set_aside where id >= ? and id < ? order by id limit ?;
 
 -- name: count
 select count(*) from antiphon_set_aside where state = 2 /* fitting */;
@@ -72,7 +74,8 @@ from antiphon_set_aside where state = 2 /* fitting */
 group by consumer_group, fingerprint, handler order by count(*) desc, max(number) desc;
 
 -- name: examples
-select number, id, reason, attempts from antiphon_set_aside where number in (select value from json_each(?));
+select number, id, reason, attempts from antiphon_set_aside join antiphon_set_aside_bodies on item = number
+where number in (select value from json_each(?));
 
 -- name: behind
 select count(*), min(since) from antiphon_set_aside

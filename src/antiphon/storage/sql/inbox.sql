@@ -7,6 +7,9 @@ select number from antiphon_inbox_consumers where consumer = ? order by generati
 insert into antiphon_inbox_consumers (consumer, generation)
 select ?1, coalesce(max(generation), 0) + 1 from antiphon_inbox_consumers where consumer = ?1;
 
+-- name: begin_first
+insert into antiphon_inbox_consumers (consumer, generation) values (?, 1) on conflict do nothing;
+
 -- name: mark
 insert or ignore into antiphon_inbox (consumer, id, marked_at)
 select ?, value, ? from json_each(?) where true

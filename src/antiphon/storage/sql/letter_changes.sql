@@ -2,12 +2,13 @@
 
 -- name: edit
 -- Only what was read may be replaced.
-update antiphon_set_aside set edited = ?3
-where id = ?1 and state = 2 and coalesce(edited, message) = ?2 and number not in (
-    select waiting.letter from antiphon_redrive_letters as waiting
+update antiphon_set_aside_bodies set edited = ?3
+where item = (select number from antiphon_set_aside where id = ?1 and state = 2)
+and coalesce(edited, message) = ?2 and not exists (
+    select 1 from antiphon_redrive_letters as waiting
     join antiphon_redrives as redrive on redrive.id = waiting.redrive and redrive.state = 0
-    where waiting.letter = antiphon_set_aside.number
-) returning id;
+    where waiting.letter = item
+) returning item;
 
 -- name: note_edit
 insert into antiphon_letter_changes (letter, consumer_group, kind, changed_at, changed_by, before, after)
@@ -22,7 +23,8 @@ select id, consumer_group, 'drop', ?1, ?2, message, edited, json_object(
     'attempts', json(attempts), 'reason', reason, 'fingerprint', fingerprint, 'code_version', code_version,
     'parked_at', since
 )
-from antiphon_set_aside where number in (select value from json_each(?3)) order by number;
+from antiphon_set_aside join antiphon_set_aside_bodies on item = number
+where number in (select value from json_each(?3)) order by number;
 
 -- name: lanes
 select distinct consumer_group, topic, lane from antiphon_set_aside

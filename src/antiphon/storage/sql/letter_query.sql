@@ -14,7 +14,9 @@ handler = ?;
 topic = ?;
 
 -- name: by_key
-coalesce(lane, json_extract(message, '$.key')) = ?;
+coalesce(
+    lane, (select json_extract(message, '$.key') from antiphon_set_aside_bodies where item = number)
+) = ?;
 
 -- name: by_type
 message_type = ?;
@@ -29,7 +31,7 @@ fingerprint = ?;
 message_id = ?;
 
 -- name: by_tenant
-json_extract(message, '$.tenant') = ?;
+(select json_extract(message, '$.tenant') from antiphon_set_aside_bodies where item = number) = ?;
 
 -- name: by_since
 since >= ?;
@@ -39,6 +41,6 @@ since < ?;
 
 -- name: by_text
 exists (
-    select 1 from json_each(attempts)
-    where json_extract(value, '$.error') || ': ' || json_extract(value, '$.text') like ? escape '\'
+    select 1 from antiphon_set_aside_bodies, json_each(attempts)
+    where item = number and json_extract(value, '$.error') || ': ' || json_extract(value, '$.text') like ? escape '\'
 );

@@ -6,7 +6,7 @@ insert into antiphon_redrives (id, started_at, started_by, total, canaries, cana
 values (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8);
 
 -- name: parked
--- How many of the chosen are dead letters; from the index alone, since their rows are long.
+-- How many of the chosen are dead letters; from the index alone.
 select count(*) from antiphon_set_aside indexed by antiphon_set_aside_parked
 where state = 2 and number in (select value from json_each(?));
 
@@ -63,7 +63,7 @@ select letter from antiphon_redrive_letters where redrive = ? order by letter li
 -- name: release
 -- One that is not the first of its lane waits behind that.
 update antiphon_set_aside set
-    redrive = ?3, redrive_state = 2, forgiven = json_array_length(attempts), due_at = ?1, token = null, held_until = 0,
+    redrive = ?3, redrive_state = 2, forgiven = tried, due_at = ?1, token = null, held_until = 0,
     state = case when lane is not null and exists (
         select 1 from antiphon_set_aside as before
         where before.consumer_group = antiphon_set_aside.consumer_group and before.topic = antiphon_set_aside.topic

@@ -21,7 +21,8 @@ where (cast(?1 as text) is null or consumer_group = ?1) order by started_at, id;
 delete from antiphon_runs where id = ? returning working, alone;
 
 -- name: release_claims
-update antiphon_set_aside set token = null, held_until = 0 where consumer_group = ? and token = ?;
+update antiphon_set_aside indexed by antiphon_set_aside_claims set token = null, held_until = 0
+where consumer_group = ? and token = ?;
 
 -- name: suspect
 insert into antiphon_suspects (consumer_group, identity, crashes, found_at) values (?1, ?2, ?3, ?4)

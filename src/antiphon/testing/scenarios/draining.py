@@ -165,13 +165,13 @@ class DrainScenarios(RuntimeSuite):
         async with self.running(broker, service):
             await self.place(broker, OrderPlaced("order-1"))
             await asyncio.sleep(0.05)
-            stopping = asyncio.create_task(service.stop())
+            health, stopping = service.health, asyncio.create_task(service.stop())
             await self.until(lambda: ended == ["runner"])
-            assert service.health.state == "draining"
+            assert health.state == "draining"
             held.set()
             await stopping
         assert ended == ["runner", "handler", "gateway"]
-        assert service.health.state == "stopped"
+        assert health.state == "stopped"
 
     async def test_a_runner_that_fails_at_its_end_keeps_nothing_from_being_settled(self, broker: Broker) -> None:
         service, held, began = Service("payments"), asyncio.Event(), list[str]()
@@ -185,8 +185,9 @@ class DrainScenarios(RuntimeSuite):
         async with self.running(broker, service):
             await self.place(broker, OrderPlaced("order-1"))
             await self.until(lambda: began)
+            health = service.health
             held.set()
-        assert service.health.state == "stopped"
+        assert health.state == "stopped"
         async with self.running(broker, service):
             await self.settled(service)
         assert began == ["order-1"]

@@ -9,11 +9,9 @@ from datetime import timedelta
 from typing import TypeVar, overload
 
 import pytest
-from msgspec import structs
 
-from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.ports import Broker, Delivery, Subscription
-from antiphon.errors import StoreUnavailableError, UnsupportedCapabilityError
+from antiphon.errors import StoreUnavailableError
 from antiphon.resilience import Breaker, Retry
 from antiphon.storage.database import (
     Database,
@@ -104,14 +102,6 @@ class OutageScenarios(FailureSuite):
         assert await self.aside(broker) == {}
         assert sorted(await self.numbers(broker)) == (list(range(100)) if way == "shared" else [])
 
-    async def test_what_the_broker_cannot_do_is_refused_at_the_start_with_its_name(self, broker: Broker) -> None:
-        stage, service = Apart(broker), self.paying(SOON)
-        declare(service, "shared", Trying([], self.now))
-        with pytest.raises(UnsupportedCapabilityError, match=r"transactions with a store.*asks for a Transaction"):
-            async with self.running(stage, service):
-                pass
-        assert service.health.state != "running"
-
     async def _is_done(self, broker: Broker) -> bool:
         """Whether nothing is left to be handled."""
         return await self.is_read(broker) and not await self.aside(broker)
@@ -187,12 +177,19 @@ class Away(Saboteur):
     def __init__(self, broker: Broker, *, with_broker: bool = False) -> None:
         super().__init__(broker)
         self.store = AwayStore(super().database)
+        self.is_apart = False
         self.with_broker = with_broker
         """Whether nothing can be fetched then, either."""
 
+    def keep_in(self, own: Database) -> Database:
+        """Let another store be away than the broker's: that of services which keep their tables in `own`."""
+        self.store = AwayStore(own)
+        self.is_apart = True
+        return self.store
+
     @property
     def database(self) -> Database:
-        return self.store
+        return super().database if self.is_apart else self.store
 
     async def fetch(
         self, subscription: Subscription, limit: int, max_bytes: int, wait: timedelta
@@ -200,11 +197,3 @@ class Away(Saboteur):
         if self.with_broker:
             self.store.reach()
         return await super().fetch(subscription, limit, max_bytes, wait)
-
-
-class Apart(Saboteur):
-    """A broker that shares no transaction with the store."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return structs.replace(self.broker.capabilities, store_transactions=False)

@@ -59,7 +59,8 @@ class RetryScenarios(FailureSuite):
             work.failing.clear()
             await self.until(lambda: 1 in work.done)
             await self.settled(service)
-        assert sorted(work.done) == [0, 1, 2]
+        # Beside one that fails others may run again, where a transaction cannot keep a part of itself.
+        assert set(work.done) == {0, 1, 2}
         assert await self.aside(broker) == {}
         assert sorted(await self.numbers(broker)) == ([0, 1, 2] if way in IN_TRANSACTIONS else [])
         heard = await self.heard(witness, 3)
@@ -74,7 +75,8 @@ class RetryScenarios(FailureSuite):
             await self.settled(service)
             await self.place(broker, *orders(20)[1:])
             await self.settled(service)
-        assert sorted(work.done) == sorted([*range(1, 20)] * 2)
+        assert set(work.done) == set(range(1, 20))
+        assert min(map(work.done.count, range(1, 20))) >= 2
         assert await self.aside(broker) == {AsideState.DELAYED: 1}
         assert await self.unread(broker) == 0
 

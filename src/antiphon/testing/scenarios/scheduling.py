@@ -9,7 +9,6 @@ import pytest
 
 from antiphon.brokers.ports import Broker
 from antiphon.errors import UsageError
-from antiphon.events.clock import SystemClock
 from antiphon.events.message import Message
 from antiphon.resilience.policy import AT_ONCE
 from antiphon.runtime.publisher import Publisher
@@ -28,11 +27,11 @@ class SchedulingScenarios(RuntimeSuite):
     async def test_what_is_scheduled_comes_at_its_time_and_once(self, broker: Broker) -> None:
         service, witness = self.service(), await self.listen(broker)
         async with self.running(broker, service):
-            due = SystemClock().now() + SOON
+            due = self.now() + SOON
             id = await service.publish(PaymentTaken("order-1"), at=due)
             (waiting,) = await service.scheduled()
             (message,) = await self.heard(witness, 1)
-            assert SystemClock().now() >= due == waiting.at
+            assert self.now() >= due == waiting.at
             assert message.id == waiting.id == id
             assert message.time < due
             assert await service.scheduled() == []
@@ -40,7 +39,7 @@ class SchedulingScenarios(RuntimeSuite):
     async def test_what_becomes_due_together_keeps_the_order_of_its_key(self, broker: Broker) -> None:
         service, witness = self.service(), await self.listen(broker)
         async with self.running(broker, service):
-            due = SystemClock().now() + SOON
+            due = self.now() + SOON
             for first in range(0, 50, 10):
                 await service.publish_all([PaymentTaken(f"order-{n % 2}", n) for n in range(first, first + 10)], at=due)
             messages = await self.heard(witness, 50)
@@ -132,7 +131,7 @@ class SchedulingScenarios(RuntimeSuite):
     async def test_a_deadline_travels_with_what_is_published_later(self, broker: Broker) -> None:
         service, witness = self.service(), await self.listen(broker)
         async with self.running(broker, service):
-            due = SystemClock().now() + SOON
+            due = self.now() + SOON
             await service.publish(PaymentTaken("order-1"), at=due, deadline=LATER)
             (message,) = await self.heard(witness, 1)
         assert message.deadline == due + LATER
@@ -140,7 +139,7 @@ class SchedulingScenarios(RuntimeSuite):
     async def test_a_time_that_cannot_be_is_refused_and_nothing_is_scheduled(self, broker: Broker) -> None:
         service = self.service()
         async with self.running(broker, service):
-            now = SystemClock().now()
+            now = self.now()
             await _refused(service, at=now, delay=SOON)
             await _refused(service, delay=-SOON)
             await _refused(service, at=now + LATER, deadline=now + SOON)

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from antiphon.brokers.placement import place
 from antiphon.brokers.ports import Broker, StoreBroker, Subscription
-from antiphon.events.clock import SystemClock
+from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.declare import EventKind, Key, event
 from antiphon.events.message import Message, Outgoing
 from antiphon.resilience import Retry
@@ -76,6 +76,15 @@ class RuntimeSuite(BrokerSuite):
         """What takes the place of the services' clock, where the broker lives in a time of its own."""
         return None
 
+    def beside(self, broker: Broker) -> Database | None:
+        """The store of the services, where it is not the broker's own."""
+        return None
+
+    def clock(self) -> Clock:
+        """The time that services live in."""
+        stand_ins = self.stand_ins()
+        return SystemClock() if stand_ins is None else stand_ins.clock
+
     @asynccontextmanager
     async def running(
         self, broker: Broker, *services: Service, drain: timedelta = timedelta(seconds=10), fetch: int = 1000
@@ -84,7 +93,7 @@ class RuntimeSuite(BrokerSuite):
         common = ServiceSettings(broker=broker.url, drain_timeout=drain, fetch_messages=fetch)
         try:
             for service in services:
-                await service.start(broker, Settings(common=common), self.stand_ins())
+                await service.start(broker, Settings(common=common), self.stand_ins(), self.beside(broker))
             yield
         finally:
             for service in services:
@@ -115,7 +124,7 @@ class RuntimeSuite(BrokerSuite):
 
     def outgoing(self, event: object) -> Outgoing:
         """The message of an event and its topic."""
-        return Composer("scenario", SystemClock()).first(event)
+        return Composer("scenario", self.clock()).first(event)
 
     async def neighbors(self, broker: Broker, number: int) -> list[OrderPlaced]:
         """So many numbered orders, each with a key of its own, of one partition of their topic, which exists."""
@@ -135,7 +144,7 @@ class RuntimeSuite(BrokerSuite):
 
     def store(self, broker: Broker) -> Database:
         """Where services on this broker keep their tables."""
-        return cast(StoreBroker, broker).database
+        return self.beside(broker) or cast(StoreBroker, broker).database
 
     async def ledger(self, broker: Broker) -> list[str]:
         """The orders in the ledger, in the order in which they were written."""

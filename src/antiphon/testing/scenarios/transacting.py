@@ -46,6 +46,36 @@ class TransactionScenarios(RuntimeSuite):
         await self.heard(witness, 1001)
         assert commits <= 60
 
+    @pytest.mark.parametrize("way", ["shared", "own", "shared batch", "first"])
+    async def test_what_has_the_same_business_key_is_handled_once_under_any_id(self, broker: Broker, way: str) -> None:
+        service, handled = self.service(), list[int]()
+
+        if way == "first":
+
+            @service.on(OrderPlaced, once_by="number", settle="first")
+            async def ring(order: OrderPlaced) -> None:
+                handled.append(order.number)
+
+        elif way == "shared batch":
+
+            @service.on_batch(OrderPlaced, once_by="number")
+            async def take_all(orders: list[OrderPlaced], tx: Transaction) -> None:
+                handled.extend(order.number for order in orders)
+
+        else:
+
+            @service.on(OrderPlaced, once_by="number", transaction="own" if way == "own" else "shared")
+            async def take(order: OrderPlaced, tx: Transaction) -> None:
+                await tx.execute(WRITE, order.order_id, order.number)
+                handled.append(order.number)
+
+        async with self.running(broker, service):
+            await self.place(broker, *orders(4), *orders(4))
+            await self.settled(service)
+            await self.place(broker, *orders(5))
+            await self.settled(service)
+        assert sorted(handled) == [0, 1, 2, 3, 4]
+
     async def test_a_failed_handler_is_undone_alone(self, broker: Broker) -> None:
         service, witness, attempts = self.service(), await self.listen(broker), list[int]()
 

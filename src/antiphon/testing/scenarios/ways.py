@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Unpack
 
 from antiphon.brokers.ports import Broker
-from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.message import Message
 from antiphon.resilience import Breaker, RateLimit, Retry
 from antiphon.runtime.options import Options, ServiceOptions
@@ -72,11 +71,6 @@ class FailureSuite(RuntimeSuite):
         if limit is not None:
             options["limit"] = limit
         return Service("payments", migrations="migrations", **options)
-
-    def clock(self) -> Clock:
-        """The time that services live in."""
-        stand_ins = self.stand_ins()
-        return SystemClock() if stand_ins is None else stand_ins.clock
 
     async def aside(self, broker: Broker) -> dict[AsideState, int]:
         """How many messages are set aside for `payments`, by why."""

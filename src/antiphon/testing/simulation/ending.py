@@ -10,6 +10,7 @@ from antiphon.storage.set_aside import AsideState
 from antiphon.testing.simulation.kept import Kept
 from antiphon.testing.simulation.member import Member, Stage
 from antiphon.testing.simulation.operator import Operator
+from antiphon.testing.simulation.record import Entry, Record
 from antiphon.testing.simulation.world import World
 
 _LOOKS = 240
@@ -73,6 +74,7 @@ async def check_end(world: World, stage: Stage, kept: Kept) -> None:
         stage.settled.check_all(group)
         _check_effects(world, stage, group)
         _check_order(world, group)
+        _check_emitted(world, group)
     kept.check()
     kept.check_end()
     world.trace.raise_broken()
@@ -91,9 +93,38 @@ def _check_effects(world: World, stage: Stage, group: str) -> None:
             continue  # without an order nothing keeps what was set aside from being handled when it comes again
         state, reason = stage.settled.kept_as(group, entry.partition, entry.position) or (AsideState.BEHIND, "")
         # What was handled and comes again may wait behind a later one of its key, or come after its deadline: that it
-        # was handled is only recognized when its turn comes.
-        if state is not AsideState.BEHIND and reason != "deadline":
+        # was handled is only recognized when its turn comes. Where the store is not the broker's own, nothing fences
+        # who stalled, and handles what was parked meanwhile.
+        if not world.is_apart and state is not AsideState.BEHIND and reason != "deadline":
             world.trace.fail(f"{group}: {entry} is handled, and {state.name.lower()} as well")
+
+
+def _check_emitted(world: World, group: str) -> None:
+    """What was emitted with effects was published, and that of one key in the order of the effects."""
+    record, places = world.record, dict[tuple[str, str], tuple[int, Entry]]()
+    first = {copies[0].message.id: copies[0] for copies in record.copies.values()}
+    done = [(effects[0], entry) for entry in record.read_by(group) if (effects := _effects(record, group, entry))]
+    for _, entry in sorted(done, key=lambda pair: pair[0]):
+        emitted = (record.case(group, entry).returned or [()])[-1]
+        lost = [id for id in emitted if id not in first]
+        if lost:
+            world.trace.fail(f"{group}: what {entry} led to is committed, and {len(lost)} of it never published")
+        for made in (first[id] for id in emitted if id in first and world.keeps_order and entry.lane is not None):
+            if made.lane is None or not _is_ordered(record, group, entry):
+                continue
+            number, cause = places.get(made.lane, (0, entry))
+            if made.number < number:
+                world.trace.fail(f"{group}: what {entry} led to was published before what {cause} did, which was first")
+            places[made.lane] = made.number, entry
+
+
+def _effects(record: Record, group: str, entry: Entry) -> Sequence[int]:
+    return record.effects.get((group, entry.identity), ())
+
+
+def _is_ordered(record: Record, group: str, entry: Entry) -> bool:
+    sight = record.sight(group, entry)
+    return sight is not None and sight.ordered
 
 
 def _check_order(world: World, group: str) -> None:

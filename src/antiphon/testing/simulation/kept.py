@@ -31,7 +31,7 @@ class Kept:
 
     def check(self) -> None:
         """Look at all of it."""
-        store = self._world.broker.database
+        store = self._world.store
         for stored in at_once(find(store, LetterQuery(), ALL)):
             letter = stored.letter
             entry = self._record.of(letter.message)
@@ -45,7 +45,7 @@ class Kept:
 
     def check_end(self) -> None:
         """When all is at rest: what waits, waits behind something that was parked."""
-        store = self._world.broker.database
+        store = self._world.store
         parked = {
             (each.letter.group, each.letter.topic, each.letter.lane)
             for each in at_once(find(store, LetterQuery(), ALL))

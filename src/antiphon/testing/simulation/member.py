@@ -20,6 +20,7 @@ from antiphon.testing.simulation.handling import Meddling
 from antiphon.testing.simulation.loop import at_once
 from antiphon.testing.simulation.seat import Seat, Takings
 from antiphon.testing.simulation.settled import Settled
+from antiphon.testing.simulation.store import SimulatedStore
 from antiphon.testing.simulation.watch import Watch
 from antiphon.testing.simulation.world import World, canceled
 
@@ -49,7 +50,7 @@ class Stage:
         self.world, self.services, self.settings = world, services, settings
         self.watch, self.settled, self.takings = (
             Watch(world),
-            Settled(world.broker, world.record, world.trace),
+            Settled(world.broker, world.store, world.record, world.trace),
             Takings(),
         )
         self.guarantees: Mapping[str, Mapping[str, str]] = {
@@ -95,11 +96,12 @@ class Member:
         seat, stage = self.seat, self._stage
         paused = frozenset(self._world.paused)
         broker = SimulatedBroker(self._world.broker, seat, stage.settled)
+        store = SimulatedStore(self._world.store, seat) if self._world.is_apart else broker.database
         try:
             for service in self.services:
                 service.hooks.failed.watch(partial(stage.watch.counted, seat, service.name))
                 service.hooks.circuit_changed.watch(partial(seat.stopped.changed, service.name))
-                await service.start(broker, stage.settings, self._stand_ins(service))
+                await service.start(broker, stage.settings, self._stand_ins(service), store)
         except AntiphonError as error:
             self._world.trace.note(f"{self} cannot start: {error}")
             await self._stop_all()
@@ -152,7 +154,8 @@ class Member:
         """End the process where it stands. Its groups do not know yet."""
         self._world.trace.note(f"{self} crashes")
         self.seat.is_dead, self.is_up = True, False
-        await canceled(list(self._tasks))
+        changing = () if self._changing is None else (self._changing,)
+        await canceled([*self._tasks, *changing])
         self._changing = None
         self._world.trace.note(f"{self} is dead")
 

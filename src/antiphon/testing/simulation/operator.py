@@ -192,16 +192,16 @@ class Operator:
         """What was set aside and is tried again some time."""
         return [
             f"{each.group}: {self._world.record.of(each.message)} is due at {each.due_at}"
-            for each in await list_waiting(self._world.broker.database, limit=_MOST)
+            for each in await list_waiting(self._world.store, limit=_MOST)
             if each.state is AsideState.DELAYED
         ]
 
     async def is_due_later(self) -> bool:
         """Whether anything is to be tried again at a moment to come."""
-        return await next_moment(self._world.broker.database, self._world.clock.now()) is not None
+        return await next_moment(self._world.store, self._world.clock.now()) is not None
 
     async def _parked(self) -> list[StoredLetter]:
-        return await find(self._world.broker.database, LetterQuery(), _MOST)
+        return await find(self._world.store, LetterQuery(), _MOST)
 
     async def _redrive(self) -> None:
         letters = await self._parked()
@@ -215,7 +215,7 @@ class Operator:
         pace = Pace(spacing=spacing, canaries=self._random.choice((0, 0, 1)))
         numbers = [each.number for each in chosen]
         self._world.trace.note(f"redrive of {', '.join(f'{each.letter.group} {self._entry(each)}' for each in chosen)}")
-        await start_redrive(self._world.broker.database, self._world.clock, numbers, pace, _ME)
+        await start_redrive(self._world.store, self._world.clock, numbers, pace, _ME)
 
     async def _drop(self) -> None:
         letters = await self._parked()
@@ -226,7 +226,7 @@ class Operator:
         case = self._world.record.case(chosen.letter.group, entry)
         before, case.is_dropped = case.is_dropped, True  # at once: what waits behind it may begin as soon as it is gone
         try:
-            await drop(self._world.broker.database, [chosen.number], Author(_ME, self._world.clock.now()))
+            await drop(self._world.store, [chosen.number], Author(_ME, self._world.clock.now()))
         except AntiphonError:
             case.is_dropped = before
             raise

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.brokers.ports import Delivery, Partition, Settlement
+from antiphon.storage.database import Database
 from antiphon.storage.set_aside import AsideState
 from antiphon.testing.simulation.loop import at_once
 from antiphon.testing.simulation.record import Entry, Record
@@ -20,8 +21,8 @@ select state, reason from antiphon_set_aside where consumer_group = ? and topic 
 class Settled:
     """Checks what is settled when it is."""
 
-    def __init__(self, broker: MemoryBroker, record: Record, trace: Trace) -> None:
-        self._broker, self._record, self._trace = broker, record, trace
+    def __init__(self, broker: MemoryBroker, store: Database, record: Record, trace: Trace) -> None:
+        self._broker, self._store, self._record, self._trace = broker, store, record, trace
         self._passed: dict[tuple[str, Partition], str] = {}
         self._settled: set[tuple[str, Entry]] = set()
 
@@ -47,7 +48,7 @@ class Settled:
 
     def kept_as(self, group: str, partition: Partition, position: str) -> tuple[AsideState, str] | None:
         """As what, and for which reason, it is set aside that lies there; None where it is not."""
-        found = at_once(self._broker.database.fetch(_KEPT, group, *partition, position, row=tuple[int, str]))
+        found = at_once(self._store.fetch(_KEPT, group, *partition, position, row=tuple[int, str]))
         return (AsideState(found[0][0]), found[0][1]) if found else None
 
     def _up_to(self, group: str, partition: Partition, position: str) -> list[Delivery]:

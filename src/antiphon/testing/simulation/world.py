@@ -11,13 +11,14 @@ from typing import Any, Literal
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.brokers.ports import Partition, TopicSpec
 from antiphon.events.message import Outgoing
-from antiphon.storage.database import Migration
+from antiphon.storage.database import Database, Migration
+from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.simulation.loop import START, SimulatedClock, at_once
 from antiphon.testing.simulation.record import Record
 from antiphon.testing.simulation.trace import Trace
 from antiphon.testing.simulation.troubles import Trouble, Weather
 
-Model = Literal["log", "queue"]
+Model = Literal["log", "queue", "log and store", "queue and store"]
 
 _EFFECTS = Migration(
     1,
@@ -37,7 +38,10 @@ class World:
     def __init__(self, seed: int, model: Model, troubles: Collection[Trouble], loop: asyncio.AbstractEventLoop) -> None:
         self.seed, self.random = seed, Random(seed)
         self.clock = SimulatedClock(loop)
-        self.broker = MemoryBroker(model, clock=self.clock)
+        self.is_apart = model in ("log and store", "queue and store")
+        self.broker = MemoryBroker("log" if model in ("log", "log and store") else "queue", clock=self.clock)
+        self.store: Database = SqliteDatabase(":memory:") if self.is_apart else self.broker.database
+        """What holds the tables of all services."""
         self.keeps_order = self.broker.capabilities.key_order
         self.weather = Weather(self.random, troubles)
         self.ailing = self.weather.rate(Trouble.FAILURE)
@@ -54,16 +58,18 @@ class World:
     async def open(self, topics: Sequence[TopicSpec], groups: Mapping[str, Sequence[str]]) -> None:
         """Open the broker, and make the topics, the groups that read them, and the table of effects."""
         await self.broker.open()
+        await self.store.open()
         for topic in topics:
             await self.broker.ensure_topic(topic)
         for group, read in groups.items():
             await (await self.broker.subscribe(group, read)).close()
-        await self.broker.database.migrate("simulator", [_EFFECTS])
+        await self.store.migrate("simulator", [_EFFECTS])
 
     async def close(self) -> None:
         """Close everything."""
         await self.broker.close()
         await self.broker.database.close()
+        await self.store.close()
 
     def begin(self, trouble: Trouble, duration: timedelta) -> None:
         """Let the broker, the store, or whatever handlers call be away for so long."""
@@ -90,16 +96,16 @@ class World:
 
     def learn(self, by: str) -> None:
         """Note which effects were committed just now, and by whose token something is held from now on."""
-        for token in at_once(self.broker.database.fetch(_TOKENS, row=str)):
+        for token in at_once(self.store.fetch(_TOKENS, row=str)):
             self._holders.setdefault(token, by)
         sql = "select place, consumer_group, identity from simulated_effects where place > ? order by place"
-        for place, group, identity in at_once(self.broker.database.fetch(sql, self._places, row=tuple[int, str, str])):
+        for place, group, identity in at_once(self.store.fetch(sql, self._places, row=tuple[int, str, str])):
             self.record.effects[group, identity].append(place)
             self._places = place
 
     def held_until(self, holder: str, group: str, partition: Partition, position: str) -> float | None:
         """Until when this process holds what lies there and was set aside, in seconds; None: it does not."""
-        found = at_once(self.broker.database.fetch(_HELD, group, *partition, position, row=tuple[str, int]))
+        found = at_once(self.store.fetch(_HELD, group, *partition, position, row=tuple[str, int]))
         held = [until for token, until in found if self._holders.get(token) == holder]
         return held[0] / 1_000_000 - START.timestamp() if held else None
 

@@ -43,6 +43,8 @@ def test_what_is_no_rate_is_refused_with_how_one_is_written(rate):
             Serving(["mail"], ["shop"]),
             "running services go on with it; no service of shop runs: its part begins when one starts",
         ),
+        (2, Serving([], ["@outbox"]), "no relay runs: it begins when one starts"),
+        (2, Serving([], ["@outbox", "mail"]), "no service of mail and no relay runs: it begins when one starts"),
     ],
 )
 def test_who_goes_on_with_a_redrive_is_told_as_it_is(waiting, serving, told):

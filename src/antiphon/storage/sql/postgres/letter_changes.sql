@@ -9,7 +9,7 @@ select id, consumer_group, 'drop', ?1, ?2, message, edited, cast(json_build_obje
     'attempts', attempts::json, 'reason', reason, 'fingerprint', fingerprint, 'code_version', code_version,
     'parked_at', since
 ) as text)
-from antiphon_set_aside
+from antiphon_set_aside join antiphon_set_aside_bodies on item = number
 where number in (select value::bigint from json_array_elements_text(cast(?3 as json)) as each(value)) order by number;
 
 -- name: lanes

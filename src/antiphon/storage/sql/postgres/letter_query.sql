@@ -4,13 +4,18 @@
 id in (select json_array_elements_text(cast(? as json)));
 
 -- name: by_key
-coalesce(lane, replace(message, '\u0000', '\ufffd')::json ->> 'key') = ?;
+coalesce(lane, (
+    select replace(message, '\u0000', '\ufffd')::json ->> 'key' from antiphon_set_aside_bodies where item = number
+)) = ?;
 
 -- name: by_tenant
-replace(message, '\u0000', '\ufffd')::json ->> 'tenant' = ?;
+(
+    select replace(message, '\u0000', '\ufffd')::json ->> 'tenant' from antiphon_set_aside_bodies where item = number
+) = ?;
 
 -- name: by_text
 exists (
-    select 1 from json_array_elements(replace(attempts, '\u0000', '\ufffd')::json) as attempt(value)
-    where (value ->> 'error') || ': ' || (value ->> 'text') ilike ? escape '\'
+    select 1 from antiphon_set_aside_bodies,
+        json_array_elements(replace(attempts, '\u0000', '\ufffd')::json) as attempt(value)
+    where item = number and (value ->> 'error') || ': ' || (value ->> 'text') ilike ? escape '\'
 );

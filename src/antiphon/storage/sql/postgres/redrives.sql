@@ -41,7 +41,7 @@ select value::bigint, ?1 from json_array_elements_text(cast(?2 as json)) as each
 
 -- name: release
 update antiphon_set_aside set
-    redrive = ?3, redrive_state = 2, forgiven = json_array_length(attempts::json), due_at = ?1, token = null,
+    redrive = ?3, redrive_state = 2, forgiven = tried, due_at = ?1, token = null,
     held_until = 0,
     state = case when lane is not null and exists (
         select 1 from antiphon_set_aside as before

@@ -7,7 +7,7 @@ insert into antiphon_turns (name) values ('set_aside') on conflict (name) do upd
 -- name: insert
 insert into antiphon_set_aside (
     id, consumer_group, service, handler, topic, partition, position, lane, state, due_at,
-    message_id, message_type, message, attempts, reason, fingerprint, code_version, since
+    message_id, message_type, reason, fingerprint, code_version, since, tried
 )
 select
     ?1, cast(?2 as text), ?3, ?4, cast(?5 as text), ?6, ?7, cast(?8 as text),
@@ -18,8 +18,13 @@ select
         when ?9 = 1 then 0
         else ?9
     end,
-    ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18
+    ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17
 on conflict (id) do nothing;
+
+-- name: insert_body
+insert into antiphon_set_aside_bodies (item, message, attempts)
+select number, ?2, ?3 from antiphon_set_aside where id = ?1
+on conflict (item) do nothing;
 
 -- name: blocked
 select distinct topic, lane from antiphon_set_aside where consumer_group = ? and lane is not null limit ?;
@@ -42,7 +47,7 @@ where consumer_group = ?1 and state = 0 and (token is null or (held_until < ?2 a
 and topic not in (select json_array_elements_text(cast(?3 as json)));
 
 -- name: due
-select number, topic, lane from antiphon_set_aside
+select number, topic, lane, due_at from antiphon_set_aside
 where consumer_group = ?1 and state = 0 and due_at <= ?2
 and (token is null or (held_until < ?2 and token <> ?3))
 and topic not in (select json_array_elements_text(cast(?4 as json)))
@@ -60,7 +65,7 @@ where number in (select value::bigint from json_array_elements_text(cast(?3 as j
 
 -- name: claimed
 select number, topic, partition, position, lane, coalesce(edited, message), attempts, forgiven, redrive_state = 2
-from antiphon_set_aside
+from antiphon_set_aside join antiphon_set_aside_bodies on item = number
 where number in (select value::bigint from json_array_elements_text(cast(?1 as json)) as each(value)) order by number;
 
 -- name: extend
@@ -76,6 +81,15 @@ returning number;
 -- name: release
 update antiphon_set_aside set token = null, held_until = 0
 where token = ?1 and number in (select value::bigint from json_array_elements_text(cast(?2 as json)) as each(value));
+
+-- name: release_all
+update antiphon_set_aside set token = null, held_until = 0 where consumer_group = ?1 and token = ?2 and state <> 2;
+
+-- name: has_behind
+select exists (select 1 from antiphon_set_aside where state = 1 and consumer_group = ?1);
+
+-- name: next_moment
+select min(due_at) from antiphon_set_aside where state = 0 and token is null and due_at > ?1;
 
 -- name: promote
 update antiphon_set_aside set state = 0, due_at = ?4

@@ -1,0 +1,103 @@
+"""Whether money is neither lost nor made where stores are not the broker's, however often the bank is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import cycle
+from pathlib import Path
+
+from antiphon.brokers.embedded import EmbeddedBroker
+from antiphon.events.clock import SystemClock
+from antiphon.events.message import Outgoing
+from antiphon.runtime.compose import Composer
+from antiphon.storage.connect import connect_store
+from antiphon.storage.database import Database
+from antiphon.storage.outbox import is_outbox_empty
+from tests.torture import Tally, scenario, tally
+from tests.torture.bank import POINTS, TransferAsked
+from tests.torture.killing import victim
+
+TRANSFERS_A_ROUND = 300
+ACCOUNTS = 20
+MOST_PASSES = 6
+"""The process dies when it passes the point for the first to the sixth time."""
+PATIENCE = timedelta(seconds=60)
+
+
+@scenario
+async def a_bank_beside_the_log_books_each_transfer_once(rounds: int, folder: Path) -> Tally:
+    """On SQLite: a process dies between two writes in each round, at each point in turn."""
+    return await keep_books(rounds, folder, [f"sqlite:///{folder / name}.db" for name in ("transfers", "statements")])
+
+
+async def keep_books(rounds: int, folder: Path, stores: Sequence[str], *options: str) -> Tally:
+    """Let money flow while processes die; what is missing in the books, and what is there twice."""
+    broker = EmbeddedBroker(folder / "log.db")
+    await broker.open()
+    points = cycle(POINTS)
+    numbers = iter(range(1_000_000_000))
+    for _ in range(rounds):
+        await broker.publish([_asked(next(numbers)) for _ in range(TRANSFERS_A_ROUND)])
+        await asyncio.to_thread(_die_once, broker.url, stores, next(points), options)
+    databases = [connect_store(url) for url in stores]
+    with victim(broker.url, *stores, "", "0", *options, module="tests.torture.bank"):
+        await _until_done(broker, databases)
+    wanted = [f"{number} of {_account(number)}" for number in range(next(numbers))]
+    found = [await _books(database) for database in databases]
+    for database in databases:
+        await database.close()
+    await broker.close()
+    return Tally(*map(sum, zip(*(tally(wanted, each) for each in found), strict=True)))
+
+
+def _asked(number: int) -> Outgoing:
+    composer = Composer("till", SystemClock())
+    return composer.first(TransferAsked(_account(number), number, 1 + number % 97))
+
+
+def _account(number: int) -> str:
+    return f"account-{number % ACCOUNTS}"
+
+
+def _die_once(log: str, stores: Sequence[str], point: str, options: Sequence[str]) -> None:
+    """Run a bank that dies at a point."""
+    passes = str(random.randint(1, MOST_PASSES))
+    with victim(log, *stores, point, passes, *options, module="tests.torture.bank") as process:
+        # One that never came to its point, since there was not enough to do, is killed wherever it is.
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+async def _until_done(broker: EmbeddedBroker, stores: Sequence[Database]) -> None:
+    async with asyncio.timeout(PATIENCE.total_seconds()):
+        for store in stores:
+            await store.open()
+        while not await _is_done(broker, stores):
+            # Only another process knows better, and it cannot set an event here.
+            await asyncio.sleep(0.02)
+
+
+async def _is_done(broker: EmbeddedBroker, stores: Sequence[Database]) -> bool:
+    """Whether nothing is left on the way: looked at from the source on, so that nothing slips through behind."""
+    for group, store in zip(("transfers", "statements"), stores, strict=True):
+        lags = await broker.lag(group)
+        if not lags or any(lag.messages for lag in lags) or not await is_outbox_empty(store):
+            return False
+    return True
+
+
+async def _books(store: Database) -> Counter[str]:
+    """How often each transfer is booked whole: both its entries, of the same sum."""
+    rows = await store.fetch("select account, number, pence from entries", row=tuple[str, int, int])
+    debits = Counter(f"{number} of {account}" for account, number, pence in rows if account != "bank" and pence < 0)
+    credits = Counter(number for account, number, _ in rows if account == "bank")
+    assert sum(pence for _, _, pence in rows) == 0, "the books do not balance"
+    assert debits.total() == credits.total(), "an entry stands alone"
+    return debits
