@@ -10,6 +10,7 @@ from antiphon.storage.dialects import Dialect, spoken
 from antiphon.storage.joining import JoinedTransaction
 from antiphon.storage.migrations import apply_migrations, own_migrations
 from antiphon.storage.queries import load_queries
+from antiphon.storage.statements import split_script
 
 _SQL = load_queries("antiphon.storage", "sql/migrations.sql")
 _COMMENT = re.compile(r"--[^\n]*")
@@ -57,7 +58,12 @@ class _JoinedMigration(JoinedTransaction):
 
 
 def statements(script: str) -> Iterator[str]:
-    """The statements of one of our own scripts, which have semicolons in comments but in no string."""
-    for statement in _COMMENT.sub("", script).split(";"):
-        if statement.strip():
-            yield statement.strip()
+    """The statements of one of our own scripts, which have semicolons in comments and triggers, and in no string."""
+    return split_script(_COMMENT.sub("", script), _is_whole)
+
+
+def _is_whole(sql: str) -> bool:
+    if sql.count("$$") % 2:
+        return False
+    words = sql.lower().split()
+    return words[:2] != ["create", "trigger"] or words[-1] == "end;" or "execute" in words

@@ -6,7 +6,6 @@ import asyncio
 import signal
 from collections import Counter
 
-
 from antiphon import Service, connect
 from antiphon.runtime.settings import load_settings
 from antiphon.storage.connect import connect_store
