@@ -1,4 +1,4 @@
-"""Where the store is the broker's own, a lent connection writes in the one transaction that moves the watermark, too."""
+"""Where the store is the broker's own, a lent connection writes in the one commit that moves the watermark, too."""
 
 from __future__ import annotations
 
