@@ -18,7 +18,8 @@ class Commands(LazyCommands):
             "new": LazyCommand("antiphon.cli.new", "Make a small service that runs and passes its own tests."),
             "run": LazyCommand("antiphon.cli.run", "Run services until they are stopped."),
             "relay": LazyCommand(
-                "antiphon.cli.relay", "Publish what applications stage in their database, until stopped."
+                "antiphon.cli.relay",
+                "Publish what applications stage in an outbox, until it is stopped.",
             ),
             "describe": LazyCommand(
                 "antiphon.cli.describe", "Show what services do and guarantee, without starting them."

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-
-from antiphon.cli.option_sets import OptionSet
 
 BrokerOption = Annotated[
     str | None,
@@ -42,16 +39,10 @@ HealthOption = Annotated[
         "--health", metavar="PORT", help="Answer /live, /ready and /metrics there; each worker the next port."
     ),
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Logs(OptionSet):
-    """What is logged, and how."""
-
-    as_json: Annotated[
-        bool | None,
-        typer.Option(
-            "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
-        ),
-    ] = None
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False
+JsonLogsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--json/--no-json", help="Write logs as JSON lines; default: when not on a terminal.", show_default=False
+    ),
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.modules import load_services
-from antiphon.cli.option_sets import app_of
-from antiphon.cli.options import BrokerOption, HealthOption, Logs, ModulesArgument, StoreOption
+from antiphon.cli.option_sets import OptionSet, app_of
+from antiphon.cli.options import BrokerOption, HealthOption, JsonLogsOption, ModulesArgument, StoreOption, VerboseOption
 from antiphon.cli.workers import worker_command
 from antiphon.observability.logging import configure_logging
 from antiphon.runtime.host import run_async
@@ -24,6 +25,14 @@ from antiphon.runtime.workers import Supervisor, Worker, stop_when_orphaned
 WorkersOption = Annotated[int | None, typer.Option("--workers", "-w", metavar="N", help="Run so many processes.")]
 ReloadOption = Annotated[bool, typer.Option("--reload", help="Start again when a file changes; for development.")]
 WorkerOption = Annotated[int | None, typer.Option("--worker", hidden=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logs(OptionSet):
+    """What is logged, and how."""
+
+    as_json: JsonLogsOption = None
+    verbose: VerboseOption = False
 
 
 def run(

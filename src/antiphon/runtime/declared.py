@@ -242,6 +242,21 @@ class Declared:
         return sorted({declared.topic for declared in (*self.reads(), *self.emits())})
 
 
+def _check_once_by(handler: Handler, field: str, place: str) -> None:
+    """Raise DeclarationError where it would recognize nothing."""
+    if handler.mode not in (Mode.SHARED, Mode.OWN, Mode.SESSION) and not handler.options.settles_first:
+        raise DeclarationError(
+            f"{place}: once_by={field!r} is kept in the handler's Transaction: ask for one, or say settle='first'"
+        )
+    for event in handler.signature.events:
+        form = form_of(event)
+        known = () if form is None else field_names(event, form)
+        if field not in known:
+            raise DeclarationError(
+                f"{place}: once_by={field!r} is no field of {event.__name__}, which has {', '.join(sorted(known))}"
+            )
+
+
 def check_session(handler: Handler, *, plain: bool) -> None:
     """Raise DeclarationError for a handler that cannot run in a session as it is written."""
     place, needs = where(handler.function), handler.signature.needs
@@ -260,18 +275,3 @@ def check_session(handler: Handler, *, plain: bool) -> None:
         name, form = needs.session.__name__, "def" if wanted else "async def"
         other = "is awaited" if plain else "would stop the event loop"
         raise DeclarationError(f"{place}: a {name} {other} here: write `{form}`, or ask for its counterpart")
-
-
-def _check_once_by(handler: Handler, field: str, place: str) -> None:
-    """Raise DeclarationError where it would recognize nothing."""
-    if handler.mode not in (Mode.SHARED, Mode.OWN, Mode.SESSION) and not handler.options.settles_first:
-        raise DeclarationError(
-            f"{place}: once_by={field!r} is kept in the handler's Transaction: ask for one, or say settle='first'"
-        )
-    for event in handler.signature.events:
-        form = form_of(event)
-        known = () if form is None else field_names(event, form)
-        if field not in known:
-            raise DeclarationError(
-                f"{place}: once_by={field!r} is no field of {event.__name__}, which has {', '.join(sorted(known))}"
-            )

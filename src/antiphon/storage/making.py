@@ -58,12 +58,10 @@ class _JoinedMigration(JoinedTransaction):
 
 
 def statements(script: str) -> Iterator[str]:
-    """The statements of one of our own scripts, which have semicolons in comments and triggers, and in no string."""
-    return split_script(_COMMENT.sub("", script), _is_whole)
+    """The statements of one of our own scripts, which have semicolons in comments and in triggers but in no string."""
+    for statement in split_script(_COMMENT.sub("", script), _is_complete):
+        yield statement.removesuffix(";")
 
 
-def _is_whole(sql: str) -> bool:
-    if sql.count("$$") % 2:
-        return False
-    words = sql.lower().split()
-    return words[:2] != ["create", "trigger"] or words[-1] == "end;" or "execute" in words
+def _is_complete(statement: str) -> bool:
+    return "create trigger" not in statement or statement.endswith("end;")

@@ -51,9 +51,7 @@ def test_what_is_staged_before_and_while_it_runs_is_published(antiphon, ask):
 def test_without_a_store_it_says_how_to_name_one(ask):
     done = ask("relay")
     assert done.returncode == 2
-    assert done.stderr.strip().endswith(
-        "error: relay: say where the outbox is: --store postgresql://..., or --store sqlite:///app.db"
-    )
+    assert "error: relay: say where the outbox is: --store postgresql://..." in done.stderr
 
 
 def test_two_relays_share_the_work(antiphon, ask):

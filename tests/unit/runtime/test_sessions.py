@@ -118,9 +118,7 @@ def test_a_connection_that_the_service_provides_too_is_refused():
         found.check()
 
 
-@pytest.mark.parametrize(
-    ("function", "given"), [(awaited, ASYNC), (own, ASYNC), (plain, PLAIN), (nothing, AROUND)], ids=str
-)
+@pytest.mark.parametrize(("function", "given"), [(awaited, ASYNC), (own, ASYNC), (plain, PLAIN), (nothing, AROUND)])
 def test_a_handler_gets_the_sessions_that_fit_it(store, function, given):
     handlers = declared(function, AROUND).handlers
     others = [each for each in (AROUND, PLAIN, ASYNC) if each is not given]
@@ -130,7 +128,6 @@ def test_a_handler_gets_the_sessions_that_fit_it(store, function, given):
 @pytest.mark.parametrize(
     ("function", "given"),
     [(awaited, [PLAIN]), (plain, [ASYNC]), (own, [Sessions(AsyncSession, is_plain=False)]), (awaited, [])],
-    ids=str,
 )
 def test_a_handler_that_no_sessions_fit_is_refused(store, function, given):
     with pytest.raises(DeclarationError, match="its service has no sessions of that kind"):
@@ -169,7 +166,7 @@ def test_it_is_effectively_once_with_an_inbox_and_the_reason_names_the_session(i
     assert ("over its session" in derived.reason) is inbox
 
 
-@pytest.mark.parametrize("given", [3, "default", object(), Sessions, [3]])
+@pytest.mark.parametrize("given", [3, "default", object(), Sessions, [3]], ids=range(5))
 def test_what_gives_no_sessions_is_refused_as_sessions(given):
     with pytest.raises(DeclarationError, match="it gives handlers sessions"):
         read_service_options({"sessions": given})
