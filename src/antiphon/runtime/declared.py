@@ -244,7 +244,7 @@ class Declared:
 
 def _check_once_by(handler: Handler, field: str, place: str) -> None:
     """Raise DeclarationError where it would recognize nothing."""
-    if handler.mode not in (Mode.SHARED, Mode.OWN) and not handler.options.settles_first:
+    if handler.mode not in (Mode.SHARED, Mode.OWN, Mode.SESSION) and not handler.options.settles_first:
         raise DeclarationError(
             f"{place}: once_by={field!r} is kept in the handler's Transaction: ask for one, or say settle='first'"
         )

@@ -38,12 +38,13 @@ async def until(done):
 class Shop:
     """A service that is paid over one kind of session, and one that hears of it."""
 
-    def __init__(self, broker, store_url, setup, folder, fault, **options):
-        self.settings = load_settings({}, {}, folder)
+    def __init__(self, broker, store_url, setup, folder, fault, *, once_by=None, drain="30s", **options):
+        self.settings = load_settings({"drain_timeout": drain}, {}, folder)
         self.broker, self.fault = broker, fault
         given = {"policy": FAST, **options}
         self.payments = Service("payments", broker=broker, store=store_url, sessions=setup.sessions, **given)
-        self.payments.on(OrderPlaced, guarantee="effectively_once")(setup.handler)
+        by = {} if once_by is None else {"once_by": once_by}
+        self.payments.on(OrderPlaced, guarantee="effectively_once", **by)(setup.handler)
         self.letters = Service("letters", broker=broker)
         self.heard = Counter()
 

@@ -23,6 +23,7 @@ from antiphon.storage.sqlalchemy import SqlAlchemySessions
 SQLITE_LEDGER = "create table if not exists ledger (id integer primary key, order_id text not null)"
 POSTGRES_LEDGER = "create table if not exists ledger (id bigserial primary key, order_id text not null)"
 INSERT = "insert into ledger (order_id) values "
+CUT = "select pg_terminate_backend(pg_backend_pid())"
 
 
 @event(topic="orders")
@@ -69,6 +70,10 @@ class Fault:
         self.calls.append(order_id)
         self.does(order_id)
 
+    def cuts(self, order_id: str) -> bool:
+        """Whether the handler is to cut its own connection now: the first time that it has the order `cut`."""
+        return order_id == "cut" and self.calls.count("cut") == 1
+
 
 def sqlite_awaited(url: str, fault: Fault) -> Setup:
     async def pay(order: OrderPlaced, connection: sqlite3.Connection) -> OrderPaid:
@@ -112,6 +117,8 @@ def psycopg_awaited(url: str, fault: Fault) -> Setup:
         async with connection.transaction():
             await connection.execute("select 1")
         fault(order_id)
+        if fault.cuts(order_id):
+            await connection.execute(CUT)
         if order_id == "commit":
             await connection.commit()
         elif order_id == "rollback":
@@ -137,6 +144,8 @@ def psycopg_plain(url: str, fault: Fault) -> Setup:
         with connection.transaction():
             connection.execute("select 1")
         fault(order_id)
+        if fault.cuts(order_id):
+            connection.execute(CUT)
         if order_id == "commit":
             connection.commit()
         elif order_id == "rollback":
@@ -164,6 +173,8 @@ def alchemy_awaited(url: str, fault: Fault) -> Setup:
         async with session.begin_nested():
             await session.execute(sa.text("select 1"))
         fault(order_id)
+        if fault.cuts(order_id):
+            await session.execute(sa.text(CUT))
         if order_id == "commit":
             await session.commit()
         elif order_id == "rollback":
@@ -189,6 +200,8 @@ def alchemy_plain(url: str, fault: Fault) -> Setup:
         with session.begin_nested():
             session.execute(sa.text("select 1"))
         fault(order_id)
+        if fault.cuts(order_id):
+            session.execute(sa.text(CUT))
         if order_id == "commit":
             session.commit()
         elif order_id == "rollback":
@@ -215,6 +228,9 @@ def of_django(url: str, fault: Fault) -> Setup:
         with transaction.atomic(using=alias):
             pass
         fault(order_id)
+        if fault.cuts(order_id):
+            with database.cursor() as cursor:
+                cursor.execute(CUT)
         if order_id == "commit":
             database.commit()
         elif order_id == "rollback":

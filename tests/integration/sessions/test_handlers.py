@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import threading
 from collections import Counter
 from datetime import timedelta
 from typing import get_type_hints
@@ -17,7 +17,7 @@ from antiphon.runtime.dry_run import DryRunPlan
 from antiphon.runtime.window import LOST
 from antiphon.storage.connect import connect_store
 from tests.integration.sessions import kinds
-from tests.integration.sessions.conftest import Shop, opened, until
+from tests.integration.sessions.conftest import WAYS, Shop, opened, until
 from tests.integration.sessions.kinds import OrderPaid, OrderPlaced
 
 
@@ -94,6 +94,47 @@ async def test_a_late_result_after_a_lost_lease_is_rolled_back(shop):
     assert await shop.marks() == 0
 
 
+@pytest.mark.parametrize("way", [way for way in WAYS if way[0] == "postgres"], indirect=True, ids="-".join)
+async def test_a_connection_that_is_cut_costs_no_attempt_and_the_message_is_handled_again(shop):
+    await shop.place("cut", "1")
+    assert await shop.parked() == {}
+    assert shop.fault.calls.count("cut") == 2
+    assert await shop.entries() == shop.heard == Counter(["cut", "1"])
+
+
+async def test_two_messages_with_one_business_key_take_effect_once(setup, ledger, tmp_path, broker, fault):
+    shop = Shop(broker, ledger, setup, tmp_path, fault, once_by="order_id")
+    async with opened(shop):
+        await shop.place("1", "1", "2")
+        assert await shop.entries() == shop.heard == Counter(["1", "2"])
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "awaited" not in way[1]], indirect=True, ids="-".join)
+async def test_a_plain_function_that_outlasts_a_drain_has_no_effect(setup, ledger, tmp_path, broker, fault):
+    shop = Shop(broker, ledger, setup, tmp_path, fault, drain="100ms")
+    begun, go_on = threading.Event(), threading.Event()
+    fault.does = lambda _: (begun.set(), go_on.wait(20))
+    async with opened(shop):
+        await shop.payments.publish(OrderPlaced("late"))
+        assert await asyncio.to_thread(begun.wait, 20)
+        stopping = asyncio.create_task(shop.payments.stop())
+        await asyncio.wait({stopping}, timeout=0.5)
+        go_on.set()
+        await stopping
+    store = connect_store(ledger)
+    await store.open()
+    await until(lambda: _is_free(store))
+    assert await store.fetch("select order_id from ledger") == []
+    await store.close()
+
+
+async def _is_free(store):
+    """Whether nobody writes any more."""
+    async with store.transaction() as tx:
+        await tx.execute("delete from ledger where id < 0")
+    return True
+
+
 async def test_many_at_once_are_each_handled_once(shop):
     orders = [f"o-{number}" for number in range(60)]
     await shop.place(*orders)
@@ -155,11 +196,8 @@ async def test_a_session_on_the_brokers_own_store_is_refused(setup, tmp_path, br
             shop.payments.describe()
 
 
-async def test_what_it_schedules_is_kept_in_its_transaction(shop, way, setup, ledger, broker):
-    if not inspect.iscoroutinefunction(setup.handler):
-        with pytest.raises(DeclarationError, match="cannot await a Publisher"):
-            Service("later", sessions=setup.sessions).on(OrderPlaced)(_plain_publisher)
-        return
+@pytest.mark.parametrize("way", [way for way in WAYS if "awaited" in way[1]], indirect=True, ids="-".join)
+async def test_what_it_schedules_is_kept_in_its_transaction(shop, setup, ledger, broker):
     kind = get_type_hints(setup.handler, vars(kinds))
     namespace = {**vars(kinds), "Publisher": Publisher, "timedelta": timedelta}
     namespace["Kind"] = next(found for name, found in kind.items() if name not in ("order", "return"))
@@ -179,6 +217,3 @@ LATER = """
 async def later(order: OrderPlaced, session: Kind, publisher: Publisher) -> None:
     await publisher.publish(OrderPaid(order.order_id), delay=timedelta(days=1))
 """
-
-
-def _plain_publisher(order: OrderPlaced, publisher: Publisher) -> None: ...
