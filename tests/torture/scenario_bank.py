@@ -18,6 +18,7 @@ from antiphon.runtime.compose import Composer
 from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database
 from antiphon.storage.outbox import is_outbox_empty
+from antiphon.testing.servers import PostgresServer
 from tests.torture import Tally, scenario, tally
 from tests.torture.bank import POINTS, TransferAsked
 from tests.torture.killing import victim
@@ -33,6 +34,18 @@ PATIENCE = timedelta(seconds=60)
 async def a_bank_beside_the_log_books_each_transfer_once(rounds: int, folder: Path) -> Tally:
     """On SQLite: a process dies between two writes in each round, at each point in turn."""
     return await keep_books(rounds, folder, [f"sqlite:///{folder / name}.db" for name in ("transfers", "statements")])
+
+
+@scenario
+async def a_bank_on_postgres_books_each_transfer_once(rounds: int, folder: Path) -> Tally:
+    """On PostgreSQL, a schema for each service: as above."""
+    with PostgresServer(durable=True) as server:
+        return await keep_books(rounds, folder, schemas_of(server))
+
+
+def schemas_of(server: PostgresServer) -> list[str]:
+    """A store for each service of the bank."""
+    return [f"{server.url}?schema={name}" for name in ("transfers", "statements")]
 
 
 async def keep_books(rounds: int, folder: Path, stores: Sequence[str], *options: str) -> Tally:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from antiphon.testing.servers import PostgresServer
 from tests.torture import Tally, run, scenarios, tally
-from tests.torture.scenario_bank import keep_books
+from tests.torture.scenario_bank import keep_books, schemas_of
 from tests.torture.scenario_street import walk
 from tests.torture.street import ONCE
 
@@ -39,6 +40,14 @@ async def test_the_same_check_finds_doubles_where_the_inbox_is_off(tmp_path: Pat
 async def test_the_same_check_finds_doubles_beside_the_log_where_the_inbox_is_off(tmp_path: Path) -> None:
     stores = [f"sqlite:///{tmp_path / name}.db" for name in ("transfers", "statements")]
     found = await keep_books(4, tmp_path, stores, "--without-inbox")
+    assert found.lost == 0
+    assert found.double > 0
+
+
+@pytest.mark.torture
+async def test_the_same_check_finds_doubles_on_postgres_where_the_inbox_is_off(tmp_path: Path) -> None:
+    with PostgresServer(durable=True) as server:
+        found = await keep_books(4, tmp_path, schemas_of(server), "--without-inbox")
     assert found.lost == 0
     assert found.double > 0
 

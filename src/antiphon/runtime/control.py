@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from datetime import timedelta
 
 from antiphon.errors import StoreError, UsageError
 from antiphon.runtime.surroundings import Surroundings, is_passing
 from antiphon.storage.topic_pauses import TopicPause, list_topic_pauses, pause_topics, resume_topics
-
-log = logging.getLogger("antiphon.runtime")
 
 EVERY = timedelta(seconds=1)
 
@@ -34,7 +31,7 @@ class Control:
             except StoreError as error:
                 if not is_passing(error):
                     raise
-                log.warning("whether topics are paused is not known for now: %s", error)
+                self._surroundings.log.warning("whether topics are paused is not known for now: %s", error)
 
     async def look(self) -> None:
         """Pause and resume what operators paused and resumed since."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from antiphon.errors import BrokerError, PublishError, StatementError, StoreError
@@ -12,8 +11,6 @@ from antiphon.runtime.health import Pulse
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
 from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work, attempt_of
-
-log = logging.getLogger("antiphon.runtime")
 
 Parcel = tuple[Sequence[Work], Sequence[Outgoing]]
 """What was returned for some works, which are finished together."""
@@ -64,7 +61,7 @@ class Egress:
                 if not is_passing(error):
                     await self._narrow(parcels, error)
                     return
-                log.warning("publishing what handlers returned waits: %s", error)
+                self._surroundings.log.warning("publishing what handlers returned waits: %s", error)
             if parcels:
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,9 +18,6 @@ from antiphon.runtime.transacting import BatchTransaction, Failures, PartsNeeded
 from antiphon.runtime.units import Unit, units_of
 from antiphon.runtime.verdicts import Verdicts
 from antiphon.runtime.work import Work, attempt_of, live
-
-log = logging.getLogger("antiphon.runtime")
-
 
 _FEWEST = 16
 IN_PARTS = timedelta(seconds=5)
@@ -104,7 +100,7 @@ class SharedTransaction:
             except Exception as error:
                 rest = batch
                 if not self._narrow(batch, error):
-                    log.warning("the transaction was rolled back and is tried again: %s", error)
+                    self._surroundings.log.warning("the transaction was rolled back and is tried again: %s", error)
                     await self._surroundings.clock.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
             todo.extendleft(reversed(live(rest)))

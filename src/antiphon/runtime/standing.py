@@ -9,6 +9,7 @@ from datetime import timedelta
 from antiphon.brokers.ports import Broker
 from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
+from antiphon.observability.repeats import RepeatLimit
 from antiphon.runtime.instruments import ConsumerInstruments
 from antiphon.storage.database import Database
 from antiphon.storage.set_aside import counts
@@ -26,6 +27,7 @@ class Standing:
     ) -> None:
         self._group, self._broker, self._store = group, broker, store
         self._clock, self._instruments = clock, instruments
+        self._repeats = RepeatLimit(monotonic=clock.monotonic)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -43,8 +45,9 @@ class Standing:
             try:
                 await self.measure()
             except Exception as error:
-                known = isinstance(error, AntiphonError)
-                log.warning("the lag could not be measured: %s", error, exc_info=None if known else error)
+                if self._repeats.admit(type(error).__name__) is not None:
+                    known = isinstance(error, AntiphonError)
+                    log.warning("the lag could not be measured: %s", error, exc_info=None if known else error)
             await self._clock.sleep(EVERY)
 
     async def measure(self) -> None:

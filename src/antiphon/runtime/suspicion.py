@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
+from antiphon.observability.repeats import RepeatLimit
 from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work
 from antiphon.storage import runs
@@ -90,6 +91,7 @@ class Suspicion:
         self._group, self._id = claims.group, claims.token
         self._status = status
         self._suspects = Suspects({}, None)
+        self._repeats = RepeatLimit(monotonic=clock.monotonic)
         self._working: Counter[str] = Counter()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -155,7 +157,8 @@ class Suspicion:
                 await self.look()
                 await self._forget()
             except AntiphonError as error:
-                log.warning("this run could not be noted for now: %s", error)
+                if self._repeats.admit(type(error).__name__) is not None:
+                    log.warning("this run could not be noted for now: %s", error)
 
     async def say(self) -> None:
         """Tell the others that it lives, and how it is."""

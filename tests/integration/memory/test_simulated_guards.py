@@ -213,12 +213,14 @@ GUARDS = {
     "what waited is promoted": Guard(RetryStore, "promote", nothing),
     "claims exclude each other": Guard(RetryStore, "claim", take_what_others_hold, "owning"),
     "claims are kept while handlers run": Guard(Claims, "extend", nothing, "awaiting", seed=11, troubles=SLOW),
-    "claims are fenced": Guard(Claims, "settle_in", settle_unfenced, "owning", seed=45, troubles=HANGING),
+    "claims are fenced": Guard(
+        Claims, "settle_in", settle_unfenced, "owning", seed=11, steps=120, troubles={Trouble.FREEZE, Trouble.FAILURE}
+    ),
     "a claim that is finished is forgotten": Guard(RetryStore, "finish", nothing, "awaiting"),
     "only the finished prefix moves the watermark": Guard(Windows, "prefix", jump),
     "a log is fenced": Guard(MemoryLogSubscription, "commit_in", commit_unfenced, seed=8, troubles=ABSENT),
     "a log is fenced where nothing moves": Guard(
-        MemoryLogSubscription, "commit_in", fence_only_moves, "owning", seed=306, steps=100, members=3, troubles=FROZEN
+        MemoryLogSubscription, "commit_in", fence_only_moves, "owning", seed=167, steps=100, members=3, troubles=FROZEN
     ),
     "a queue is fenced": Guard(MemoryQueueSubscription, "settle_in", settle_unheld, "owning", "queue", troubles=FROZEN),
     "holds are kept while handlers run": Guard(QueueSettling, "extend", nothing, "awaiting", "queue"),
@@ -230,7 +232,7 @@ GUARDS = {
     "what is settled is set aside": Guard(Shelf, "write", settle_unkept, "awaiting"),
     "an inbox knows what was handled": Guard(Inbox, "mark", mark_all_as_new),
     "a twin is over when the other one is": Guard(
-        BatchTransaction, "_left_twins", handle_twins_as_done, model="queue", seed=33, steps=150, troubles=UNSTEADY
+        BatchTransaction, "_left_twins", handle_twins_as_done, model="queue", seed=29, steps=150, troubles=UNSTEADY
     ),
     "what was handled is known before it is blamed": Guard(
         LazyTransaction, "find_out", nothing, "owning", seed=41, troubles=REPEATING

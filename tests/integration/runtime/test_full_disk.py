@@ -11,7 +11,10 @@ import pytest
 from antiphon import Key, Service, Struct, Transaction, event
 from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.runtime.settings import ServiceSettings, Settings
+from antiphon.storage.database import Database
 from antiphon.storage.dead_letters import list_parked
+from antiphon.storage.outbox import is_outbox_empty
+from antiphon.storage.sqlite import SqliteDatabase
 
 BULK = "x" * 20_000
 
@@ -34,9 +37,9 @@ async def broker(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
     await broker.close()
 
 
-async def limit(broker: EmbeddedBroker, pages: int) -> None:
+async def limit(database: Database, pages: int) -> None:
     """Let the file have at most so many pages more than now: as full as a disk can be."""
-    tx = await broker.database.begin()
+    tx = await database.begin()
     now = await tx.fetch_one("pragma page_count", row=int)
     assert now is not None
     await tx.fetch(f"pragma max_page_count = {now + pages}")
@@ -77,12 +80,12 @@ async def test_a_full_file_is_waited_for_and_then_everything_takes_effect_once(
     await till.start(broker, settings)
     await till.publish_all([OrderPlaced(f"order-{n}") for n in range(20)])
     await till.stop()
-    await limit(broker, 20)
+    await limit(broker.database, 20)
     await service.start(broker, settings)
     try:
         await asyncio.sleep(0.3)
         assert not await service.caught_up()
-        await limit(broker, 10_000)
+        await limit(broker.database, 10_000)
         async with asyncio.timeout(20):
             while not await service.caught_up():  # noqa: ASYNC110 - there is nothing to be told by
                 await asyncio.sleep(0.01)
@@ -94,3 +97,32 @@ async def test_a_full_file_is_waited_for_and_then_everything_takes_effect_once(
     assert len({delivery.message.id for delivery in payments}) == 20
     if with_transaction:
         assert await broker.database.fetch("select count(distinct order_id), count(*) from bulk") == [(20, 20)]
+
+
+async def test_a_full_store_beside_the_log_is_waited_for_and_its_outbox_loses_nothing(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    handled: list[str] = []
+    service, store = a_service(True, handled), SqliteDatabase(tmp_path / "store.db")
+    settings = Settings(common=ServiceSettings(broker=broker.url))
+    await store.open()
+    async with store.transaction() as tx:
+        await tx.execute("create table bulk (order_id text not null, text text not null)")
+    await service.start(broker, settings, None, store)
+    try:
+        await limit(store, 20)
+        await service.publish_all([OrderPlaced(f"order-{n}") for n in range(20)])
+        await asyncio.sleep(0.3)
+        assert not await service.caught_up()
+        await limit(store, 10_000)
+        async with asyncio.timeout(20):
+            while not (await service.caught_up() and await is_outbox_empty(store)):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert await list_parked(store) == []
+        assert await store.fetch("select count(distinct order_id), count(*) from bulk") == [(20, 20)]
+    finally:
+        await service.stop()
+        await store.close()
+    payments = await broker.browse("payments", {}, 1000)
+    assert len({delivery.message.id for delivery in payments}) == 20
+    assert {delivery.message.key for delivery in payments} == {f"order-{n}" for n in range(20)}

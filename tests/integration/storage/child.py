@@ -128,7 +128,20 @@ async def open_as(path, user):
         say(json.dumps({"error": None, "text": ""}))
 
 
-WORKS = {work.__name__: work for work in (append, hold, hold_and_fork, migrate, contend, fill, open_as)}
+async def migrate_for_ever(path):
+    """Apply one migration, and go round in circles in the middle of the next one."""
+    database = SqliteDatabase(path)
+    await database.open()
+    first = Migration(1, "make_stock", "create table stock (id integer)")
+    await database.migrate("shop", [first])
+    say("migrating")
+    count = "with recursive n(i) as (select 1 union all select i + 1 from n) insert into more select count(*) from n;"
+    await database.migrate("shop", [first, Migration(2, "make_more", f"create table more (id integer); {count}")])
+
+
+WORKS = {
+    work.__name__: work for work in (append, hold, hold_and_fork, migrate, migrate_for_ever, contend, fill, open_as)
+}
 
 if __name__ == "__main__":
     asyncio.run(WORKS[sys.argv[1]](*sys.argv[2:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -73,6 +74,7 @@ def world(database) -> World:
         gates=SimpleNamespace(shut=[]),
         set_aside_news=news,
         draining=False,
+        log=logging.getLogger("test"),
     )
 
 
