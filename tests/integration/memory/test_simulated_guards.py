@@ -214,7 +214,7 @@ GUARDS = {
     "claims exclude each other": Guard(RetryStore, "claim", take_what_others_hold, "owning"),
     "claims are kept while handlers run": Guard(Claims, "extend", nothing, "awaiting", seed=11, troubles=SLOW),
     "claims are fenced": Guard(
-        Claims, "settle_in", settle_unfenced, "owning", seed=11, steps=120, troubles={Trouble.FREEZE, Trouble.FAILURE}
+        Claims, "settle_in", settle_unfenced, "owning", seed=212, steps=120, troubles={Trouble.FREEZE, Trouble.FAILURE}
     ),
     "a claim that is finished is forgotten": Guard(RetryStore, "finish", nothing, "awaiting"),
     "only the finished prefix moves the watermark": Guard(Windows, "prefix", jump),

@@ -14,6 +14,9 @@ from antiphon.testing.simulation.record import Entry
 from antiphon.testing.simulation.troubles import Trouble
 from antiphon.testing.simulation.world import World
 
+_AGAIN = 0.5
+"""Seconds of simulated time between two tries to take from a process what it reads."""
+
 
 class Takings:
     """Who was given which message of which group last. A newer delivery makes those before it void."""
@@ -91,7 +94,10 @@ class Seat:
         return self.is_dead or delivery is None or delivery <= self.lost_before
 
     def evict(self) -> None:
-        """Lose everything that it reads."""
+        """Lose everything that it reads; where that takes a write in the store, once whoever writes there has ended."""
+        if self.world.is_locked:
+            asyncio.get_running_loop().call_later(_AGAIN, self.evict)
+            return
         self.lost_before = self._takings.count
         for subscription in self.subscriptions.values():
             subscription.evict()

@@ -19,6 +19,7 @@ class SimulatedTransaction:
         self.inner = inner
         self.is_over = False
         self._seat = seat
+        seat.world.writing += 1
         self._checks: list[Callable[[], None]] = []
 
     def check_then(self, check: Callable[[], None]) -> None:
@@ -62,15 +63,20 @@ class SimulatedTransaction:
     async def commit(self) -> None:
         await self._seat.reach_store("commit")
         await self.inner.commit()
-        self.is_over = True
+        self._end()
         self._seat.world.learn(by=self._seat.name)
         for check in self._checks:
             check()
         await self._seat.falter()
 
     async def rollback(self) -> None:
-        self.is_over = True
+        self._end()
         await self.inner.rollback()
+
+    def _end(self) -> None:
+        if not self.is_over:
+            self._seat.world.writing -= 1
+        self.is_over = True
 
 
 class SimulatedStore:

@@ -52,6 +52,8 @@ class World:
         self._until: dict[Trouble, float] = {}
         self._ended: dict[Trouble, float] = {}
         self._places = 0
+        self.writing = 0
+        """Transactions of the store that are open."""
         self._holders: dict[str, str] = {}
         """Processes, by the tokens under which they hold what was set aside."""
 
@@ -70,6 +72,11 @@ class World:
         await self.broker.close()
         await self.broker.database.close()
         await self.store.close()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether no lease can change hands now: those of a log are in the store that is its own."""
+        return self.writing > 0 and not self.is_apart
 
     def begin(self, trouble: Trouble, duration: timedelta) -> None:
         """Let the broker, the store, or whatever handlers call be away for so long."""
