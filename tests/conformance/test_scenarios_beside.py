@@ -14,7 +14,8 @@ from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database
 from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.scenarios.outages import Away
-from tests.conformance.test_scenarios import Every, InMemory, LeapingClock, TestEmbedded
+from tests.conformance import test_scenarios
+from tests.conformance.test_scenarios import Every, InMemory, LeapingClock
 
 
 class Beside(Every):
@@ -48,7 +49,7 @@ class BesideMemory(Beside, InMemory):
         await self.own.close()
 
 
-class TestPostgres(Beside, TestEmbedded):
+class TestPostgres(Beside, test_scenarios.TestEmbedded):
     """The log in a file, the store on a server, in real time."""
 
     # It fills a file of SQLite's.
