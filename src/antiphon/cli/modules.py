@@ -135,7 +135,7 @@ def _has_submodule(module: ModuleType, name: str) -> bool:
 
 
 def _services_in(module: ModuleType) -> list[Service]:
-    return [value for value in vars(module).values() if isinstance(value, Service)]
+    return [value for value in vars(module).values() if issubclass(type(value), Service)]
 
 
 def _named(module: ModuleType, attribute: str) -> Service:
@@ -148,7 +148,7 @@ def _named(module: ModuleType, attribute: str) -> Service:
 
 
 def _what_it_has(module: ModuleType) -> str:
-    services = [name for name, value in vars(module).items() if isinstance(value, Service)]
+    services = [name for name, value in vars(module).items() if issubclass(type(value), Service)]
     if services:
         return f"it has the services {', '.join(services)}"
     names = [name for name in vars(module) if not name.startswith("_")]
