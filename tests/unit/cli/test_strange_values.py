@@ -1,4 +1,4 @@
-"""What a module of the user's holds may answer nothing before it is ready, as Django's settings do: it is passed over."""
+"""What a user's module holds may answer nothing before it is ready, as Django's settings do: it is passed over."""
 
 from __future__ import annotations
 
