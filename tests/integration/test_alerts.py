@@ -109,6 +109,7 @@ STORIES = {
     "AntiphonPublishFails": counted(names.PUBLISH_FAILURES, "0+1x60", "0x10 1x50", topic="orders", error="Refused"),
     "AntiphonPublishSlow": spread(names.OPERATION_DURATION, system="embedded", operation="send"),
     "AntiphonScheduledLate": counted(names.SCHEDULED_LATE, "61x60", "60x60"),
+    "AntiphonOutboxOld": counted(names.OUTBOX_AGE, "61x60", "60x60"),
     "AntiphonHandlerFails": ratio(names.FAILURES, "0+10x60", "0+5x60", error="ValueError"),
     "AntiphonRetryStorm": ratio(names.RETRIES, "0+60x60", "0+50x60"),
     "AntiphonHandlerSlow": spread(names.PROCESS_DURATION, topic="orders", handler="charge"),
