@@ -50,7 +50,7 @@ async def running(service, tmp_path):
 
 
 async def until(done):
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(100):
         while not await done():
             await asyncio.sleep(0.02)
 
