@@ -64,6 +64,8 @@ class Posting:
 
     def _sort_out(self, batch: Sequence[Staged], error: PublishError) -> None:
         refusals = {refusal.message_id: refusal for refusal in error.refusals}
+        if not any(each.outgoing.message.id in refusals for each in batch):
+            raise error  # it says nothing of these, so that nobody knows of any that the broker holds it
         for each in batch:
             refusal = refusals.get(each.outgoing.message.id)
             if refusal is None:

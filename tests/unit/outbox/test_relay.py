@@ -220,6 +220,17 @@ async def test_what_is_refused_for_now_is_tried_again_before_what_follows_it(wor
     assert world.said == ["c", "a", "b"]
 
 
+async def test_a_refusal_of_something_else_is_no_confirmation(world: World) -> None:
+    await world.run()
+    world.broker.error = lambda: PublishError([Refusal("words", "another", "too large", retryable=False)])
+    await world.stage("a", key="one")
+    await world.clock.advance(timedelta(seconds=1))
+    assert (world.said, await world.left()) == ([], 1)
+    world.broker.error = None
+    await world.clock.advance(LONGEST_PAUSE)
+    assert world.said == ["a"]
+
+
 async def test_what_cannot_be_read_is_parked_as_it_is(world: World) -> None:
     await world.run()
     async with world.store.transaction() as tx:
