@@ -114,10 +114,10 @@ class StoreSaboteur:
         tx = await self.begin()
         try:
             yield tx
+            await tx.commit()
         except BaseException:
             await tx.rollback()
             raise
-        await tx.commit()
 
     @overload
     async def fetch(self, sql: str, *args: SqlValue) -> list[Row]: ...
