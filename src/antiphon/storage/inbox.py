@@ -35,7 +35,9 @@ class Inbox:
         """
         kept = [_kept(id) for id in ids]
         unclaimed = await self._mark(tx, kept, now)
-        if not unclaimed and await tx.fetch_one(_SQL["number"], self.consumer) is None:
+        if not unclaimed and kept:
+            # All known, or the consumer had no number yet. Whether it has one now tells nothing: another process may
+            # have begun it between the two statements, and these would pass for handled.
             await self._number(tx)
             unclaimed = await self._mark(tx, kept, now)
         marks: list[bool] = []

@@ -53,6 +53,24 @@ class TableConformance(StoreSuite):
             )
         assert sorted(id for new in found for id in new) == sorted(ids)
 
+    async def test_of_many_who_mark_for_the_first_time_nobody_takes_what_is_new_for_handled(
+        self, database: Database
+    ) -> None:
+        """Each finds the consumer without a number, or with the one that another began meanwhile."""
+
+        async def mark(store: Database, what: tuple[str, str]) -> list[str]:
+            consumer, id = what
+            async with store.transaction() as tx:
+                return [id] if await Inbox(consumer).mark(tx, [id], NOW) == [True] else []
+
+        async with self.two(database) as (one, other):
+            for consumer in ("payments", "shipping", "letters", "stock", "prices"):
+                stores = (one, other, one, other, one, other)
+                found = await asyncio.gather(
+                    *(_again(mark, store, (consumer, f"m{number}")) for number, store in enumerate(stores))
+                )
+                assert [len(new) for new in found] == [1] * len(stores)
+
     async def test_of_two_who_claim_what_is_due_each_message_goes_to_one(self, database: Database) -> None:
         async with database.transaction() as tx:
             await set_aside(tx, [an_item(str(number), f"lane-{number}") for number in range(40)])
