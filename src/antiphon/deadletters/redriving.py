@@ -18,7 +18,9 @@ log = logging.getLogger("antiphon.deadletters")
 IDLE = timedelta(seconds=1)
 """How often it looks for redrives: one cheap read."""
 BUSY = timedelta(milliseconds=50)
-"""How often it looks at those that run."""
+"""How soon it looks again at those that run, after a step of any."""
+WAITING = timedelta(milliseconds=400)
+"""How often it looks at them at least, while they wait for their pace or for what becomes of their letters."""
 
 
 class Redriving:
@@ -51,13 +53,16 @@ class Redriving:
         return {"running": len(self._running), "trouble": self._trouble}
 
     async def _run(self) -> None:
+        pause = BUSY
         while True:
+            has_gone_on = False
             try:
-                await self.work()
+                has_gone_on = await self.work()
                 self._trouble = ""
             except Exception as error:  # noqa: BLE001 - nobody waits for this task, so it would end in silence
                 self._tell(error)
-            await self._clock.sleep(BUSY if self._running else self._idle)
+            pause = BUSY if has_gone_on else min(2 * pause, WAITING)
+            await self._clock.sleep(pause if self._running else self._idle)
 
     def _tell(self, error: Exception) -> None:
         """Once for each trouble, not once for each try."""
@@ -66,12 +71,14 @@ class Redriving:
             log.warning("redrives wait for now: %s", error, exc_info=None if known else error)
         self._trouble = repr(error)
 
-    async def work(self) -> None:
-        """Do everything that is due now."""
+    async def work(self) -> bool:
+        """Do everything that is due now; says whether that was anything."""
         self._running = await running_redrives(self._store)
-        for id in self._running:
-            await self._work_on(id)
+        return any([await self._work_on(id) for id in self._running])
 
-    async def _work_on(self, id: str) -> None:
+    async def _work_on(self, id: str) -> bool:
+        steps = 0
         while await advance(self._store, self._clock, id):
             self._released()  # each step waits for its commit, so others have their turns
+            steps += 1
+        return steps > 0

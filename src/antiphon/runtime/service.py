@@ -67,6 +67,8 @@ class Service(ServiceDeclarations):
         self._plan = Plan(self._declared, SystemClock(), self.metrics, self.hooks)
         self._plan.choices = read_service_options(options)
         self._declared.sessions = self._plan.choices.sessions
+        # The one of the latest run, so that whoever looks after a stop sees how that ended.
+        self._plan_in_force = self._plan
         if migrations is not None:
             folder = Path(caller().f_globals.get("__file__", ".")).parent / migrations
             self._plan.migrations = load_migrations(folder)
@@ -83,10 +85,6 @@ class Service(ServiceDeclarations):
     def migrations(self) -> Sequence[Migration]:
         """How its tables come to be, in order."""
         return self._plan.migrations
-
-    @property
-    def _plan_in_force(self) -> Plan:
-        return self._plan if self._running is None else self._running.plan
 
     @property
     def health(self) -> ServiceHealth:
@@ -245,7 +243,7 @@ class Service(ServiceDeclarations):
         found = settings or load_settings()
         self._owns_broker = broker is None and not isinstance(self._given, Broker)
         self._broker = broker or self._choose(found)
-        plan = self._plan if stand_ins is None else self._plan.with_stand_ins(stand_ins)
+        plan = self._plan_in_force = self._plan if stand_ins is None else self._plan.with_stand_ins(stand_ins)
         self._running = RunningService(plan, self._broker, found, store or self._choose_store(self._broker, found))
         self._owns_store = store is None and not self._is_given(self._running.store)
         try:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from antiphon.deadletters.redrive import Pace, found_redrive, start_redrive, stop_redrive
-from antiphon.deadletters.redriving import IDLE, Redriving
+from antiphon.deadletters.redriving import IDLE, WAITING, Redriving
 from antiphon.errors import StoreUnavailableError
 from antiphon.storage.redrives import RedriveStatus
 from tests.unit.deadletters.letters import Hands, many_parked
@@ -48,6 +48,17 @@ async def test_an_idle_runner_reads_once_a_second_and_writes_nothing(store, cloc
     before, commits = store.counters.statements, store.counters.commits
     await clock.advance(10 * IDLE)
     assert (store.counters.statements - before, store.counters.commits - commits) == (10, 0)
+    await runner.drain()
+
+
+async def test_one_that_waits_for_its_letters_is_looked_at_ever_more_seldom(store, clock):
+    await start_redrive(store, clock, await many_parked(store, 3), Pace(spacing=SECOND), "ada")
+    runner = Redriving(store, clock)
+    await runner.start()
+    await clock.advance(10 * SECOND)
+    before = store.counters.statements
+    await clock.advance(2 * SECOND)
+    assert store.counters.statements - before <= 4 * (2 * SECOND / WAITING)
     await runner.drain()
 
 

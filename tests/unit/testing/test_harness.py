@@ -435,6 +435,7 @@ async def test_after_its_end_the_service_is_stopped(gateway: Gateway) -> None:
     payments = a_service()
     async with Harness(payments, replace={Gateway: gateway}):
         assert payments.health.state == "running"
+    assert payments.health.state == "stopped"
     with pytest.raises(ClosedError):
         _ = payments.store
 

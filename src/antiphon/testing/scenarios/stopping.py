@@ -226,7 +226,7 @@ class StoppingScenarios(FailureSuite):
     async def _is_still(self, broker: Broker, work: Trying) -> bool:
         """Whether nothing is tried any more, for a while."""
         tried, left = len(work.attempts), await self._left(broker)
-        await self.elapse(2 * FIRST)
+        await self.elapse(6 * FIRST)  # what was admitted before may wait for a busy store
         return 0 < tried == len(work.attempts) and left == await self._left(broker)
 
 
