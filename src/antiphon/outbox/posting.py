@@ -8,6 +8,7 @@ from antiphon.errors import AntiphonError, BrokerError, PublishError, SchemaErro
 from antiphon.events.message import Outgoing
 from antiphon.storage.outbox import Staged
 from antiphon.storage.set_aside import Lane
+from antiphon.storage.texts import kept
 
 Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
 
@@ -15,7 +16,7 @@ Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
 def lane_of(staged: Staged) -> Lane | None:
     """The messages that it must not overtake nor be overtaken by; None where it has no key."""
     topic, message = staged.outgoing
-    return None if message.key is None else (topic, message.key)
+    return None if message.key is None else (topic, kept(message.key))
 
 
 class Posting:

@@ -16,6 +16,7 @@ from antiphon.storage.database import Database, Transaction
 from antiphon.storage.envelopes import decode_message
 from antiphon.storage.outbox import OUTBOX_GROUP, Staged, Unreadable, bucket_of
 from antiphon.storage.set_aside import AsideState, Attempt, Claimed, RetryStore, SetAside, set_aside
+from antiphon.storage.texts import kept
 
 RELAY = "relay"
 """What stands for the handler of these."""
@@ -129,7 +130,7 @@ class Refused:
             service=message.source,
             group=OUTBOX_GROUP,
             handler=RELAY,
-            lane=message.key,
+            lane=None if message.key is None else kept(message.key),
             state=state,
             since=now,
             due_at=now + delay,

@@ -146,7 +146,7 @@ class AwaitExecutor:
             marks = await inbox.mark(tx, ids, surroundings.clock.now())
         for work, is_new in zip(works, marks, strict=True):
             if not is_new:
-                work.route.instruments.duplicates.inc()
+                surroundings.repeated(work)
                 surroundings.finished(work.delivery)
         new = [work for work, is_new in zip(works, marks, strict=True) if is_new]
         surroundings.shelf.mark({work.delivery: mark_of(work) for work in new})

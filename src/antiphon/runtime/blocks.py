@@ -12,6 +12,7 @@ from antiphon.runtime.claims import claim_of
 from antiphon.runtime.work import Work
 from antiphon.storage.database import Database
 from antiphon.storage.set_aside import Lane, RetryStore
+from antiphon.storage.texts import kept
 
 MOST_KNOWN = 20_000
 """Up to so many blocked lanes are all kept in memory; of more, those of each fetched batch are asked for."""
@@ -53,7 +54,7 @@ class Blocks:
         key = work.delivery.message.key
         if key is None or not self._keeps_order or not work.route.ordered:
             return None
-        return work.delivery.partition.topic, key
+        return work.delivery.partition.topic, kept(key)
 
     def holds(self, work: Work) -> bool:
         """Whether a work must go behind another one of its lane."""
@@ -143,4 +144,4 @@ class Blocks:
 
 
 def _lanes(deliveries: Sequence[Delivery]) -> set[Lane]:
-    return {(each.partition.topic, each.message.key) for each in deliveries if each.message.key is not None}
+    return {(each.partition.topic, kept(each.message.key)) for each in deliveries if each.message.key is not None}

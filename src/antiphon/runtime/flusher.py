@@ -15,7 +15,7 @@ from antiphon.events.message import Outgoing
 from antiphon.runtime.health import Pulse
 from antiphon.runtime.shelf import Put
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings
-from antiphon.runtime.suspicion import CRASH
+from antiphon.runtime.suspicion import CRASH, suspect_of
 from antiphon.storage.database import Transaction
 from antiphon.storage.dead_letters import letter_of
 from antiphon.storage.set_aside import AsideState
@@ -101,7 +101,7 @@ class Flusher:
         marked = surroundings.shelf.marked(puts)
         if marked and surroundings.inbox is not None:
             await surroundings.inbox.forget(tx, marked)
-        condemned = [delivery.message.identity for delivery, item in puts if item.reason == CRASH]
+        condemned = [suspect_of(delivery.message) for delivery, item in puts if item.reason == CRASH]
         await surroundings.suspicion.pardon(tx, condemned)
         return condemned
 

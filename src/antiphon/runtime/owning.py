@@ -242,8 +242,7 @@ class OwnTransaction:
             # Whatever a handler makes of being told: nothing that it did counts.
             if not attempt.is_repeated or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
                 raise
-            route.instruments.duplicates.inc()
-            self._surroundings.gates.needed_none(work)
+            self._surroundings.repeated(work)
             self._surroundings.finished(delivery)
         else:
             self._surroundings.succeeded(work, self._surroundings.stopwatch() - began)

@@ -165,6 +165,11 @@ class Surroundings:
             delivery.state = FINISHED
         self.dirty.set()
 
+    def repeated(self, work: Work) -> None:
+        """Tell whoever watches that a work turned out to be handled before; whoever waits for its permit goes on."""
+        work.route.instruments.duplicates.inc()
+        self.gates.needed_none(work)
+
     def outgoing(self, route: Route, cause: Message, result: object, first: int = 0) -> list[Outgoing]:
         """The messages of what a handler returned. Raises UndeclaredEventError, EncodeError."""
         made: list[Outgoing] = []

@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
+from antiphon.events.message import Message
 from antiphon.observability.repeats import RepeatLimit
 from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work
@@ -24,6 +25,7 @@ from antiphon.storage import runs
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.runs import Process, Run, Suspects
 from antiphon.storage.set_aside import RetryStore
+from antiphon.storage.texts import kept
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -173,7 +175,7 @@ class Suspicion:
 
     def crashes(self, work: Work) -> int | None:
         """How often a process died while this was attempted alone; None where it is not suspected."""
-        return self._suspects.crashes.get(work.delivery.message.identity)
+        return self._suspects.crashes.get(suspect_of(work.delivery.message))
 
     def parts(self, works: Sequence[Work], most: int = FEW) -> Iterable[Sequence[Work]]:
         """`works` in order, in parts to be attempted under one note: each suspect alone.
@@ -204,7 +206,7 @@ class Suspicion:
     @asynccontextmanager
     async def watched(self, works: Sequence[Work]) -> AsyncGenerator[None]:
         """`async with`: these are attempted in it, and that is known should the process die."""
-        identities = [work.delivery.message.identity for work in works]
+        identities = [suspect_of(work.delivery.message) for work in works]
         alone = len(works) == 1 and self.crashes(works[0]) is not None
         turns = _TURNS.setdefault(asyncio.get_running_loop(), Turns())
         async with turns.taken(alone=alone) as is_alone:
@@ -215,8 +217,8 @@ class Suspicion:
             finally:
                 self._working.subtract(identities)
                 self._working = +self._working
-        if is_alone:
-            await self._clear(identities[0])
+            if is_alone:  # still alone: what another one does must not be noted against this
+                await self._clear(identities[0])
 
     async def _note(self, *, alone: bool) -> None:
         async with self._writing, self._database.transaction() as tx:
@@ -244,3 +246,8 @@ class Suspicion:
         async with self._writing, self._database.transaction() as tx:
             await runs.note_working(tx, self._id, self._at_work(), alone=False)
             await runs.clear(tx, self._group, identity)
+
+
+def suspect_of(message: Message) -> str:
+    """The name under which a message is suspected."""
+    return kept(message.identity)

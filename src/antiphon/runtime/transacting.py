@@ -300,7 +300,7 @@ class BatchTransaction:
         confirm()
         surroundings.committed()
         for work in self._duplicates:
-            work.route.instruments.duplicates.inc()
+            surroundings.repeated(work)
         self._tell_aside()
         for work, attempt, took in self._told:
             surroundings.handled(work, attempt, took)

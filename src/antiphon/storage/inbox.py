@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -10,6 +9,7 @@ import msgspec
 
 from antiphon.storage.database import Transaction
 from antiphon.storage.queries import load_queries
+from antiphon.storage.texts import kept
 
 KEEP_MARKS = timedelta(days=7)
 """How long a mark is kept: a message that comes again later than that is handled again."""
@@ -33,25 +33,25 @@ class Inbox:
 
         One statement, however many ids there are, where any is new. `now` is what retention counts from.
         """
-        kept = [_kept(id) for id in ids]
-        unclaimed = await self._mark(tx, kept, now)
-        if not unclaimed and kept:
+        wanted = [kept(id) for id in ids]
+        unclaimed = await self._mark(tx, wanted, now)
+        if not unclaimed and wanted:
             # All known, or the consumer had no number yet. Whether it has one now tells nothing: another process may
             # have begun it between the two statements, and these would pass for handled.
             await self._number(tx)
-            unclaimed = await self._mark(tx, kept, now)
+            unclaimed = await self._mark(tx, wanted, now)
         marks: list[bool] = []
-        for id in kept:
+        for id in wanted:
             marks.append(id in unclaimed)
             unclaimed.discard(id)
         return marks
 
-    async def _mark(self, tx: Transaction, kept: Sequence[str], now: datetime) -> set[str]:
-        return set(await tx.fetch(_SQL["mark"], self.consumer, int(now.timestamp()), _json(kept), row=str))
+    async def _mark(self, tx: Transaction, ids: Sequence[str], now: datetime) -> set[str]:
+        return set(await tx.fetch(_SQL["mark"], self.consumer, int(now.timestamp()), _json(ids), row=str))
 
     async def forget(self, tx: Transaction, ids: Sequence[str]) -> None:
         """Take the marks back, so that these messages are handled when they come again."""
-        await tx.execute(_SQL["forget"], await self._number(tx), _json([_kept(id) for id in ids]))
+        await tx.execute(_SQL["forget"], await self._number(tx), _json([kept(id) for id in ids]))
 
     async def begin_generation(self, tx: Transaction) -> None:
         """Begin a rerun: from the commit on every message counts as new again."""
@@ -90,11 +90,6 @@ class Inbox:
         # The first one by its number: the next one after whatever another process began meanwhile would hide its marks.
         await tx.execute(_SQL["begin_first"], self.consumer)
         return await self._number(tx)
-
-
-def _kept(id: str) -> str:
-    """The id as it is kept. A zero character ends a JSON string on SQLite, and no text on PostgreSQL has one."""
-    return id if "\0" not in id else f"sha256:{hashlib.sha256(id.encode()).hexdigest()}"
 
 
 def _json(ids: Sequence[str]) -> str:

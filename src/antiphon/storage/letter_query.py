@@ -12,6 +12,7 @@ from msgspec import Struct
 from antiphon.storage.database import SqlValue
 from antiphon.storage.dialects import filled
 from antiphon.storage.queries import load_queries
+from antiphon.storage.texts import kept
 
 _SQL = load_queries("antiphon.storage", "sql/letter_query.sql")
 _PLACE = "/* fitting */"
@@ -59,22 +60,28 @@ def compiled(statement: str, query: LetterQuery, *before: SqlValue, after: Seque
     """
     conditions = list(_conditions(query))
     fitting = [part for name, _ in conditions for part in (" and ", _SQL[name])]
-    return Compiled(filled(statement, _PLACE, fitting), (*before, *(value for _, value in conditions), *after))
+    return Compiled(filled(statement, _PLACE, fitting), (*before, *(value for _, values in conditions for value in values), *after))
 
 
-def _conditions(query: LetterQuery) -> Iterator[tuple[str, SqlValue]]:
+def _conditions(query: LetterQuery) -> Iterator[tuple[str, tuple[SqlValue, ...]]]:
     if query.ids:
-        yield "by_ids", msgspec.json.encode(query.ids).decode()
-    for name in ("group", "handler", "topic", "key", "type", "reason", "fingerprint", "message", "tenant"):
+        yield "by_ids", (msgspec.json.encode(query.ids).decode(),)
+    for name in ("group", "handler", "topic", "reason", "fingerprint", "tenant"):
         value: str | None = getattr(query, name)
         if value is not None:
-            yield f"by_{name}", value
+            yield f"by_{name}", (value,)
+    if query.key is not None:
+        yield "by_key", (kept(query.key), query.key.replace("\0", "\ufffd"))
+    if query.type is not None:
+        yield "by_type", (kept(query.type),)
+    if query.message is not None:
+        yield "by_message", (kept(query.message),)
     if query.since is not None:
-        yield "by_since", written(query.since)
+        yield "by_since", (written(query.since),)
     if query.until is not None:
-        yield "by_until", written(query.until)
+        yield "by_until", (written(query.until),)
     if query.text is not None:
-        yield "by_text", f"%{_escaped(query.text)}%"
+        yield "by_text", (f"%{_escaped(query.text)}%",)
 
 
 def written(moment: datetime) -> str:

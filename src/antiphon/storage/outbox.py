@@ -15,6 +15,7 @@ from antiphon.storage.database import Database, SqlValue, Transaction
 from antiphon.storage.envelopes import decode_message, encode_message
 from antiphon.storage.queries import load_queries
 from antiphon.storage.set_aside import moment
+from antiphon.storage.texts import kept
 
 _SQL = load_queries("antiphon.storage", "sql/outbox.sql")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -105,7 +106,8 @@ def _row(outgoing: Outgoing) -> dict[str, SqlValue]:
         text = encode_message(message)
     except ValueError as error:
         raise EncodeError(f"message {message.id} to {topic!r} cannot be kept in the outbox: {error}") from error
-    return {"bucket": bucket_of(message), "topic": topic, "key": message.key, "message": text}
+    key = None if message.key is None else kept(message.key)
+    return {"bucket": bucket_of(message), "topic": topic, "key": key, "message": text}
 
 
 def _json(numbers: Sequence[int]) -> str:

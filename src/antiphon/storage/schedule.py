@@ -14,6 +14,7 @@ from antiphon.events.message import Message, Outgoing
 from antiphon.storage.database import Database, SqlValue, Transaction
 from antiphon.storage.envelopes import decode_message, encode_message
 from antiphon.storage.queries import load_queries
+from antiphon.storage.texts import kept
 
 _SQL = load_queries("antiphon.storage", "sql/schedule.sql")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,7 +86,7 @@ async def list_scheduled(
 
 async def find_scheduled(store: Database | Transaction, id: str) -> Scheduled | None:
     """The one of this id, if it still waits."""
-    found = await store.fetch(_SQL["find"], id, row=_Row)
+    found = await store.fetch(_SQL["find"], kept(id), row=_Row)
     return _scheduled(found[0]) if found else None
 
 
@@ -108,7 +109,7 @@ async def cancel(tx: Transaction, ids: Iterable[str]) -> list[str]:
 
     The others are unknown, published already, or in hand: of those nobody can say that they were not published.
     """
-    return [id for wanted in ids for id in await tx.fetch(_SQL["cancel"], wanted, row=str)]
+    return [id for wanted in ids for id in await tx.fetch(_SQL["cancel"], kept(wanted), row=str)]
 
 
 async def next_due(store: Database | Transaction, now: datetime) -> datetime | None:
@@ -184,7 +185,8 @@ def _values(outgoing: Outgoing, at: datetime) -> tuple[SqlValue, ...]:
         text = encode_message(message)
     except ValueError as error:
         raise EncodeError(f"message {message.id} to {topic!r} cannot be kept until {at}: {error}") from error
-    return message.identity, message.source, topic, message.key, message.type, len(text), _moment(at), text
+    key = None if message.key is None else kept(message.key)
+    return kept(message.identity), message.source, topic, key, kept(message.type), len(text), _moment(at), text
 
 
 def _read(id: str, text: str) -> Message:

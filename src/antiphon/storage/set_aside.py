@@ -16,6 +16,7 @@ from antiphon.events.message import Message
 from antiphon.storage.database import Database, SqlValue, Transaction
 from antiphon.storage.envelopes import decode_message, encode_message
 from antiphon.storage.queries import load_queries
+from antiphon.storage.texts import kept
 
 _SQL = load_queries("antiphon.storage", "sql/set_aside.sql")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,8 +51,8 @@ class AsideState(IntEnum):
 class SetAside(Struct, frozen=True, kw_only=True):
     """A message taken out of the flow, whole: where it lay, what it waits for, and every attempt at it so far.
 
-    `lane` is the key, or None where its order is not kept. `reason` is one word that groups, `fingerprint` is the same
-    for the same failures. `since` is when it was set aside.
+    `lane` is the key as `kept`, or None where its order is not. `reason` is one word that groups, `fingerprint` is the
+    same for the same failures. `since` is when it was set aside.
     """
 
     message: Message
@@ -378,8 +379,8 @@ def _values(id: str, item: SetAside) -> tuple[SqlValue, ...]:
         item.lane,
         item.state,
         _due(item),
-        item.message.id,
-        item.message.type,
+        kept(item.message.id),
+        kept(item.message.type),
         item.reason,
         item.fingerprint,
         item.code_version,

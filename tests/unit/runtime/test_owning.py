@@ -15,6 +15,7 @@ from antiphon.runtime.declared import Declared
 from antiphon.runtime.gates import Gates
 from antiphon.runtime.owning import OwnTransaction
 from antiphon.runtime.route import Given, HandlerOptions
+from antiphon.runtime.surroundings import Surroundings
 from antiphon.runtime.work import Work
 from antiphon.storage.inbox import Inbox
 from antiphon.storage.sqlite import SqliteDatabase
@@ -43,6 +44,8 @@ class Around:
 
     def finished(self, delivery):
         self.done.append(delivery)
+
+    repeated = Surroundings.repeated
 
 
 @pytest.fixture

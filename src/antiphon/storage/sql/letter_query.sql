@@ -1,4 +1,4 @@
--- The conditions that a question about dead letters can have, each with one argument. A lane is the key where its
+-- The conditions that a question about dead letters can have, each with its arguments. A lane is the key where its
 -- order is kept.
 
 -- name: by_ids
@@ -14,9 +14,13 @@ handler = ?;
 topic = ?;
 
 -- name: by_key
-coalesce(
-    lane, (select json_extract(message, '$.key') from antiphon_set_aside_bodies where item = number)
-) = ?;
+(
+    lane = ? or lane is null
+    and (
+        select json_extract(replace(message, '\u0000', '\ufffd'), '$.key')
+        from antiphon_set_aside_bodies where item = number
+    ) = ?
+);
 
 -- name: by_type
 message_type = ?;

@@ -7,12 +7,16 @@ from random import Random
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import replace
 
 from antiphon.brokers.ports import Broker, Delivery, SeekTo
 from antiphon.errors import RejectError
 from antiphon.events.declare import Key, event
+from antiphon.events.message import Outgoing
 from antiphon.resilience import Retry
 from antiphon.runtime.claims import claim_of
+from antiphon.storage.dead_letters import find
+from antiphon.storage.letter_query import LetterQuery
 from antiphon.storage.set_aside import AsideState
 from antiphon.testing.scenarios.suite import OrderPlaced, PaymentTaken, orders
 from antiphon.testing.scenarios.ways import FIRST, PARKING, SOON, WAYS, FailureSuite, Trying, declare, keeps_order
@@ -61,6 +65,24 @@ class KeptOrderScenarios(FailureSuite):
         assert sorted(work.done) == ([1, 3, 5] if keeps_order(broker) else [1, 2, 3, 4, 5])
         assert await self.aside(broker) == _parked(broker, behind=2)
         assert await self.unread(broker) == 0
+
+    @pytest.mark.parametrize("key", ["zero\0character", "long" * 1000, "w\u00efde" * 300], ids=["zero", "long", "wide"])
+    async def test_keys_and_ids_that_no_index_takes_are_set_aside_and_found_as_others_are(
+        self, broker: Broker, key: str
+    ) -> None:
+        service, work = self.paying(PARKING), Trying([0], self.now)
+        declare(service, "own", work)
+        placed = [self.outgoing(OrderPlaced(key, number)) for number in range(2)]
+        placed = [Outgoing(one.topic, replace(one.message, id=f"{key}{n}")) for n, one in enumerate(placed)]
+        async with self.running(broker, service):
+            await broker.publish(placed)
+            await broker.publish([*placed, self.outgoing(OrderPlaced("order-0", 2))])
+            await self.settled(service)
+            queries = LetterQuery(key=key), LetterQuery(message=f"{key}0")
+            found = [(await find(service.store, query, 10))[0].letter.message for query in queries]
+        assert sorted(set(work.done)) == ([2] if keeps_order(broker) else [1, 2])
+        assert work.tries(1) == (0 if keeps_order(broker) else 1)
+        assert [(one.key, one.id) for one in found] == [(key, f"{key}0")] * 2
 
     @pytest.mark.parametrize("way", ["direct", "message", "batch"])
     async def test_what_is_read_again_waits_behind_no_dead_letter_that_came_after_it(

@@ -4,9 +4,9 @@
 id in (select json_array_elements_text(cast(? as json)));
 
 -- name: by_key
-coalesce(lane, (
+(lane = ? or lane is null and (
     select replace(message, '\u0000', '\ufffd')::json ->> 'key' from antiphon_set_aside_bodies where item = number
-)) = ?;
+) = ?);
 
 -- name: by_tenant
 (
