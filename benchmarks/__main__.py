@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
+from subprocess import CalledProcessError
 
 import msgspec
 
@@ -24,17 +25,24 @@ def main() -> None:
     if name is None and not arguments.all:
         print("\n".join(f"{each:<18} {benchmark(each).question}" for each in NAMES))
         return
-    measurements = list(measured(NAMES if name is None else [name]))
+    names = NAMES if name is None else [name]
+    measurements = list(measured(names))
     if arguments.keep or arguments.all:
         keep(measurements)
-    print(msgspec.json.encode(measurements[0]).decode() if arguments.json else table(measurements))
+    if measurements:
+        print(msgspec.json.encode(measurements[0]).decode() if arguments.json else table(measurements))
+    if len(measurements) < len(names):
+        sys.exit(1)
 
 
 def measured(names: Iterable[str]) -> Iterable[Measurement]:
-    """Each in turn, telling on standard error which."""
+    """Each in turn, telling on standard error which; one that fails takes no other with it."""
     for name in names:
         print(f"measuring {name}", file=sys.stderr)
-        yield benchmark(name).measure()
+        try:
+            yield benchmark(name).measure()
+        except CalledProcessError as error:
+            print(f"{name} failed: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
