@@ -60,7 +60,9 @@ def compiled(statement: str, query: LetterQuery, *before: SqlValue, after: Seque
     """
     conditions = list(_conditions(query))
     fitting = [part for name, _ in conditions for part in (" and ", _SQL[name])]
-    return Compiled(filled(statement, _PLACE, fitting), (*before, *(value for _, values in conditions for value in values), *after))
+    return Compiled(
+        filled(statement, _PLACE, fitting), (*before, *(value for _, values in conditions for value in values), *after)
+    )
 
 
 def _conditions(query: LetterQuery) -> Iterator[tuple[str, tuple[SqlValue, ...]]]:
