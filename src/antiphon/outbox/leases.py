@@ -43,6 +43,7 @@ class BucketLeases:
         token = f"{token or uuid4().hex} {msgspec.json.encode(Process.own()).decode()}"
         self._table = RelayTable(store, token, buckets)
         self._owned: set[int] = set()
+        self._epochs: Mapping[int, int] = {}
         self._leaving: set[int] = set()
         self._in_work: set[int] = set()
         self._sure_until = 0.0
@@ -86,20 +87,23 @@ class BucketLeases:
         async with self._store.transaction() as tx:
             await self._table.enter(tx, now)
             await self._table.forget_silent(tx, now - 10 * self._ttl)
-            todo = self._plan(await self._table.relays(tx), await self._table.leases(tx), now)
+            leases = await self._table.leases(tx)
+            todo = self._plan(await self._table.relays(tx), leases, now)
             self._leaving = {partition.number for partition in todo.give_up}
             await self._table.renew(tx, now + self._ttl)
             await self._table.give_up(tx, self._leaving - self._in_work)
-            await self._table.claim(tx, [(new.partition.number, new.epoch - 1) for new in todo.claim], now + self._ttl)
-            owned = await self._table.held(tx, self._buckets)
-        gained = owned - self._owned
-        self._owned = owned
+            wanted = {new.partition.number for new in todo.claim}
+            await self._table.claim(tx, [each for each in leases if each.bucket in wanted], now + self._ttl)
+            epochs = await self._table.held(tx, self._buckets)
+        # One that was lost and won back since the last look was somebody else's meanwhile.
+        has_gained = any(self._epochs.get(bucket) != epoch for bucket, epoch in epochs.items())
+        self._owned, self._epochs = set(epochs), epochs
         self._sure_until = began + self._ttl.total_seconds() * 0.8
-        return bool(gained)
+        return has_gained
 
     async def require(self, tx: Transaction, buckets: Collection[int]) -> None:
         """Raise LeaseLostError, for `tx` to be rolled back, when any of these is somebody else's by now."""
-        lost = set(buckets) - await self._table.held(tx, buckets)
+        lost = set(buckets) - set(await self._table.held(tx, buckets))
         if lost:
             self._owned -= lost
             raise LeaseLostError(f"the outbox of {self._store.url}: another relay took over while this one slept")

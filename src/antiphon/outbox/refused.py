@@ -35,14 +35,19 @@ class Refused:
         self._retries = RetryStore(OUTBOX_GROUP, uuid4().hex, HOLD)
         self._is_any = True
         """Whether any lane may be blocked."""
+        self._suspicions = 0
 
     async def look(self) -> None:
         """See whether any lane is blocked; until then each batch is asked about."""
-        self._is_any = bool(await self._retries.blocked(self._store, 1))
+        before = self._suspicions
+        found = bool(await self._retries.blocked(self._store, 1))
+        if before == self._suspicions:  # else the answer may be older than what was blocked meanwhile
+            self._is_any = found
 
     def suspect(self) -> None:
-        """Others may have blocked lanes of buckets that are ours now."""
+        """Lanes may be blocked that were not: by this one, or by others whose buckets are ours now."""
         self._is_any = True
+        self._suspicions += 1
 
     async def sort(self, batch: Sequence[Staged]) -> tuple[list[Staged], list[Staged]]:
         """Those of a batch that may be published, and those that must wait behind what rests here."""
@@ -65,7 +70,9 @@ class Refused:
         parked = [self._parked(each, (Attempt(now, type(e).__name__, reason),)) for each, reason, e in refused]
         parked += [self._unreadable(each) for each in unreadable]
         waiting = [self._item(each, AsideState.BEHIND) for each in behind]
-        self._is_any = self._is_any or bool(parked or waiting)
+        if parked or waiting:  # seen by nobody until the commit, so that whoever looked before it is told again
+            self.suspect()
+            tx.after_commit(self.suspect)
         # In order of their numbers, so that what follows in a lane follows in here, too.
         await set_aside(tx, sorted([*parked, *waiting], key=lambda item: int(item.position)))
         return parked

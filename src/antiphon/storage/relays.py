@@ -70,10 +70,10 @@ class RelayTable:
         rows = await tx.fetch(_SQL["leases"], row=BucketLease)
         return [row for row in rows if row.bucket in self._buckets]
 
-    async def claim(self, tx: Transaction, leases: Iterable[tuple[int, int]], until: datetime) -> None:
-        """Take these buckets, each from the epoch given with it; one that has another by now is left alone."""
+    async def claim(self, tx: Transaction, leases: Iterable[BucketLease], until: datetime) -> None:
+        """Take these, as they were read; one that was claimed or renewed since then is left alone."""
         at = moment(until)
-        await tx.execute_many(_SQL["claim"], [(bucket, self.token, epoch, at) for bucket, epoch in leases])
+        await tx.execute_many(_SQL["claim"], [(bucket, self.token, epoch, end, at) for bucket, _, epoch, end in leases])
 
     async def renew(self, tx: Transaction, until: datetime) -> None:
         """Keep what is held until that moment."""
@@ -83,9 +83,9 @@ class RelayTable:
         """Let others have these."""
         await tx.execute(_SQL["give_up"], self.token, _json(sorted(buckets)))
 
-    async def held(self, tx: Transaction, buckets: Collection[int]) -> set[int]:
-        """Those of the buckets that are held; nobody else takes them before `tx` ends."""
-        return set(await tx.fetch(_SQL["held"], self.token, _json(sorted(buckets)), row=int))
+    async def held(self, tx: Transaction, buckets: Collection[int]) -> Mapping[int, int]:
+        """Those of the buckets that are held, with their epochs; nobody else takes them before `tx` ends."""
+        return dict(await tx.fetch(_SQL["held"], self.token, _json(sorted(buckets)), row=tuple[int, int]))
 
     def _is_of_same_outbox(self, token: str) -> bool:
         beginning, slash, _ = token.partition(" ")[0].partition("/")

@@ -52,7 +52,9 @@ select token, heard_at from antiphon_outbox_relays;
 select bucket, token, epoch, expires_at from antiphon_outbox_leases order by bucket;
 
 -- name: claim
-update antiphon_outbox_leases set token = ?2, epoch = epoch + 1, expires_at = ?4 where bucket = ?1 and epoch = ?3;
+-- As it was read: its owner may have renewed it since.
+update antiphon_outbox_leases set token = ?2, epoch = epoch + 1, expires_at = ?5
+where bucket = ?1 and epoch = ?3 and expires_at = ?4;
 
 -- name: renew
 update antiphon_outbox_leases set expires_at = ?2 where token = ?1;
@@ -62,4 +64,4 @@ update antiphon_outbox_leases set token = null, expires_at = 0
 where token = ?1 and bucket in (select value from json_each(?2));
 
 -- name: held
-select bucket from antiphon_outbox_leases where token = ?1 and bucket in (select value from json_each(?2));
+select bucket, epoch from antiphon_outbox_leases where token = ?1 and bucket in (select value from json_each(?2));

@@ -33,6 +33,6 @@ update antiphon_outbox_leases set token = null, expires_at = 0 where token = ?1
 and bucket in (select value::bigint from json_array_elements_text(cast(?2 as json)) as each(value));
 
 -- name: held
-select bucket from antiphon_outbox_leases where token = ?1
+select bucket, epoch from antiphon_outbox_leases where token = ?1
 and bucket in (select value::bigint from json_array_elements_text(cast(?2 as json)) as each(value))
 order by bucket for update;
