@@ -12,6 +12,7 @@ from antiphon.brokers.assignment import Lease, Member, Plan, plan
 from antiphon.brokers.ports import Partition
 from antiphon.errors import LeaseLostError
 from antiphon.events.clock import Clock
+from antiphon.storage.clocks import store_time
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.outbox import BUCKETS
 from antiphon.storage.relays import BucketLease, RelayTable
@@ -41,7 +42,7 @@ class BucketLeases:
     ) -> None:
         self._store, self._clock, self._ttl, self._buckets = store, clock, ttl, buckets
         token = f"{token or uuid4().hex} {msgspec.json.encode(Process.own()).decode()}"
-        self._table = RelayTable(store, token, buckets)
+        self._table = RelayTable(token, buckets)
         self._owned: set[int] = set()
         self._epochs: Mapping[int, int] = {}
         self._leaving: set[int] = set()
@@ -83,7 +84,7 @@ class BucketLeases:
         Raises StoreError; then nothing has changed, and what is held is sure for a while.
         """
         began = self._clock.monotonic()
-        now = await self._table.now(self._clock.now())
+        now = await store_time(self._store, self._clock.now())
         async with self._store.transaction() as tx:
             await self._table.enter(tx, now)
             await self._table.forget_silent(tx, now - 10 * self._ttl)

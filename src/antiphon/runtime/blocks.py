@@ -40,6 +40,7 @@ class Blocks:
         self._is_shared = capabilities.model == "queue"
         """Whether others, too, handle messages of the lanes that we read."""
         self._known_until = 0.0
+        self._forgotten = 0
         self._stored: set[Lane] = set()
         self._added: set[Lane] = set()
         """Those stored while the store was asked, whose answer may be older."""
@@ -96,6 +97,7 @@ class Blocks:
     async def _look_at_lanes(self, deliveries: Sequence[Delivery]) -> None:
         self._added.clear()
         self._heads.clear()
+        forgotten = self._forgotten
         found = set(await self._store.blocked(self._database, MOST_KNOWN + 1))
         if len(found) > MOST_KNOWN:
             wanted = _lanes(deliveries)
@@ -103,7 +105,8 @@ class Blocks:
             self._stored = (self._stored - wanted) | found | self._added
         else:
             self._stored = found | self._added
-            self._known_until = self._monotonic() + self._rest(len(found))
+            if forgotten == self._forgotten:  # else partitions came while the store was asked
+                self._known_until = self._monotonic() + self._rest(len(found))
         self._tell()
 
     def _rest(self, lanes: int) -> float:
@@ -113,6 +116,7 @@ class Blocks:
     def forget(self) -> None:
         """Ask again before the next message is handled: partitions came that others had."""
         self._known_until = 0.0
+        self._forgotten += 1
 
     def leave(self, lane: Lane | None) -> None:
         """Something of this lane is on its way to the store."""

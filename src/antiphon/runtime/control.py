@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 from antiphon.errors import StoreError, UsageError
@@ -20,6 +21,7 @@ class Control:
         # Nobody else can reach the store of a broker that lives in this process.
         self._is_shared = surroundings.broker.capabilities.durable
         self._told: object = None
+        self._looking = asyncio.Lock()
 
     async def run(self) -> None:
         """Look again and again, until canceled."""
@@ -35,8 +37,13 @@ class Control:
 
     async def look(self) -> None:
         """Pause and resume what operators paused and resumed since."""
+        async with self._looking:  # an older answer must not undo what a newer one did
+            surroundings = self._surroundings
+            wanted = {each.topic: each for each in await list_topic_pauses(surroundings.store, surroundings.group)}
+            self._follow(wanted)
+
+    def _follow(self, wanted: Mapping[str, TopicPause]) -> None:
         surroundings = self._surroundings
-        wanted = {each.topic: each for each in await list_topic_pauses(surroundings.store, surroundings.group)}
         for gate in surroundings.gates.all():
             pause = wanted.get(gate.topic)
             if pause is not None and gate.paused != (why := f"{pause.reason} ({pause.paused_by})"):

@@ -95,6 +95,7 @@ class Surroundings:
         self.suspicion = Suspicion(service, settling.claims.store, store, plan.clock, self.status)
         self.suspicion.died = self._others_died
         self.suspicion.condemn = self._condemn
+        self.suspicion.patiently = self.patiently
         self.status_parts: list[Callable[[], Mapping[str, object]]] = []
         """What this run says of itself to operators, put together."""
         self.shelf = Shelf(settling.claims, blocks)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from weakref import WeakKeyDictionary
 
 from antiphon.errors import AntiphonError
@@ -22,6 +23,7 @@ from antiphon.observability.repeats import RepeatLimit
 from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work
 from antiphon.storage import runs
+from antiphon.storage.clocks import store_time
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.runs import Process, Run, Suspects
 from antiphon.storage.set_aside import RetryStore
@@ -38,6 +40,7 @@ LONGEST_WAIT = timedelta(seconds=10)
 FEW = 32
 """Messages at most that are attempted under one note, where no transaction bounds them."""
 EVERY = timedelta(seconds=15)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Status = Callable[[], Mapping[str, object]]
 
@@ -93,6 +96,11 @@ class Suspicion:
         self._group, self._id = claims.group, claims.token
         self._status = status
         self._suspects = Suspects({}, None)
+        self._acquittals = 0
+        self._run: Run | None = None
+        self._looked_at = clock.monotonic()
+        self._back_at = _LONG_AGO
+        """When the store could be asked again, after it could not be for long."""
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
         self._working: Counter[str] = Counter()
         self._writing = asyncio.Lock()
@@ -101,23 +109,23 @@ class Suspicion:
         """Whether attempts must be announced: looked at before each run, so that it is no method."""
         self.died: Callable[[int], None] = lambda count: None
         self.condemn: Callable[[Work, int], None] = lambda work, crashes: None
+        self.patiently: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] = lambda ask: ask()
+        """Asks again until the store can be reached."""
 
     async def start(self) -> None:
         """Look for dead ones, then be known to the others. Raises StoreError."""
         await self.look()
-        now = self._clock.now()
-        run = Run(
+        now = await store_time(self._database, self._clock.now())
+        self._run = Run(
             id=self._id,
             group=self._group,
             service=self._service,
             process=Process.own(),
             started_at=now,
             heard_of=now,
-            status=self._status(),
+            status={},
         )
-        async with self._database.transaction() as tx:
-            await runs.begin_run(tx, run)
-            await runs.beat(tx, self._id, now, run.status)
+        await self.say()
         self._task = asyncio.create_task(self._keep(), name="antiphon run")
 
     async def stop(self, patience: timedelta) -> None:
@@ -125,7 +133,7 @@ class Suspicion:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+            self._task = self._run = None
             try:
                 async with asyncio.timeout(patience.total_seconds()), self._database.transaction() as tx:
                     await runs.end_run(tx, self._id)
@@ -134,8 +142,8 @@ class Suspicion:
 
     async def look(self) -> None:
         """See who died, and what has to be suspected. It reads, and writes only when somebody died."""
-        now = self._clock.now()
-        dead = [run for run in await runs.list_runs(self._database, self._group) if self._is_dead(run)]
+        now = await self._time()
+        dead = [run for run in await runs.list_runs(self._database, self._group) if self._is_dead(run, now)]
         if dead:
             async with self._database.transaction() as tx:
                 counts = [await runs.bury(tx, run, now) for run in dead]
@@ -144,12 +152,30 @@ class Suspicion:
                 log.warning(
                     "process %d died while it ran %s, with %d messages in work", run.process.pid, self._group, count
                 )
-        self._suspects = await runs.suspects_of(self._database, self._group)
+        await self._learn()
         found = self._suspects.found_at
         self.careful = found is not None and now - found < CAREFUL
 
-    def _is_dead(self, run: Run) -> bool:
-        return run.id != self._id and run.process.is_dead(run.heard_of, self._clock.now())
+    async def _time(self) -> datetime:
+        """The store's; after the store was away for long, everybody has the time of a silence to be heard of again."""
+        now = await store_time(self._database, self._clock.now())
+        monotonic = self._clock.monotonic()
+        if monotonic - self._looked_at > 2 * EVERY.total_seconds():
+            self._back_at = now
+        self._looked_at = monotonic
+        return now
+
+    def _is_dead(self, run: Run, now: datetime) -> bool:
+        return run.id != self._id and run.process.is_dead(max(run.heard_of, self._back_at), now)
+
+    async def _learn(self) -> None:
+        """Take over whom the store suspects, unless that answer is older than an acquittal."""
+        while True:
+            before = self._acquittals
+            found = await runs.suspects_of(self._database, self._group)
+            if before == self._acquittals:
+                self._suspects = found
+                return
 
     async def _keep(self) -> None:
         while True:
@@ -163,15 +189,22 @@ class Suspicion:
                     log.warning("this run could not be noted for now: %s", error)
 
     async def say(self) -> None:
-        """Tell the others that it lives, and how it is."""
-        async with self._database.transaction() as tx:
-            await runs.beat(tx, self._id, self._clock.now(), self._status())
+        """Tell the others that it lives, and how it is. One that was taken for dead is back with that."""
+        if self._run is None:
+            return
+        now = await store_time(self._database, self._clock.now())
+        async with self._writing, self._database.transaction() as tx:
+            if not await runs.beat(tx, self._id, now, self._status()):
+                await runs.begin_run(tx, self._run)
+                await runs.note_working(tx, self._id, self._at_work(), alone=False)
+                await runs.beat(tx, self._id, now, self._status())
 
     async def _forget(self) -> None:
         """Let the suspicion rest when nothing died for long."""
         if not self.careful and (self._suspects.crashes or self._suspects.found_at):
+            now = await store_time(self._database, self._clock.now())
             async with self._database.transaction() as tx:
-                await runs.forget_suspects(tx, self._group, self._clock.now() - CAREFUL)
+                await runs.forget_suspects(tx, self._group, now - CAREFUL)
 
     def crashes(self, work: Work) -> int | None:
         """How often a process died while this was attempted alone; None where it is not suspected."""
@@ -211,14 +244,14 @@ class Suspicion:
         turns = _TURNS.setdefault(asyncio.get_running_loop(), Turns())
         async with turns.taken(alone=alone) as is_alone:
             self._working.update(identities)
-            await self._note(alone=is_alone)
             try:
+                await self.patiently(partial(self._note, alone=is_alone))
                 yield
             finally:
                 self._working.subtract(identities)
                 self._working = +self._working
             if is_alone:  # still alone: what another one does must not be noted against this
-                await self._clear(identities[0])
+                await self.patiently(partial(self._clear, identities[0]))
 
     async def _note(self, *, alone: bool) -> None:
         async with self._writing, self._database.transaction() as tx:
@@ -232,17 +265,19 @@ class Suspicion:
     def pardoned(self, identities: Collection[str]) -> None:
         """These are parked for certain."""
         if identities:
-            left = {known: n for known, n in self._suspects.crashes.items() if known not in identities}
-            self._suspects = Suspects(left, self._suspects.found_at)
+            self._acquit(identities)
+
+    def _acquit(self, identities: Collection[str]) -> None:
+        left = {known: n for known, n in self._suspects.crashes.items() if known not in identities}
+        self._suspects = Suspects(left, self._suspects.found_at)
+        self._acquittals += 1
 
     def _at_work(self) -> Collection[str]:
         return list(self._working)
 
     async def _clear(self, identity: str) -> None:
         """It was attempted alone and the process lives: it is innocent."""
-        self._suspects = Suspects(
-            {k: v for k, v in self._suspects.crashes.items() if k != identity}, self._suspects.found_at
-        )
+        self._acquit([identity])
         async with self._writing, self._database.transaction() as tx:
             await runs.note_working(tx, self._id, self._at_work(), alone=False)
             await runs.clear(tx, self._group, identity)

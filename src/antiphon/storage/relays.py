@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from antiphon.storage.clocks import store_time
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.outbox import BUCKETS
 from antiphon.storage.queries import load_queries
@@ -34,16 +35,10 @@ class BucketLease(NamedTuple):
 class RelayTable:
     """One relay's view of who publishes which buckets. Moments are those of one clock, the store's."""
 
-    def __init__(self, store: Database, token: str, buckets: range = range(BUCKETS)) -> None:
-        self._store, self._buckets = store, buckets
+    def __init__(self, token: str, buckets: range = range(BUCKETS)) -> None:
+        self._buckets = buckets
         self._beginning = "" if buckets == range(BUCKETS) else f"{buckets.start}/"
         self.token = f"{self._beginning}{token}"
-
-    async def now(self, own: datetime) -> datetime:
-        """The store's time; `own` is the time of this process, which is taken where all share one clock."""
-        ((now,),) = await self._store.fetch(_SQL["now"], moment(own))
-        assert isinstance(now, int)
-        return _EPOCH + now * _TICK
 
     async def enter(self, tx: Transaction, now: datetime) -> None:
         """Say that this relay lives."""
@@ -94,7 +89,7 @@ class RelayTable:
 
 async def is_relay_alive(store: Database, own: datetime) -> bool:
     """Whether a relay of this store runs now, as far as it was heard of; `own` is the time of this process."""
-    now = await RelayTable(store, "").now(own)
+    now = await store_time(store, own)
     return any(moment(now - SILENCE) < heard for _, heard in await store.fetch(_SQL["relays"], row=tuple[str, int]))
 
 

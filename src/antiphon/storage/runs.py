@@ -71,9 +71,9 @@ async def begin_run(tx: Transaction, run: Run) -> None:
     )
 
 
-async def beat(tx: Transaction, id: str, now: datetime, status: Mapping[str, object]) -> None:
-    """Say that it still runs, and how it is."""
-    await tx.execute(_SQL["beat"], moment(now), msgspec.json.encode(status).decode(), id)
+async def beat(tx: Transaction, id: str, now: datetime, status: Mapping[str, object]) -> bool:
+    """Say that it still runs, and how it is; false when it is off the list, since others took it for dead."""
+    return bool(await tx.fetch(_SQL["beat"], moment(now), msgspec.json.encode(status).decode(), id))
 
 
 async def note_working(tx: Transaction, id: str, identities: Iterable[str], *, alone: bool) -> None:
@@ -106,9 +106,10 @@ async def bury(tx: Transaction, run: Run, now: datetime) -> int:
     """Take a dead run off the list, and suspect what it was at; returns how many messages that was.
 
     What it had claimed of what is set aside, under its id, is free at once.
-    One that it attempted alone has a crash more; of several it is not known which one it was. Twice is safe.
+    One that it attempted alone has a crash more; of several it is not known which one it was. Twice is safe. One that
+    was heard of since it was listed is left alone.
     """
-    rows = await tx.fetch(_SQL["take_dead"], run.id, row=tuple[str, int])
+    rows = await tx.fetch(_SQL["take_dead"], run.id, moment(run.heard_of), row=tuple[str, int])
     if not rows:
         return 0
     ((working, alone),) = rows

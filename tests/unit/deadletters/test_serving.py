@@ -63,7 +63,7 @@ async def test_what_a_broker_refused_is_served_while_a_relay_runs(store, clock):
     redrive = (await start_redrive(store, clock, numbers, Pace(), "ada")).redrive.id
     await begin(store, clock, "payments", HERE)
     assert await serving_of(store, clock, redrive) == ([], [OUTBOX_GROUP])
-    relay = RelayTable(store, "r1")
+    relay = RelayTable("r1")
     async with store.transaction() as tx:
         await relay.enter(tx, clock.now())
     assert await serving_of(store, clock, redrive) == ([OUTBOX_GROUP], [])

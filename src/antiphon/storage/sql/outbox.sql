@@ -27,10 +27,6 @@ select count(*), min(staged_at) from antiphon_outbox;
 -- name: is_empty
 select not exists (select 1 from antiphon_outbox);
 
--- name: now
--- The clock that leases are read on: here that of the machine, which all who share the file share, too.
-select ?;
-
 -- name: make_leases
 -- Those of an outbox that is not our own.
 insert into antiphon_outbox_leases (bucket) values (?) on conflict do nothing;

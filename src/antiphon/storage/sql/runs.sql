@@ -5,7 +5,7 @@ insert into antiphon_runs (id, consumer_group, service, host, pid, process, star
 values (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: beat
-update antiphon_runs set beat_at = ?, status = ? where id = ?;
+update antiphon_runs set beat_at = ?, status = ? where id = ? returning id;
 
 -- name: working
 update antiphon_runs set working = ?, alone = ? where id = ?;
@@ -18,7 +18,8 @@ select id, consumer_group, service, host, pid, process, started_at, beat_at, sta
 where (cast(?1 as text) is null or consumer_group = ?1) order by started_at, id;
 
 -- name: take_dead
-delete from antiphon_runs where id = ? returning working, alone;
+-- Unless it was heard of since.
+delete from antiphon_runs where id = ? and beat_at <= ? returning working, alone;
 
 -- name: release_claims
 update antiphon_set_aside indexed by antiphon_set_aside_claims set token = null, held_until = 0

@@ -23,8 +23,9 @@ from antiphon.storage.database import (
     SqlValue,
     Transaction,
 )
+from antiphon.storage.runs import Process, Run, begin_run, bury
 from antiphon.testing.sabotage import Saboteur
-from antiphon.testing.scenarios.suite import orders
+from antiphon.testing.scenarios.suite import OrderPlaced, orders
 from antiphon.testing.scenarios.ways import FIRST, IN_TRANSACTIONS, SOON, WAYS, FailureSuite, Trying, declare
 
 T = TypeVar("T")
@@ -73,6 +74,40 @@ class OutageScenarios(FailureSuite):
             await self.until(lambda: self._is_done(broker))
         assert sorted(await self.numbers(broker)) == [0, 1, 2, 3, 4]
         assert (states, await self.aside(broker)) == ([], {})
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_store_that_is_away_is_waited_for_also_while_a_death_makes_careful(
+        self, broker: Broker, way: str
+    ) -> None:
+        """Then what is attempted is noted first, which the store must be there for."""
+        stage, service, work = Away(broker), self.paying(SOON), Trying([], self.now)
+
+        def leave(orders: Sequence[OrderPlaced]) -> None:
+            work(orders)
+            stage.store.is_away = stage.store.is_away or stage.store.refused == 0
+
+        declare(service, way, leave)
+        now = self.now()
+        dead = Run(
+            id="a dead one",
+            group="payments",
+            service="payments",
+            process=Process("elsewhere", 1, ""),
+            started_at=now,
+            heard_of=now,
+            status={},
+        )
+        async with self.store(broker).transaction() as tx:
+            await begin_run(tx, dead)
+            await bury(tx, dead, now)
+        async with self.running(stage, service):
+            await self.place(broker, *orders(40, keys=4))
+            await self.until(lambda: stage.store.refused >= 4)
+            stage.store.is_away = False
+            await self.until(lambda: self._is_done(broker))
+            await self.settled(service)
+        assert set(work.done) == set(range(40))
+        assert await self.aside(broker) == {}
 
     @pytest.mark.parametrize("way", ["direct", "shared"])
     async def test_members_that_come_and_go_while_others_start_lose_nothing(self, broker: Broker, way: str) -> None:

@@ -24,13 +24,24 @@ where before < ?3 order by number;
 delete from antiphon_outbox
 where number = any(array(select value::bigint from json_array_elements_text(cast(?1 as json)) as each(value)));
 
--- name: now
--- The server's clock, since those of many machines differ.
-select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) where cast(?1 as bigint) is not null;
+-- name: forget_silent
+-- One that is being written now is not silent any more.
+delete from antiphon_outbox_relays where token = any(array(
+    select token from antiphon_outbox_relays where heard_at < ?1 for update skip locked
+));
+
+-- name: renew
+-- In the order of the buckets, as below: a relay renews while it makes sure of those that it publishes.
+update antiphon_outbox_leases set expires_at = ?2 where bucket = any(array(
+    select bucket from antiphon_outbox_leases where token = ?1 order by bucket for update
+));
 
 -- name: give_up
-update antiphon_outbox_leases set token = null, expires_at = 0 where token = ?1
-and bucket in (select value::bigint from json_array_elements_text(cast(?2 as json)) as each(value));
+update antiphon_outbox_leases set token = null, expires_at = 0 where bucket = any(array(
+    select bucket from antiphon_outbox_leases where token = ?1
+    and bucket in (select value::bigint from json_array_elements_text(cast(?2 as json)) as each(value))
+    order by bucket for update
+));
 
 -- name: held
 select bucket, epoch from antiphon_outbox_leases where token = ?1
