@@ -232,9 +232,14 @@ class RunningService:
 
     async def caught_up(self) -> bool:
         """Settle what is finished; says whether nothing is left to do, as `Service.caught_up`."""
+        # What is handled may be staged, and what is published may have to be handled.
+        return await self._is_at_rest() and await self._is_all_handled() and await self._is_at_rest()
+
+    async def _is_at_rest(self) -> bool:
+        return self.scheduling.runner.is_at_rest() and await self.staging.is_at_rest()
+
+    async def _is_all_handled(self) -> bool:
         consumer = self.consumer
-        if not self.scheduling.runner.is_at_rest() or not await self.staging.is_at_rest():
-            return False
         if consumer is None:
             return True
         if consumer.failure is not None:
