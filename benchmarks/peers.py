@@ -16,6 +16,23 @@ PINS = {
         "pydantic==2.14.3",
         "anyio==4.16.0",
     ),
+    "faststream-outbox": (
+        "faststream-outbox[asyncpg]==0.19.0",
+        "faststream==0.7.8",
+        "fast-depends==3.0.9",
+        "pydantic==2.14.3",
+        "anyio==4.16.0",
+        "sqlalchemy==2.1.9",
+        "asyncpg==0.32.0",
+    ),
+    "python-cqrs": (
+        "python-cqrs[pydantic,sqlalchemy]==5.3.0",
+        "dataclass-wizard==0.39.1",
+        "orjson==3.13.0",
+        "pydantic==2.14.3",
+        "sqlalchemy==2.0.58",
+        "asyncpg==0.32.0",
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from benchmarks.hand_log import open_log
 from benchmarks.hand_outbox import SCHEMA, STAGE, envelope_text, relay
 from benchmarks.measure import report
 
-COUNT = 50_000
+COUNT = 20_000
 
 
 async def move(url: str, log: sqlite3.Connection) -> float:
