@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import count
 
@@ -18,6 +18,7 @@ from antiphon.outbox.posting import Posting
 from antiphon.resilience import Retry
 from antiphon.runtime.settlement import LogSettling
 from antiphon.runtime.transacting import BatchTransaction
+from antiphon.storage.sessions import Sessions
 
 
 @event(topic="transfers")
@@ -43,12 +44,19 @@ INNOCENT = Retry(crashes=1_000_000)
 BOOK = "insert into entries (account, number, pence) values (?, ?, ?)"
 
 
-def bank(stores: tuple[str, str], *, inbox: bool = True) -> list[Service]:
-    """Transfers are booked and told of; the statement books what it is told."""
-    transfers, statements = (
-        Service(name, store=store, migrations="bank_migrations", inbox=inbox, policy=INNOCENT)
+def services(
+    stores: Sequence[str], *, inbox: bool, sessions: Callable[[str], Sequence[Sessions]] = lambda _: ()
+) -> list[Service]:
+    """Both services, each with its own store and the table of entries in it; without handlers so far."""
+    return [
+        Service(name, store=store, migrations="bank_migrations", inbox=inbox, policy=INNOCENT, sessions=sessions(store))
         for name, store in zip(("transfers", "statements"), stores, strict=True)
-    )
+    ]
+
+
+def bank(stores: Sequence[str], *, inbox: bool = True) -> list[Service]:
+    """Transfers are booked and told of; the statement books what it is told."""
+    transfers, statements = services(stores, inbox=inbox)
 
     @transfers.on(TransferAsked)
     async def book(asked: TransferAsked, tx: Transaction) -> TransferBooked:
@@ -73,7 +81,9 @@ def _pass(passing: Passing) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _before(step: Step, passing: Passing) -> Step:
+def before(step: Step, passing: Passing) -> Step:
+    """A step that is never taken once its time has come."""
+
     @wraps(step)
     async def dying(*args: object) -> object:
         _pass(passing)
@@ -82,7 +92,9 @@ def _before(step: Step, passing: Passing) -> Step:
     return dying
 
 
-def _after(step: Step, passing: Passing) -> Step:
+def after(step: Step, passing: Passing) -> Step:
+    """A step of which nobody learns that it was taken, once its time has come."""
+
     @wraps(step)
     async def dying(*args: object) -> object:
         result = await step(*args)
@@ -92,24 +104,26 @@ def _after(step: Step, passing: Passing) -> Step:
     return dying
 
 
-POINTS: dict[str, tuple[type, str, Callable[[Step, Passing], Step]]] = {
-    "handled, not committed": (BatchTransaction, "_commit", _before),
-    "committed, not settled": (LogSettling, "settle", _before),
-    "read, not published": (Posting, "run", _before),
-    "published, not forgotten": (Posting, "run", _after),
+Points = Mapping[str, tuple[type, str, Callable[[Step, Passing], Step]]]
+
+POINTS: Points = {
+    "handled, not committed": (BatchTransaction, "_commit", before),
+    "committed, not settled": (LogSettling, "settle", before),
+    "read, not published": (Posting, "run", before),
+    "published, not forgotten": (Posting, "run", after),
 }
 """Between each two writes: where to die."""
 
 
-def arm(point: str, passes: int) -> None:
-    """Let this process die there."""
-    owner, name, how = POINTS[point]
-    setattr(owner, name, how(getattr(owner, name), count(1 - passes)))
+def serve(make: Callable[..., list[Service]], points: Points, arguments: Sequence[str]) -> None:
+    """Run what `make` makes of the stores, as the command line says, until it dies or is stopped."""
+    log, first, second, point, passes = arguments[:5]
+    os.environ["ANTIPHON_TRANSACTION_MESSAGES"] = "25"  # so that there are many commits to die at
+    if point:
+        owner, name, how = points[point]
+        setattr(owner, name, how(getattr(owner, name), count(1 - int(passes))))
+    run(*make((first, second), inbox="--without-inbox" not in arguments), broker=log)
 
 
 if __name__ == "__main__":
-    log, first, second, point, passes = sys.argv[1:6]
-    os.environ["ANTIPHON_TRANSACTION_MESSAGES"] = "25"  # so that there are many commits to die at
-    if point:
-        arm(point, int(passes))
-    run(*bank((first, second), inbox="--without-inbox" not in sys.argv), broker=log)
+    serve(bank, POINTS, sys.argv[1:])

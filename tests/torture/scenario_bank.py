@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import cycle
 from pathlib import Path
+from typing import NamedTuple
 
 from antiphon.brokers.embedded import EmbeddedBroker
 from antiphon.events.clock import SystemClock
@@ -23,11 +24,20 @@ from tests.torture import Tally, scenario, tally
 from tests.torture.bank import POINTS, TransferAsked
 from tests.torture.killing import victim
 
-TRANSFERS_A_ROUND = 300
 ACCOUNTS = 20
 MOST_PASSES = 6
 """The process dies when it passes the point for the first to the sixth time."""
 PATIENCE = timedelta(seconds=60)
+
+
+class Bank(NamedTuple):
+    """A bank to be killed: the module of its process, and how many transfers it is asked for in a round."""
+
+    module: str
+    transfers: int
+
+
+BESIDE_THE_LOG = Bank("tests.torture.bank", 300)
 
 
 @scenario
@@ -43,22 +53,24 @@ async def a_bank_on_postgres_books_each_transfer_once(rounds: int, folder: Path)
         return await keep_books(rounds, folder, schemas_of(server))
 
 
-def schemas_of(server: PostgresServer) -> list[str]:
-    """A store for each service of the bank."""
-    return [f"{server.url}?schema={name}" for name in ("transfers", "statements")]
+def schemas_of(server: PostgresServer, bank: str = "") -> list[str]:
+    """A store for each service of the bank; on a server with several banks each has a name."""
+    return [f"{server.url}?schema={bank}{name}" for name in ("transfers", "statements")]
 
 
-async def keep_books(rounds: int, folder: Path, stores: Sequence[str], *options: str) -> Tally:
+async def keep_books(
+    rounds: int, folder: Path, stores: Sequence[str], *options: str, bank: Bank = BESIDE_THE_LOG
+) -> Tally:
     """Let money flow while processes die; what is missing in the books, and what is there twice."""
     broker = EmbeddedBroker(folder / "log.db")
     await broker.open()
     points = cycle(POINTS)
     numbers = iter(range(1_000_000_000))
     for _ in range(rounds):
-        await broker.publish([_asked(next(numbers)) for _ in range(TRANSFERS_A_ROUND)])
-        await asyncio.to_thread(_die_once, broker.url, stores, next(points), options)
+        await broker.publish([_asked(next(numbers)) for _ in range(bank.transfers)])
+        await asyncio.to_thread(_die_once, bank, next(points), broker.url, stores, options)
     databases = [connect_store(url) for url in stores]
-    with victim(broker.url, *stores, "", "0", *options, module="tests.torture.bank"):
+    with victim(broker.url, *stores, "", "0", *options, module=bank.module):
         await _until_done(broker, databases)
     wanted = [f"{number} of {_account(number)}" for number in range(next(numbers))]
     found = [await _books(database) for database in databases]
@@ -77,10 +89,10 @@ def _account(number: int) -> str:
     return f"account-{number % ACCOUNTS}"
 
 
-def _die_once(log: str, stores: Sequence[str], point: str, options: Sequence[str]) -> None:
+def _die_once(bank: Bank, point: str, log: str, stores: Sequence[str], options: Sequence[str]) -> None:
     """Run a bank that dies at a point."""
     passes = str(random.randint(1, MOST_PASSES))
-    with victim(log, *stores, point, passes, *options, module="tests.torture.bank") as process:
+    with victim(log, *stores, point, passes, *options, module=bank.module) as process:
         # One that never came to its point, since there was not enough to do, is killed wherever it is.
         try:
             process.wait(timeout=5)

@@ -10,6 +10,7 @@ import pytest
 from antiphon.testing.servers import PostgresServer
 from tests.torture import Tally, run, scenarios, tally
 from tests.torture.scenario_bank import keep_books, schemas_of
+from tests.torture.scenario_sessions import keep_books_over_sessions
 from tests.torture.scenario_street import walk
 from tests.torture.street import ONCE
 
@@ -50,6 +51,13 @@ async def test_the_same_check_finds_doubles_on_postgres_where_the_inbox_is_off(t
         found = await keep_books(4, tmp_path, schemas_of(server), "--without-inbox")
     assert found.lost == 0
     assert found.double > 0
+
+
+@pytest.mark.torture
+async def test_the_same_check_finds_doubles_over_sessions_where_the_inbox_is_off(tmp_path: Path) -> None:
+    found = await keep_books_over_sessions(4, tmp_path, "--without-inbox")
+    assert all(each.lost == 0 for each in found.values())
+    assert all(each.double > 0 for each in found.values())
 
 
 def test_a_loss_and_a_double_effect_are_counted() -> None:
