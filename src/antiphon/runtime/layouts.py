@@ -1,13 +1,16 @@
-"""Which outbox is meant by the name of its layout?"""
+"""Which outbox is meant by the name of its layout, or by the option `outbox=`?"""
 
 from __future__ import annotations
 
-from antiphon.errors import SettingsError
+from typing import Literal, cast, get_args
+
+from antiphon.errors import DeclarationError, SettingsError
 from antiphon.storage.debezium_outbox import DebeziumOutbox
 from antiphon.storage.outboxes import OutboxTable
 from antiphon.storage.wal_outbox import WalOutbox
 
-LAYOUTS = ("own", "debezium", "wal")
+Layout = Literal["own", "debezium", "wal"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 
 def outbox_of(layout: str, table: str | None = None, topics: str | None = None) -> OutboxTable | None:
@@ -19,3 +22,17 @@ def outbox_of(layout: str, table: str | None = None, topics: str | None = None) 
     if table is not None or topics is not None:
         raise SettingsError(f"an outbox of the layout {layout!r} has no table or topics to choose: leave them out")
     return WalOutbox() if layout == "wal" else None
+
+
+def chosen_outbox(of: str, given: object) -> OutboxTable | None:
+    """What is meant by the option `outbox=` of a `Service` or an `Outbox`; None for Antiphon's own.
+
+    Raises DeclarationError for what is neither a layout nor an outbox.
+    """
+    if isinstance(given, str) and given in LAYOUTS:
+        return outbox_of(given)
+    if isinstance(given, type) or not hasattr(given, "stage") or not hasattr(given, "buckets"):
+        raise DeclarationError(
+            f"{of}(..., outbox={given!r}): it is one of {', '.join(map(repr, LAYOUTS))}, or DebeziumOutbox(...)"
+        )
+    return cast("OutboxTable", given)

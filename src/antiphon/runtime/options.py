@@ -14,7 +14,7 @@ from antiphon.brokers.ports import Start, SubscribeOptions
 from antiphon.errors import DeclarationError
 from antiphon.events.declare import declaration_of
 from antiphon.resilience import Breaker, RateLimit, Retry
-from antiphon.runtime.layouts import LAYOUTS, outbox_of
+from antiphon.runtime.layouts import Layout, chosen_outbox
 from antiphon.runtime.route import HandlerOptions, Newer
 from antiphon.storage.outboxes import OutboxTable
 from antiphon.storage.sessions import Sessions
@@ -70,7 +70,7 @@ class ServiceOptions(TypedDict, total=False):
     concurrency: int
     dead_letters: DeadLettersIn
     sessions: Sessions | Sequence[Sessions]
-    outbox: OutboxTable | Literal["own", "debezium", "wal"]
+    outbox: OutboxTable | Layout
 
 
 class Choices(Struct, frozen=True, kw_only=True):
@@ -180,18 +180,8 @@ def read_service_options(given: ServiceOptions) -> Choices:
         concurrency=concurrency,
         dead_letters=dead_letters,
         sessions=_read_sessions(given.get("sessions", ())),
-        outbox=_read_outbox(given.get("outbox", "own")),
+        outbox=chosen_outbox("Service", given.get("outbox", "own")),
     )
-
-
-def _read_outbox(given: object) -> OutboxTable | None:
-    if isinstance(given, str) and given in LAYOUTS:
-        return outbox_of(given)
-    if isinstance(given, type) or not hasattr(given, "stage") or not hasattr(given, "buckets"):
-        raise DeclarationError(
-            f"Service(..., outbox={given!r}): it is one of {', '.join(map(repr, LAYOUTS))}, or DebeziumOutbox(...)"
-        )
-    return cast("OutboxTable", given)
 
 
 def _read_sessions(given: object) -> tuple[Sessions, ...]:

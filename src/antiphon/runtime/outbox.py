@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -9,14 +10,17 @@ from antiphon.errors import StatementError
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
+from antiphon.runtime.layouts import Layout, chosen_outbox
 from antiphon.storage.database import Transaction
 from antiphon.storage.hinting import OUTBOX_HINTS, HintingDatabase
 from antiphon.storage.joining import at_once
 from antiphon.storage.making import make_own_tables
 from antiphon.storage.outbox import stage
+from antiphon.storage.outboxes import OutboxTable
 from antiphon.storage.recognizing import join_awaited, join_plain
 
-_MISSING = ("no such table", "does not exist")
+_MISSING = re.compile(r'no such table|(?<!of )relation "[^"]*" does not exist')
+"""How databases say that a table is missing, and not one of its columns."""
 
 
 class Outbox:
@@ -24,10 +28,15 @@ class Outbox:
 
     `source` names the application in its messages. A relay publishes what was staged: that of a service whose store
     is the same database, or `antiphon relay`. It holds nothing open; any thread and any event loop may use it.
+
+    `outbox` is as that of a `Service`, another one than Antiphon's own table: `"debezium"`, `DebeziumOutbox(...)`, or
+    `"wal"` on PostgreSQL. Whoever publishes has to be told the same, as by `antiphon relay --layout`. Raises
+    DeclarationError for anything else.
     """
 
-    def __init__(self, source: str, *, clock: Clock | None = None) -> None:
+    def __init__(self, source: str, *, clock: Clock | None = None, outbox: OutboxTable | Layout = "own") -> None:
         self._clock = clock or SystemClock()
+        self._outbox = chosen_outbox("Outbox", outbox)
         self._composer = Composer(source, self._clock)
 
     def stage(self, connection: object, *events: object, key: str | None = None) -> Sequence[str]:
@@ -36,7 +45,8 @@ class Outbox:
         `connection` is a `sqlite3.Connection`, a `psycopg.Connection`, a Session or Connection of SQLAlchemy, or one
         of Django or its alias, inside `atomic`. Nothing is committed here, and rolling back takes it back.
 
-        Raises UsageError for anything else and where there is no transaction, EncodeError, StoreError.
+        Raises UsageError for anything else and where there is no transaction, EncodeError, StoreError; with
+        `outbox="wal"` UnsupportedCapabilityError where no server's log would keep them.
         """
         tx = join_plain(connection)
         outgoing = self._compose(events, key)
@@ -45,7 +55,7 @@ class Outbox:
 
     async def stage_async(self, connection: object, *events: object, key: str | None = None) -> Sequence[str]:
         """As `stage`, for what is awaited: a `psycopg.AsyncConnection`, an AsyncSession or AsyncConnection of
-        SQLAlchemy, or a Transaction of Antiphon's own, which needs a store that is not its broker's.
+        SQLAlchemy, or a Transaction of Antiphon's own, which without `outbox=` needs a store that is not its broker's.
         """
         tx = join_awaited(connection)
         outgoing = self._compose(events, key)
@@ -58,19 +68,26 @@ class Outbox:
     def make_tables(self, connection: object) -> None:
         """Make the tables that are missing, when the connection's transaction commits; as `antiphon storage migrate`.
 
-        Takes what `stage` takes. Twice is safe. Raises UsageError, StoreVersionError, MigrationError, StoreError.
+        With another outbox its table is made instead; that of `"wal"` cannot be, and is UnsupportedCapabilityError
+        until whoever publishes from it has made it. Takes what `stage` takes. Twice is safe. Raises UsageError,
+        StoreVersionError, MigrationError, StoreError.
         """
-        at_once(make_own_tables(join_plain(connection)))
+        tx = join_plain(connection)
+        at_once(make_own_tables(tx) if self._outbox is None else self._outbox.make_in(tx))
 
     def _compose(self, events: Sequence[object], key: str | None) -> list[Outgoing]:
         return [self._composer.first(event, key=key) for event in events]
 
     async def _stage(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
+        now = self._clock.now()
         try:
-            await stage(tx, outgoing, self._clock.now())
+            if self._outbox is None:
+                await stage(tx, outgoing, now)
+            else:
+                await self._outbox.require(tx)
+                await self._outbox.stage(tx, outgoing, now)
         except StatementError as error:
-            if "antiphon_outbox" in str(error) and any(words in str(error) for words in _MISSING):
-                raise StatementError(
-                    f"{error}: make the tables with `antiphon storage migrate --store URL`, or Outbox.make_tables()"
-                ) from error
-            raise
+            if _MISSING.search(str(error)) is None:
+                raise
+            how = "with `antiphon storage migrate --store URL`, or" if self._outbox is None else "with"
+            raise StatementError(f"{error}: make the tables {how} Outbox.make_tables()") from error

@@ -20,6 +20,8 @@ from antiphon.events.message import Message, Outgoing
 from antiphon.events.wire import from_structured, to_structured
 from antiphon.storage.database import Database, Migration, Transaction
 from antiphon.storage.dialects import PortableSql, filled
+from antiphon.storage.joining import ColumnText, JoinedTransaction
+from antiphon.storage.making import make_tables_in
 from antiphon.storage.outbox import MOST_BYTES, OutboxBacklog, Staged, Unreadable
 from antiphon.storage.outboxes import only_bucket
 from antiphon.storage.queries import load_queries
@@ -51,6 +53,7 @@ class DebeziumOutbox:
             raise SettingsError(f"published_by={published_by!r}: it is one of 'relay', 'debezium'")
         self.table, self._topics, self._published_by = table, topics, published_by
         self._name = ".".join('"' + part.replace('"', '""') + '"' for part in table.split("."))
+        self._component = f"outbox {table}"
         self.buckets = only_bucket(f"debezium {table}")
 
     def __repr__(self) -> str:
@@ -64,7 +67,7 @@ class DebeziumOutbox:
     async def make(self, store: Database) -> None:
         """As `OutboxTable.make`; a table that is there stays as it is."""
         if not await self.columns(store):
-            await store.migrate(f"outbox {self.table}", [Migration(1, "make_outbox", self.statement("make"))])
+            await store.migrate(self._component, self._migrations())
 
     async def stage(self, tx: Transaction, outgoing: Sequence[Outgoing], now: datetime) -> None:
         """As `OutboxTable.stage`. Raises EncodeError for an id that is no UUID, and a topic that is not of `topics`."""
@@ -72,6 +75,14 @@ class DebeziumOutbox:
         await tx.execute_many(self.statement("stage"), rows)
         if not self.is_relayed:
             await tx.execute_many(self.statement("forget"), [(id,) for id, *_ in rows])
+
+    async def require(self, tx: Transaction) -> None:
+        """As `OutboxTable.require`: rows wait for whoever reads them."""
+
+    async def make_in(self, tx: JoinedTransaction) -> None:
+        """As `OutboxTable.make_in`; a table that is there stays as it is."""
+        if not await self.columns(tx):
+            await make_tables_in(tx, self._component, self._migrations())
 
     def reader(self, store: Database, clock: Clock) -> DebeziumReader:
         """As `OutboxTable.reader`."""
@@ -88,11 +99,14 @@ class DebeziumOutbox:
             statement = filled(statement, "{" + place + "}", [part])
         return statement
 
-    async def columns(self, store: Database) -> Sequence[str]:
+    async def columns(self, store: Database | Transaction) -> Sequence[str]:
         """The names of the table's columns; none where there is no table."""
         return await store.fetch(_SQL["columns"], self._name, self.table.rpartition(".")[2], row=str)
 
-    def _values(self, outgoing: Outgoing) -> tuple[str, str, str, str, str]:
+    def _migrations(self) -> Sequence[Migration]:
+        return [Migration(1, "make_outbox", self.statement("make"))]
+
+    def _values(self, outgoing: Outgoing) -> Sequence[ColumnText]:
         topic, message = outgoing
         before, _, after = self._topics.partition(_MARK)
         middle = topic.removeprefix(before).removesuffix(after)
@@ -104,7 +118,8 @@ class DebeziumOutbox:
             payload = to_structured(message).decode()
         except ValueError as error:
             raise EncodeError(f"{tried}: {error}") from error
-        return id, middle, message.id if message.key is None else message.key, message.type, payload
+        key = message.id if message.key is None else message.key
+        return [ColumnText(each) for each in (id, middle, key, message.type, payload)]
 
 
 class _Row(NamedTuple):

@@ -16,6 +16,13 @@ T = TypeVar("T")
 _MARK = re.compile(r"\?(\d*)")
 
 
+class ColumnText(str):  # noqa: SLOT000 - a text has no room for slots
+    """A text that is written into columns of other types, too, such as a UUID or JSON.
+
+    Databases find out which. A library that tells them the types of values, as SQLAlchemy does, must not call it text.
+    """
+
+
 class Reply(NamedTuple):
     """What a statement returned: its rows, and the names of their columns."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from antiphon.storage.database import Row, SqlValue
+from antiphon.storage.database import Migration, Row, SqlValue
 from antiphon.storage.dialects import Dialect, spoken
 from antiphon.storage.joining import JoinedTransaction
 from antiphon.storage.migrations import apply_migrations, own_migrations
@@ -18,7 +18,12 @@ _COMMENT = re.compile(r"--[^\n]*")
 
 async def make_own_tables(tx: JoinedTransaction) -> None:
     """Make what is missing of our own tables when the transaction commits; twice is safe. Raises as `migrate` does."""
-    await apply_migrations(_JoinedDatabase(tx), "antiphon", own_migrations())
+    await make_tables_in(tx, "antiphon", own_migrations())
+
+
+async def make_tables_in(tx: JoinedTransaction, component: str, migrations: Sequence[Migration]) -> None:
+    """As `Database.migrate`, when the transaction commits."""
+    await apply_migrations(_JoinedDatabase(tx), component, migrations)
 
 
 class _JoinedDatabase:

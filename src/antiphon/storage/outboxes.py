@@ -10,6 +10,7 @@ from zlib import crc32
 from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 from antiphon.storage.database import Database, Transaction
+from antiphon.storage.joining import JoinedTransaction
 from antiphon.storage.outbox import BUCKETS, OutboxBacklog, Staged, Unreadable
 
 _OTHERS = 1_000_000_000
@@ -54,6 +55,17 @@ class OutboxTable(Protocol):
 
     async def stage(self, tx: Transaction, outgoing: Sequence[Outgoing], now: datetime) -> None:
         """Have these published once `tx` has committed. Raises EncodeError, StoreError."""
+        ...
+
+    async def require(self, tx: Transaction) -> None:
+        """Raise UnsupportedCapabilityError where nobody would be given what an application stages in `tx`. StoreError.
+
+        A service need not ask: it has made everything at its start.
+        """
+        ...
+
+    async def make_in(self, tx: JoinedTransaction) -> None:
+        """As `make`, when a transaction of an application's own commits. Raises MigrationError, too."""
         ...
 
     def reader(self, store: Database, clock: Clock) -> OutboxReader:

@@ -18,6 +18,7 @@ from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.envelopes import decode_message, encode_message
+from antiphon.storage.joining import JoinedTransaction
 from antiphon.storage.outbox import OutboxBacklog, Staged, Unreadable
 from antiphon.storage.outboxes import only_bucket
 from antiphon.storage.queries import load_queries
@@ -25,6 +26,7 @@ from antiphon.storage.wal_records import WalMessage, WalTransaction, transaction
 
 _SQL = load_queries("antiphon.storage", "sql/wal_outbox.sql")
 _POSTGRES = ("postgres:", "postgresql:")
+_FOR_POSTGRES = "outbox='wal' is for PostgreSQL: leave it out, or move"
 _FAR = 1024 * 1024
 """So many bytes of log that hold no message of ours are given up at once."""
 
@@ -54,6 +56,23 @@ class WalOutbox:
         """As `OutboxTable.stage`."""
         await tx.execute_many(_SQL["stage"], [(_text(one),) for one in outgoing])
 
+    async def require(self, tx: Transaction) -> None:
+        """As `OutboxTable.require`: without its slot the server would not keep what is staged."""
+        kept = await tx.fetch(_SQL["is_kept"])
+        if not kept:
+            raise _refused("the database of this transaction", _FOR_POSTGRES)
+        if not kept[0][0]:
+            raise UnsupportedCapabilityError(
+                "the database of this transaction",
+                "slot for its schema",
+                "what is staged with outbox='wal' would be lost; start `antiphon relay --layout wal`, or a service "
+                "with that outbox, on the same schema, which makes it",
+            )
+
+    async def make_in(self, tx: JoinedTransaction) -> None:
+        """As `OutboxTable.make_in`, but no transaction makes a slot: as `require` where there is none."""
+        await self.require(tx)
+
     def reader(self, store: Database, clock: Clock) -> WalReader:
         """As `OutboxTable.reader`."""
         return WalReader(store)
@@ -62,17 +81,18 @@ class WalOutbox:
 async def slot_of(store: Database) -> str:
     """The name of the slot of this store's schema. Raises UnsupportedCapabilityError where there can be none."""
     if not store.url.startswith(_POSTGRES):
-        raise UnsupportedCapabilityError(
-            f"the store {store.url}", "log that can be read", "outbox='wal' is for PostgreSQL: leave it out, or move"
-        )
+        raise _refused(f"the store {store.url}", _FOR_POSTGRES)
     ((level, slot),) = await store.fetch(_SQL["place"], row=tuple[str, str])
     if level != "logical":
-        raise UnsupportedCapabilityError(
+        raise _refused(
             f"the store {store.url}",
-            "log that can be read",
             f"outbox='wal' needs wal_level = logical, and it is {level!r}: set it in postgresql.conf and restart",
         )
     return slot
+
+
+def _refused(subject: str, reason: str) -> UnsupportedCapabilityError:
+    return UnsupportedCapabilityError(subject, "log that can be read", reason)
 
 
 class WalReader:

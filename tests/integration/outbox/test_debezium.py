@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import Key, Service, Struct, Transaction, event
+from antiphon import Service
 from antiphon.errors import EncodeError, SettingsError
 from antiphon.events.ids import new_id
 from antiphon.events.message import Message
-from antiphon.runtime.settings import load_settings
 from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database
 from antiphon.storage.dead_letters import find
@@ -21,22 +20,17 @@ from antiphon.storage.debezium_outbox import DebeziumOutbox
 from antiphon.storage.letter_query import LetterQuery
 from antiphon.storage.outbox import OUTBOX_GROUP
 from antiphon.storage.outboxes import OutboxTable
-from tests.integration.outbox.relaying import Desk, until
+from tests.integration.outbox.relaying import (
+    Desk,
+    require_a_service_emits_through,
+    require_another_takes_over,
+    until,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ID = "4d47e190-0402-4048-bc2c-89dd54343cdc"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ROW = "insert into {} (id, aggregatetype, aggregateid, type, payload) values (?, ?, ?, ?, ?)"
-
-
-@event(topic="orders")
-class OrderPlaced(Struct, frozen=True):
-    order_id: Key[str]
-
-
-@event(topic="payments")
-class OrderPaid(Struct, frozen=True):
-    order_id: Key[str]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -188,22 +182,15 @@ async def test_another_relay_goes_on_when_one_leaves(store: Database) -> None:
         await desk.until_published(2)
 
 
+async def test_a_relay_killed_between_publishing_and_deleting_is_replaced_and_its_rows_keep_their_ids(
+    store: Database, url: str, tmp_path: Path
+) -> None:
+    await require_another_takes_over(store, url, "debezium", tmp_path)
+    assert await store.fetch("select count(*) from outbox") == [(0,)]
+
+
 async def test_a_service_may_emit_through_such_a_table(store: Database, tmp_path: Path) -> None:
-    shop = Service("shop", broker="memory://", store=store, outbox="debezium")
-    paid: list[str] = []
-
-    @shop.on(OrderPlaced)
-    async def pay(order: OrderPlaced, tx: Transaction) -> OrderPaid:
-        return OrderPaid(order.order_id)
-
-    @shop.on(OrderPaid)
-    async def note(order: OrderPaid) -> None:
-        paid.append(order.order_id)
-
-    await shop.start(settings=load_settings({}, {}, tmp_path))
-    await shop.publish(OrderPlaced("o-1"))
-    await until(lambda: paid == ["o-1"])
-    await shop.stop()
+    await require_a_service_emits_through(store, "debezium", tmp_path)
     assert await store.fetch("select count(*) from outbox") == [(0,)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import Key, Service, Struct, Transaction, event
+from antiphon import Service
 from antiphon.errors import ConnectionLostError, UnsupportedCapabilityError
 from antiphon.events.clock import SystemClock
 from antiphon.events.ids import new_id
@@ -22,19 +22,14 @@ from antiphon.storage.postgres import PostgresDatabase
 from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.storage.wal_outbox import WalOutbox, WalReader, slot_of
 from antiphon.testing.servers import PostgresServer
-from tests.integration.outbox.relaying import Desk, until
+from tests.integration.outbox.relaying import (
+    Desk,
+    require_a_service_emits_through,
+    require_another_takes_over,
+    until,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-@event(topic="orders")
-class OrderPlaced(Struct, frozen=True):
-    order_id: Key[str]
-
-
-@event(topic="payments")
-class OrderPaid(Struct, frozen=True):
-    order_id: Key[str]
 
 
 @pytest.fixture
@@ -217,23 +212,16 @@ async def test_what_is_no_message_is_kept_as_a_dead_letter(store: PostgresDataba
     assert await left(store) == []
 
 
+async def test_a_relay_killed_between_publishing_and_telling_the_server_is_replaced_and_only_repeats(
+    store: PostgresDatabase, postgres_url: str, tmp_path: Path
+) -> None:
+    await require_another_takes_over(store, postgres_url, "wal", tmp_path)
+    assert await left(store) == []
+
+
 async def test_a_service_may_emit_through_the_log(store: PostgresDatabase, tmp_path: Path) -> None:
-    shop = Service("shop", broker="memory://", store=store, outbox="wal")
-    paid: list[str] = []
-
-    @shop.on(OrderPlaced)
-    async def pay(order: OrderPlaced, tx: Transaction) -> OrderPaid:
-        return OrderPaid(order.order_id)
-
-    @shop.on(OrderPaid)
-    async def note(order: OrderPaid) -> None:
-        paid.append(order.order_id)
-
-    await shop.start(settings=load_settings({}, {}, tmp_path))
-    await shop.publish(OrderPlaced("o-1"))
-    await until(lambda: paid == ["o-1"])
-    await shop.stop()
-    assert await store.fetch("select count(*) from antiphon_outbox") == [(0,)]
+    await require_a_service_emits_through(store, "wal", tmp_path)
+    assert await left(store) == []
 
 
 async def test_another_database_is_refused_with_what_to_do(tmp_path: Path) -> None:

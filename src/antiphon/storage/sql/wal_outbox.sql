@@ -23,6 +23,10 @@ select pg_logical_emit_message(
     true, 'antiphon_outbox_' || left(md5(current_database() || '.' || current_schema()), 16), cast(? as text)
 );
 
+-- name: is_kept
+-- No row, where there is no such log.
+select 1 where false;
+
 -- name: end
 select cast(pg_current_wal_flush_lsn() - '0/0' as bigint);
 
