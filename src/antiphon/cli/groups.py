@@ -158,11 +158,12 @@ async def _check(broker: Broker, group: str, topic: str) -> None:
 async def _rerun(place: Place, group: str, topic: str, to: Seek) -> None:
     """Forget the marks and move: in one transaction where that can be, since a crash between leaves half of it."""
     broker, store = place
+    if is_on(broker, store):
+        async with store.transaction() as tx:
+            await Inbox(group).begin_generation(tx)
+            await broker.seek_in(tx, group, topic, to)
+        return
     async with store.transaction() as tx:
         await Inbox(group).begin_generation(tx)
-        if is_on(broker, store):
-            await broker.seek_in(tx, group, topic, to)
-        else:  # where it fails, the marks stay, and whoever reads that it failed says it again
-            await broker.seek(group, topic, to)
-    if not is_on(broker, store):  # what was read before the commit was known by its old marks, and left out
-        await broker.seek(group, topic, to)
+        await broker.seek(group, topic, to)  # where it fails, the marks stay, and whoever reads that says it again
+    await broker.seek(group, topic, to)  # what was read before the commit was known by its old marks, and left out
