@@ -1,6 +1,6 @@
 # Every target does its own set-up: it needs Python 3.11+ and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check format bench torture clean
+.PHONY: help setup demo test unit check format bench services torture clean
 
 ROUNDS ?= 100
 BIN := .venv/bin
@@ -52,6 +52,9 @@ format: setup ## Format, and mend what the linter can
 
 bench: setup ## Run every measurement and print the table
 	@$(BIN)/python -m benchmarks --all
+
+services: setup ## Start the servers of all brokers until Ctrl-C, or those of NAMES="kafka nats"
+	@$(BIN)/python -m antiphon.testing.servers.services $(NAMES)
 
 torture: setup ## Kill processes for ROUNDS=n rounds of every scenario; ends with one JSON line
 	@$(BIN)/python -m tests.torture --rounds $(ROUNDS)

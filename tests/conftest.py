@@ -1,24 +1,67 @@
-"""What tests share: one real PostgreSQL for the whole run, and what lets them run in several processes."""
+"""What tests share: one real server of each kind for the whole run, and what lets them run in several processes."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from antiphon.events.ids import new_id
-from antiphon.testing.servers import shared_server
+from antiphon.testing.servers import ServerMissingError, shared_server
+
+Server = Callable[[str], str]
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of the server, which ends when the last process of the run has."""
+def server_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The URL of the one server of a kind, which ends when the last process of the run has."""
     folder = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):  # one of several processes, each with a folder inside the run's own
         folder = folder.parent
-    with shared_server("postgres", Path(folder, "postgres")) as url:
-        yield url
+    with ExitStack() as running:
+        yield lambda kind: _started(running, kind, folder)
+
+
+def _started(running: ExitStack, kind: str, folder: Path) -> str:
+    try:
+        return running.enter_context(shared_server(kind, folder / kind))
+    except ServerMissingError as error:
+        if "CI" in os.environ:  # there it must be installed
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_url: Server) -> str:
+    return server_url("postgres")
+
+
+@pytest.fixture(scope="session")
+def valkey_server(server_url: Server) -> str:
+    return server_url("valkey")
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_url: Server) -> str:
+    return server_url("redis")
+
+
+@pytest.fixture(scope="session")
+def nats_server(server_url: Server) -> str:
+    return server_url("nats")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(server_url: Server) -> str:
+    return server_url("rabbitmq")
+
+
+@pytest.fixture(scope="session")
+def kafka_server(server_url: Server) -> str:
+    return server_url("kafka")
 
 
 @pytest.fixture

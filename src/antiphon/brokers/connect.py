@@ -31,7 +31,12 @@ class Adapter(NamedTuple):
 
 ADAPTERS: Mapping[str, Adapter] = {
     "embedded": Adapter("antiphon.brokers.embedded:from_address"),
+    "kafka": Adapter("antiphon.brokers.kafka:from_address", "kafka"),
     "memory": Adapter("antiphon.brokers.memory:from_address"),
+    "nats": Adapter("antiphon.brokers.nats:from_address", "nats"),
+    "postgresql": Adapter("antiphon.brokers.postgres:from_address", "postgres"),
+    "rabbitmq": Adapter("antiphon.brokers.rabbitmq:from_address", "rabbitmq"),
+    "redis": Adapter("antiphon.brokers.redis:from_address", "redis"),
 }
 
 

@@ -1,7 +1,26 @@
 """Real servers for tests, started from packages, without containers and without root."""
 
+from antiphon.testing.servers.base import Server
+from antiphon.testing.servers.kafka import KafkaServer
+from antiphon.testing.servers.nats import NatsServer
 from antiphon.testing.servers.postgres import PostgresServer
-from antiphon.testing.servers.process import ServerError, ServerProcess, free_port
-from antiphon.testing.servers.shared import shared_server
+from antiphon.testing.servers.process import ServerError, ServerMissingError, ServerProcess, free_port
+from antiphon.testing.servers.rabbitmq import RabbitServer
+from antiphon.testing.servers.shared import SERVERS, shared_server
+from antiphon.testing.servers.valkey import RedisServer, ValkeyServer
 
-__all__ = ["PostgresServer", "ServerError", "ServerProcess", "free_port", "shared_server"]
+__all__ = [
+    "SERVERS",
+    "KafkaServer",
+    "NatsServer",
+    "PostgresServer",
+    "RabbitServer",
+    "RedisServer",
+    "Server",
+    "ServerError",
+    "ServerMissingError",
+    "ServerProcess",
+    "ValkeyServer",
+    "free_port",
+    "shared_server",
+]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +23,10 @@ _PAUSE = timedelta(milliseconds=10)
 
 class ServerError(RuntimeError):
     """A server did not start or stop; the text has the end of its log."""
+
+
+class ServerMissingError(ServerError):
+    """There is nothing to start: the text says what to install."""
 
 
 class ServerProcess:
@@ -94,6 +99,13 @@ class ServerProcess:
         """End it at once, as a crash does."""
         if self._process is not None:
             self._process.kill()
+            self._process.wait()
+
+    def kill_all(self) -> None:
+        """As `kill`, and with it whatever it started."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def last_words(self) -> str:

@@ -11,15 +11,32 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
-from antiphon.testing.servers.process import ServerError
+from antiphon.testing.servers.base import Server
+from antiphon.testing.servers.kafka import KafkaServer
+from antiphon.testing.servers.nats import NatsServer
+from antiphon.testing.servers.postgres import PostgresServer
+from antiphon.testing.servers.process import ServerError, ServerMissingError
+from antiphon.testing.servers.rabbitmq import RabbitServer
+from antiphon.testing.servers.valkey import RedisServer, ValkeyServer
 
-_PATIENCE = timedelta(seconds=90)
+SERVERS: Mapping[str, Callable[[], Server]] = {
+    "postgres": PostgresServer,
+    "valkey": ValkeyServer,
+    "nats": NatsServer,
+    "kafka": KafkaServer,
+    "rabbitmq": RabbitServer,
+    "redis": RedisServer,
+}
+"""Each kind, by the name under which a test asks for it."""
+_PATIENCE = timedelta(minutes=6)
+"""Kafka's programs may have to be fetched first."""
+_MISSING = 3
 _USERS, _STARTING, _KEEPER = "users.lock", "starting.lock", "keeper.lock"
 _ADDRESS, _PID, _LOG = "address", "keeper.pid", "keeper.log"
 
@@ -29,7 +46,7 @@ def shared_server(kind: str, folder: Path) -> Generator[str]:
     """The URL of the one server of this kind, such as `postgres`, for all who name the same folder.
 
     The first one starts it. It ends soon after the last one has left the block, or its process has ended in any way.
-    Raises ServerError.
+    Raises ServerMissingError, ServerError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _USERS).open("ab") as users:
@@ -42,25 +59,25 @@ def shared_server(kind: str, folder: Path) -> Generator[str]:
 
 
 def keep(kind: str, folder: Path) -> None:
-    """The keeper's work: run the server until nobody uses it."""
+    """The keeper's work: run the server until nobody uses it. Its exit code says where there is nothing to start."""
     with (folder / _KEEPER).open("ab") as keeper:
         fcntl.flock(keeper, fcntl.LOCK_EX)
         _write(folder / _PID, str(os.getpid()))
-        with _server(kind) as url:
-            _write(folder / _ADDRESS, url)
-            with (folder / _USERS).open("ab") as users:
-                fcntl.flock(users, fcntl.LOCK_EX)
-                (folder / _ADDRESS).unlink()
+        try:
+            with _server(kind) as server:
+                _write(folder / _ADDRESS, server.url)
+                with (folder / _USERS).open("ab") as users:
+                    fcntl.flock(users, fcntl.LOCK_EX)
+                    (folder / _ADDRESS).unlink()
+        except ServerMissingError as error:
+            (folder / _LOG).write_text(str(error), "utf-8")
+            sys.exit(_MISSING)
 
 
-@contextmanager
-def _server(kind: str) -> Generator[str]:
-    if kind != "postgres":
-        raise ServerError(f"there is no server called {kind!r}; there is postgres")
-    from antiphon.testing.servers.postgres import PostgresServer
-
-    with PostgresServer() as server:
-        yield server.url
+def _server(kind: str) -> Server:
+    if kind not in SERVERS:
+        raise ServerError(f"there is no server called {kind!r}; there are {', '.join(SERVERS)}")
+    return SERVERS[kind]()
 
 
 def _is_kept(folder: Path) -> bool:
@@ -89,7 +106,9 @@ def _start_keeper(kind: str, folder: Path) -> None:
         )
     deadline = time.monotonic() + _PATIENCE.total_seconds()
     while not (folder / _ADDRESS).exists():
-        if keeper.poll() is not None or time.monotonic() > deadline:
+        if keeper.poll() == _MISSING:
+            raise ServerMissingError((folder / _LOG).read_text("utf-8"))
+        if keeper.returncode is not None or time.monotonic() > deadline:
             raise ServerError(f"{kind} did not start: {(folder / _LOG).read_text('utf-8', 'replace')[-2000:]}")
         time.sleep(0.01)
     keeper.returncode = 0  # it outlives us on purpose, and nobody is to be warned of that
