@@ -24,7 +24,7 @@ from antiphon.storage.database import Database
 from antiphon.storage.hinting import OUTBOX_HINTS, HintingDatabase
 from antiphon.storage.outbox import BUCKETS, Staged, Unreadable
 from antiphon.storage.outboxes import OutboxReader, OutboxTable
-from antiphon.storage.set_aside import SetAside
+from antiphon.storage.set_aside import SetAside, turn_first
 
 log = logging.getLogger("antiphon.outbox")
 
@@ -223,7 +223,7 @@ class Relay:
         if not (posting.refused or behind or unreadable):
             return
         moved: list[Staged | Unreadable] = [*(each for each, _, _ in posting.refused), *behind, *unreadable]
-        async with self._store.transaction() as tx:
+        async with turn_first(self._store) as tx:
             await self._leases.require(tx, {each.bucket for each in moved})
             parked = await self._refused.keep(tx, posting.refused, behind, unreadable)
             await self._reader.forget(tx, [each.number for each in moved])

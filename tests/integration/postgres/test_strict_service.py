@@ -61,7 +61,7 @@ async def is_over(store):
 
 
 @pytest.mark.parametrize("isolation", ["repeatable-read", "serializable"])
-@pytest.mark.parametrize("transaction", ["own"])
+@pytest.mark.parametrize("transaction", ["own", "shared"])
 async def test_what_failed_is_set_aside_tried_again_and_settled_beside_others(
     postgres_url, tmp_path, isolation, transaction
 ):
