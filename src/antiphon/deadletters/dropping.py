@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from antiphon.deadletters.turns import in_turn
 from antiphon.errors import DeadLetterError
-from antiphon.storage.database import Database
+from antiphon.storage.database import Database, Transaction
 from antiphon.storage.letter_changes import Author, drop_letters
 from antiphon.storage.redrives import leave_redrives, taken_already
 
@@ -25,13 +27,12 @@ async def drop(store: Database, numbers: Sequence[int], author: Author) -> int:
             "dropped; choose them again"
         )
     parts = [numbers[start : start + _AT_ONCE] for start in range(0, len(numbers), _AT_ONCE)]
-    return sum([await _drop(store, part, author) for part in parts])
+    return sum([await in_turn(store, partial(_drop, numbers=part, author=author)) for part in parts])
 
 
-async def _drop(store: Database, numbers: Sequence[int], author: Author) -> int:
-    async with store.transaction() as tx:
-        if await taken_already(tx, numbers):
-            return 0
-        await leave_redrives(tx, numbers)
-        await drop_letters(tx, numbers, author)
+async def _drop(tx: Transaction, numbers: Sequence[int], author: Author) -> int:
+    if await taken_already(tx, numbers):
+        return 0
+    await leave_redrives(tx, numbers)
+    await drop_letters(tx, numbers, author)
     return len(numbers)

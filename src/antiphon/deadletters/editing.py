@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 from msgspec.structs import replace
 
 from antiphon.deadletters.choosing import require_idle
 from antiphon.deadletters.readers import Reader
+from antiphon.deadletters.turns import in_turn
 from antiphon.errors import DeadLetterError, NewerVersionError, SchemaError
 from antiphon.events.message import Message
 from antiphon.events.notation import is_json
@@ -53,12 +56,11 @@ async def revert(store: Database, letter: StoredLetter, author: Author) -> None:
 
 
 async def _put(store: Database, letter: StoredLetter, edited: Message | None, author: Author) -> None:
-    async with store.transaction() as tx:
-        if not await put_edit(tx, letter, edited, author):
-            raise DeadLetterError(
-                f"dead letter {letter.id} was changed since it was read, or is not parked any more: nothing was "
-                "changed; look at it again with antiphon dead-letters show"
-            )
+    if not await in_turn(store, partial(put_edit, letter=letter, edited=edited, author=author)):
+        raise DeadLetterError(
+            f"dead letter {letter.id} was changed since it was read, or is not parked any more: nothing was "
+            "changed; look at it again with antiphon dead-letters show"
+        )
 
 
 def _require_json(message: Message) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from msgspec.structs import replace
 
 from antiphon.brokers.ports import DONE, Broker, DeadLettering, Delivery, Outcome, Settlement
 from antiphon.deadletters.diagnosis import diagnosed
+from antiphon.deadletters.turns import in_turn
 from antiphon.storage.database import Database
 from antiphon.storage.dead_letters import DeadLetter, park
 from antiphon.storage.letter_query import LetterQuery
@@ -55,8 +57,7 @@ async def _adopt_of(keeper: DeadLettering, store: Database, query: LetterQuery, 
             letters = [(delivery, _letter(group, delivery)) for delivery in taken]
             wanted = [(delivery, letter) for delivery, letter in letters if fits(query, letter)]
             others += [delivery for delivery, letter in letters if not fits(query, letter)]
-            async with store.transaction() as tx:
-                await park(tx, [letter for _, letter in wanted])
+            await in_turn(store, partial(park, letters=[letter for _, letter in wanted]))
             await keeper.settle_dead_letters([Settlement(delivery, DONE) for delivery, _ in wanted])
             adopted += len(wanted)
     finally:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from antiphon.deadletters.pacing import Finish, Go, Step, Stop, Wait, next_step
-from antiphon.errors import DeadLetterError
+from antiphon.deadletters.turns import in_turn
+from antiphon.errors import DeadLetterError, StoreError
 from antiphon.events.clock import Clock
 from antiphon.events.ids import new_id
 from antiphon.storage.database import Database, Transaction
@@ -27,7 +29,6 @@ from antiphon.storage.redrives import (
     taken_already,
     waiting_letters,
 )
-from antiphon.storage.set_aside import take_turn
 
 _ONE, _HALF_OF_AN_ID = timedelta(microseconds=1), 12
 
@@ -75,16 +76,28 @@ async def start_redrive(store: Database, clock: Clock, numbers: Sequence[int], p
         canaries_until=pace.canaries,
         stop_after=pace.stop_after,
     )
-    async with store.transaction() as tx:
-        await take_turn(tx)
-        if taken := await taken_already(tx, numbers):
-            raise DeadLetterError(
-                f"{taken} of {len(numbers)} letters are being redriven, or are no dead letters any more: nothing was "
-                "changed; antiphon dead-letters redrives says which redrives run, and --stop ends one"
-            )
-        await begin_redrive(tx, redrive, numbers)
-    await advance(store, clock, redrive.id)
-    return await found_redrive(store, redrive.id)
+    await in_turn(store, partial(_begin, redrive=redrive, numbers=numbers))
+    return await _begun(store, clock, Standing(redrive, waiting=len(numbers), under_way=0, failed=0))
+
+
+async def _begin(tx: Transaction, redrive: Redrive, numbers: Sequence[int]) -> None:
+    if taken := await taken_already(tx, numbers):
+        raise DeadLetterError(
+            f"{taken} of {len(numbers)} letters are being redriven, or are no dead letters any more: nothing was "
+            "changed; antiphon dead-letters redrives says which redrives run, and --stop ends one"
+        )
+    await begin_redrive(tx, redrive, numbers)
+
+
+async def _begun(store: Database, clock: Clock, standing: Standing) -> Standing:
+    """How it stands after its first step. What keeps that waiting is no failure: it is begun, and services go on."""
+    try:
+        await advance(store, clock, standing.redrive.id)
+        return await found_redrive(store, standing.redrive.id)
+    except StoreError as error:
+        if not error.retryable:
+            raise
+        return standing
 
 
 async def advance(store: Database, clock: Clock, id: str) -> bool:
@@ -92,21 +105,20 @@ async def advance(store: Database, clock: Clock, id: str) -> bool:
     standing = await found_redrive(store, id)
     if isinstance(next_step(standing, clock.now()), Wait):
         return False
-    async with store.transaction() as tx:
-        await take_turn(tx)
-        standing = await found_redrive(tx, id)
-        step = next_step(standing, clock.now())
-        await _take_step(tx, standing.redrive, step, clock)
+    step = await in_turn(store, partial(_take_step, id=id, clock=clock))
     return not isinstance(step, Wait)
 
 
-async def _take_step(tx: Transaction, redrive: Redrive, step: Step, clock: Clock) -> None:
+async def _take_step(tx: Transaction, id: str, clock: Clock) -> Step:
+    standing = await found_redrive(tx, id)
+    redrive, step = standing.redrive, next_step(standing, clock.now())
     if isinstance(step, Finish):
         await _change(tx, replace(redrive, status=RedriveStatus.DONE, ended_at=clock.now()))
     elif isinstance(step, Stop):
         await _stop(tx, redrive, step.reason, clock)
     elif isinstance(step, Go):
         await _release(tx, redrive, step)
+    return step
 
 
 async def _release(tx: Transaction, redrive: Redrive, go: Go) -> None:
@@ -128,12 +140,14 @@ async def stop_redrive(store: Database, clock: Clock, id: str, by: str) -> Stand
 
     Raises DeadLetterError when there is no such redrive, or it does not run.
     """
-    async with store.transaction() as tx:
-        await take_turn(tx)
+
+    async def stop(tx: Transaction) -> Standing:
         standing = await found_redrive(tx, id)
         _require(standing, RedriveStatus.RUNNING, "stopped")
         await _stop(tx, standing.redrive, f"by {by}", clock)
-    return await found_redrive(store, id)
+        return await found_redrive(tx, id)
+
+    return await in_turn(store, stop)
 
 
 async def resume_redrive(store: Database, clock: Clock, id: str) -> Standing:
@@ -141,23 +155,24 @@ async def resume_redrive(store: Database, clock: Clock, id: str) -> Standing:
 
     Raises DeadLetterError when there is no such redrive, or it was not stopped.
     """
-    async with store.transaction() as tx:
-        await take_turn(tx)
-        standing = await found_redrive(tx, id)
-        _require(standing, RedriveStatus.STOPPED, "resumed")
-        redrive = standing.redrive
-        resumed = replace(
-            redrive,
-            status=RedriveStatus.RUNNING,
-            next_at=clock.now(),
-            canaries_until=redrive.released + redrive.canaries if redrive.canaries else 0,
-            failures_before=standing.failed,
-            ended_at=None,
-            note="",
-        )
-        await _change(tx, resumed)
-    await advance(store, clock, id)
-    return await found_redrive(store, id)
+    return await _begun(store, clock, await in_turn(store, partial(_resume, id=id, clock=clock)))
+
+
+async def _resume(tx: Transaction, id: str, clock: Clock) -> Standing:
+    standing = await found_redrive(tx, id)
+    _require(standing, RedriveStatus.STOPPED, "resumed")
+    redrive = standing.redrive
+    resumed = replace(
+        redrive,
+        status=RedriveStatus.RUNNING,
+        next_at=clock.now(),
+        canaries_until=redrive.released + redrive.canaries if redrive.canaries else 0,
+        failures_before=standing.failed,
+        ended_at=None,
+        note="",
+    )
+    await _change(tx, resumed)
+    return replace(standing, redrive=resumed)
 
 
 async def found_redrive(store: Database | Transaction, id: str) -> Standing:

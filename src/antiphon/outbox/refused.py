@@ -15,7 +15,7 @@ from antiphon.outbox.posting import Posting, Publish, lane_of
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.envelopes import decode_message
 from antiphon.storage.outbox import OUTBOX_GROUP, Staged, Unreadable, bucket_of
-from antiphon.storage.set_aside import AsideState, Attempt, Claimed, RetryStore, SetAside, set_aside
+from antiphon.storage.set_aside import AsideState, Attempt, Claimed, RetryStore, SetAside, set_aside, turn_first
 from antiphon.storage.texts import kept
 
 RELAY = "relay"
@@ -82,7 +82,7 @@ class Refused:
         now = self._clock.now()
         if not await self._retries.is_due(self._store, now):
             return None
-        async with self._store.transaction() as tx:
+        async with turn_first(self._store) as tx:
             claimed = await self._retries.claim(tx, now, LIMIT)
         posting, staged = Posting(publish), list[Staged]()
         for each in claimed:
@@ -93,7 +93,7 @@ class Refused:
         try:
             await posting.run(staged)
         finally:
-            async with self._store.transaction() as tx:
+            async with turn_first(self._store) as tx:
                 await self._settle(tx, posting, {each.number: each for each in claimed})
         return posting
 

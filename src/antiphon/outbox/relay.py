@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 from antiphon.errors import AntiphonError, LeaseLostError, UsageError
@@ -18,11 +19,12 @@ from antiphon.outbox.leases import TTL, BucketLeases
 from antiphon.outbox.own import OwnReader
 from antiphon.outbox.posting import Posting, Publish
 from antiphon.outbox.refused import Refused
+from antiphon.storage.conflicts import persistently
 from antiphon.storage.database import Database
 from antiphon.storage.hinting import OUTBOX_HINTS, HintingDatabase
 from antiphon.storage.outbox import BUCKETS, Staged, Unreadable
 from antiphon.storage.outboxes import OutboxReader, OutboxTable
-from antiphon.storage.set_aside import SetAside
+from antiphon.storage.set_aside import SetAside, turn_first
 
 log = logging.getLogger("antiphon.outbox")
 
@@ -99,7 +101,7 @@ class Relay:
         """As `Runner.start`. Raises UsageError the second time, and StoreError when there is no outbox to read."""
         if self._tasks:
             raise UsageError(f"the {self.name} on {self._store.url} was started already: start each once")
-        await self._leases.keep_up()
+        await self._renew()
         tending = [
             self._every(self._leases.every, self._keep_up),
             self._every(RETRY_EVERY, self._retry),
@@ -120,7 +122,7 @@ class Relay:
                 task.cancel()
             await asyncio.wait({*tending, *traveling})
             try:
-                await self._leases.leave()
+                await persistently(self._leases.leave, self._clock)
             except AntiphonError as error:
                 log.warning("the relay's buckets are free only when its leases end: %s", error)
 
@@ -213,19 +215,23 @@ class Relay:
     async def _settle(self, posting: Posting, behind: Sequence[Staged], unreadable: Sequence[Unreadable]) -> None:
         """Forget what the broker holds; then let what it refused, and what follows of its key, rest elsewhere."""
         if posting.published:
-            async with self._store.transaction() as tx:
-                await self._reader.forget(tx, [each.number for each in posting.published])
+            # As often as it takes: what is not forgotten is published again.
+            await persistently(partial(self._forget, posting.published), self._clock)
             self._is_stuck = False
             self._tell(posting)
         behind = [*posting.behind, *behind]
         if not (posting.refused or behind or unreadable):
             return
         moved: list[Staged | Unreadable] = [*(each for each, _, _ in posting.refused), *behind, *unreadable]
-        async with self._store.transaction() as tx:
+        async with turn_first(self._store) as tx:
             await self._leases.require(tx, {each.bucket for each in moved})
             parked = await self._refused.keep(tx, posting.refused, behind, unreadable)
             await self._reader.forget(tx, [each.number for each in moved])
         self._tell_parked(parked, posting)
+
+    async def _forget(self, staged: Sequence[Staged]) -> None:
+        async with self._store.transaction() as tx:
+            await self._reader.forget(tx, [each.number for each in staged])
 
     def _tell(self, posting: Posting) -> None:
         self._published += len(posting.published)
@@ -252,9 +258,13 @@ class Relay:
             await self._clock.sleep(period)
 
     async def _keep_up(self) -> None:
-        if await self._leases.keep_up():
+        if await self._renew():
             self._refused.suspect()
             self._wake()
+
+    async def _renew(self) -> bool:
+        """As `BucketLeases.keep_up`; relays that do so at the same moment are in each other's way."""
+        return await persistently(self._leases.keep_up, self._clock)
 
     async def _retry(self) -> None:
         await self._refused.look()

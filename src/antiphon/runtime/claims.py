@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from antiphon.errors import LeaseLostError
 from antiphon.events.clock import Clock
 from antiphon.runtime.window import FINISHED, LOST, RELEASED, SETTLED, SHELVED, WAITING
 from antiphon.storage.database import Database, Transaction
-from antiphon.storage.set_aside import Claimed, Lane, RetryStore, SetAside
+from antiphon.storage.set_aside import Claimed, Lane, RetryStore, SetAside, refuses_late_turns, turn_first
 
 
 class LaneRun(Struct, eq=False):
@@ -64,6 +64,15 @@ class Claims:
         self._held: dict[int, Delivery] = {}
         self.has_claimed = False
         """Whether anything was ever claimed: also what never came to hand, since a drain came in between."""
+        self._is_unsure = False
+        """Whether something may be claimed that is not known here."""
+        self.settles_later = refuses_late_turns(database)
+        """Whether handlers' transactions leave what was claimed to `settle`; until then the inbox knows it for handled.
+
+        They look at the inbox first and end late, and would be refused their turn whenever others had theirs meanwhile.
+        """
+        self._left: set[Delivery] = set()
+        """What is left to it once its transaction has committed."""
         self.bytes = 0
         self.changed: Callable[[], None] = lambda: None
         """Called when something that was in hand is settled: there is room, and what waited behind it may be due."""
@@ -75,6 +84,24 @@ class Claims:
     @property
     def hold(self) -> timedelta:
         return self.store.hold
+
+    async def claim(self, now: datetime, limit: int, without: Iterable[str]) -> list[Claimed]:
+        """Take some `limit` of what is due, but for these topics, to be tracked. After a failure `let_go` first."""
+        async with turn_first(self._database) as tx:
+            self.has_claimed = self._is_unsure = True
+            claimed = await self.store.claim(tx, now, limit, without)
+        self._is_unsure = False
+        return claimed
+
+    async def let_go(self) -> None:
+        """Let go of what was claimed unknown to us, since the connection was lost at the commit, if anything was.
+
+        It has our token, so that nobody would take it over before this process ends.
+        """
+        if self._is_unsure:
+            async with turn_first(self._database) as tx:
+                await self.store.release_all(tx, but=self._held)
+            self._is_unsure = False
 
     def track(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:
@@ -91,23 +118,22 @@ class Claims:
         finished, back = self._in(FINISHED), self._in(RELEASED)
         if not finished and not back:
             return 0
-        tx = await self._database.begin()
-        try:
+        async with turn_first(self._database) as tx:
             if finished:
                 await self.store.finish(tx, _numbers(finished))
                 await self.store.promote(tx, _lanes(finished), self._clock.now())
             if back:
                 await self.store.release(tx, _numbers(back))
-            await tx.commit()
-        except BaseException:
-            await tx.rollback()
-            raise
-        self.drop([*finished, *back])
+        self._settled([*finished, *back])
         return len(finished) + len(back)
 
     async def settle_in(self, tx: Transaction, done: Sequence[Delivery], moved: Collection[Delivery]) -> None:
         """Forget `done` when `tx` commits, but for what was `moved`: set aside again in `tx`. Raises LeaseLostError."""
         gone = [delivery for delivery in done if delivery not in moved]
+        self._left.difference_update(done)
+        if self.settles_later:
+            self._left.update(gone)
+            return
         if not gone:
             return
         found = await self.store.finish(tx, _numbers(gone))
@@ -119,15 +145,15 @@ class Claims:
         """Let go of everything that is not finished, so that others get it at once."""
         back = [delivery for delivery in self._held.values() if delivery.state in (WAITING, RELEASED, SHELVED)]
         if back or self.has_claimed:
-            async with self._database.transaction() as tx:
+            async with turn_first(self._database) as tx:
                 await self.store.release_all(tx)
-        self.drop(back)
+        self._settled(back)
 
     async def extend(self) -> None:
         """Hold everything unfinished for another period."""
         waiting = [*self._in(WAITING), *self._in(SHELVED)]
         if waiting:
-            async with self._database.transaction() as tx:
+            async with turn_first(self._database) as tx:
                 await self.store.extend(tx, _numbers(waiting), self._clock.now())
 
     async def again(self, tx: Transaction, delivery: Delivery, item: SetAside) -> None:
@@ -145,7 +171,15 @@ class Claims:
         return LeaseLostError(f"{names} was tried again here, but another process holds it now, or it was dropped")
 
     def drop(self, deliveries: Sequence[Delivery]) -> None:
-        """Forget what is settled."""
+        """Forget what a transaction settled; what it left is finished."""
+        left = self._left.intersection(deliveries)
+        self._left -= left
+        for delivery in left:
+            if delivery.state != LOST:
+                delivery.state = FINISHED
+        self._settled([delivery for delivery in deliveries if delivery not in left])
+
+    def _settled(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             if delivery.state != LOST:
                 delivery.state = SETTLED
@@ -154,6 +188,7 @@ class Claims:
             self.changed()
 
     def _forget(self, deliveries: Sequence[Delivery]) -> None:
+        self._left.difference_update(deliveries)
         for delivery in deliveries:
             # Let go in the store it may have been claimed again before it is forgotten here.
             if self._held.get(_number(delivery)) is delivery:

@@ -18,7 +18,7 @@ from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundin
 from antiphon.runtime.suspicion import CRASH, suspect_of
 from antiphon.storage.database import Transaction
 from antiphon.storage.dead_letters import letter_of
-from antiphon.storage.set_aside import AsideState
+from antiphon.storage.set_aside import AsideState, turn_first
 
 log = logging.getLogger("antiphon.runtime")
 
@@ -75,17 +75,14 @@ class Flusher:
         shelf = surroundings.shelf
         taken = len(shelf)
         elsewhere = await self._hand_over(shelf.gathered(taken))
-        tx = await surroundings.store.begin()
-        puts = shelf.gathered(taken)
         try:
-            moved = await shelf.write(tx, [put for put in puts if put[0] not in elsewhere])
-            confirm = await surroundings.settling.settle_in(tx, [delivery for delivery, _ in puts], moved)
-            pardoned = await self._forgive(tx, puts)
-            await tx.commit()
-        except BaseException as error:
-            await tx.rollback()
-            if isinstance(error, LeaseLostError):
-                surroundings.lost_lease()
+            async with turn_first(surroundings.store) as tx:
+                puts = shelf.gathered(taken)
+                moved = await shelf.write(tx, [put for put in puts if put[0] not in elsewhere])
+                confirm = await surroundings.settling.settle_in(tx, [delivery for delivery, _ in puts], moved)
+                pardoned = await self._forgive(tx, puts)
+        except LeaseLostError:
+            surroundings.lost_lease()
             raise
         surroundings.suspicion.pardoned(pardoned)
         shelf.written(taken, puts)

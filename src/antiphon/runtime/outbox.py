@@ -69,8 +69,10 @@ class Outbox:
         """Make the tables that are missing, when the connection's transaction commits; as `antiphon storage migrate`.
 
         With another outbox its table is made instead; that of `"wal"` cannot be, and is UnsupportedCapabilityError
-        until whoever publishes from it has made it. Takes what `stage` takes. Twice is safe. Raises UsageError,
-        StoreVersionError, MigrationError, StoreError.
+        until whoever publishes from it has made it. Takes what `stage` takes. Twice is safe. On PostgreSQL whoever
+        makes tables of the schema waits for those who do, until their commit; a transaction that does not see what they
+        have made, since its isolation is stricter, is refused with TransactionConflictError: roll back, and begin
+        again. Raises UsageError, StoreVersionError, MigrationError, StoreError.
         """
         tx = join_plain(connection)
         at_once(make_own_tables(tx) if self._outbox is None else self._outbox.make_in(tx))

@@ -78,17 +78,11 @@ class Retrying:
         """Claim and dispatch what is due now; returns how much that was."""
         surroundings, room = self._surroundings, MOST - self._claims.count
         now, shut = surroundings.clock.now(), surroundings.gates.shut
+        await self._claims.let_go()
         due = await self._claims.store.next_due(surroundings.store, now, shut)
         if due is None or due > now or room <= 0 or surroundings.draining:
             return 0
-        tx = await surroundings.store.begin()
-        self._claims.has_claimed = True
-        try:
-            claimed = await self._claims.store.claim(tx, now, room, shut)
-            await tx.commit()
-        except BaseException:
-            await tx.rollback()
-            raise
+        claimed = await self._claims.claim(now, room, shut)
         deliveries = deliveries_of(claimed)
         self._claims.track(deliveries)
         self._send(claimed, deliveries)

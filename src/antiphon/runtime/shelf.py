@@ -9,7 +9,7 @@ from antiphon.runtime.blocks import Blocks
 from antiphon.runtime.claims import Claims, claim_of
 from antiphon.runtime.window import SHELVED, WAITING
 from antiphon.storage.database import Transaction
-from antiphon.storage.set_aside import SetAside, set_aside
+from antiphon.storage.set_aside import SetAside, set_aside, take_turn
 
 MOST_MARKED = 1_000
 """Beyond so many, those that are over by now are forgotten."""
@@ -57,8 +57,10 @@ class Shelf:
 
     async def write(self, tx: Transaction, puts: Sequence[Put]) -> list[Delivery]:
         """Keep these when `tx` commits; returns the claimed ones among them. Raises LeaseLostError: roll back."""
-        await set_aside(tx, [item for delivery, item in puts if claim_of(delivery) is None])
         moved = [(delivery, item) for delivery, item in puts if claim_of(delivery) is not None]
+        if moved:
+            await take_turn(tx)  # before anything is written: whoever writes the same with his turn would wait for it
+        await set_aside(tx, [item for delivery, item in puts if claim_of(delivery) is None])
         for delivery, item in moved:
             await self._claims.again(tx, delivery, item)
         return [delivery for delivery, _ in moved]

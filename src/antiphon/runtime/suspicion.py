@@ -24,6 +24,7 @@ from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work
 from antiphon.storage import runs
 from antiphon.storage.clocks import store_time
+from antiphon.storage.conflicts import persistently
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.runs import Process, Run, Suspects
 from antiphon.storage.set_aside import RetryStore
@@ -135,18 +136,21 @@ class Suspicion:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = self._run = None
             try:
-                async with asyncio.timeout(patience.total_seconds()), self._database.transaction() as tx:
-                    await runs.end_run(tx, self._id)
+                async with asyncio.timeout(patience.total_seconds()):
+                    await persistently(self._end, self._clock)
             except (AntiphonError, TimeoutError) as error:
                 log.warning("the end of this run was not noted, so that others will be careful: %r", error)
+
+    async def _end(self) -> None:
+        async with self._database.transaction() as tx:
+            await runs.end_run(tx, self._id)
 
     async def look(self) -> None:
         """See who died, and what has to be suspected. It reads, and writes only when somebody died."""
         now = await self._time()
         dead = [run for run in await runs.list_runs(self._database, self._group) if self._is_dead(run, now)]
         if dead:
-            async with self._database.transaction() as tx:
-                counts = [await runs.bury(tx, run, now) for run in dead]
+            counts = await persistently(partial(self._bury, dead, now), self._clock)
             self.died(sum(counts))
             for run, count in zip(dead, counts, strict=True):
                 log.warning(
@@ -155,6 +159,11 @@ class Suspicion:
         await self._learn()
         found = self._suspects.found_at
         self.careful = found is not None and now - found < CAREFUL
+
+    async def _bury(self, dead: Sequence[Run], now: datetime) -> Sequence[int]:
+        """As `runs.bury`; whoever else found them dead does so at the same moment."""
+        async with self._database.transaction() as tx:
+            return [await runs.bury(tx, run, now) for run in dead]
 
     async def _time(self) -> datetime:
         """The store's; after the store was away for long, everybody has the time of a silence to be heard of again."""
@@ -190,12 +199,14 @@ class Suspicion:
 
     async def say(self) -> None:
         """Tell the others that it lives, and how it is. One that was taken for dead is back with that."""
-        if self._run is None:
-            return
+        if self._run is not None:
+            await persistently(partial(self._say, self._run), self._clock)
+
+    async def _say(self, run: Run) -> None:
         now = await store_time(self._database, self._clock.now())
         async with self._writing, self._database.transaction() as tx:
             if not await runs.beat(tx, self._id, now, self._status()):
-                await runs.begin_run(tx, self._run)
+                await runs.begin_run(tx, run)
                 await runs.note_working(tx, self._id, self._at_work(), alone=False)
                 await runs.beat(tx, self._id, now, self._status())
 
@@ -203,8 +214,11 @@ class Suspicion:
         """Let the suspicion rest when nothing died for long."""
         if not self.careful and (self._suspects.crashes or self._suspects.found_at):
             now = await store_time(self._database, self._clock.now())
-            async with self._database.transaction() as tx:
-                await runs.forget_suspects(tx, self._group, now - CAREFUL)
+            await persistently(partial(self._forget_before, now - CAREFUL), self._clock)
+
+    async def _forget_before(self, moment: datetime) -> None:
+        async with self._database.transaction() as tx:
+            await runs.forget_suspects(tx, self._group, moment)
 
     def crashes(self, work: Work) -> int | None:
         """How often a process died while this was attempted alone; None where it is not suspected."""

@@ -65,6 +65,8 @@ class BatchTransaction:
         self._outgoing: list[Outgoing] = []
         self._senders: dict[str, str] = {}
         self._aside: list[tuple[Work, SetAside]] = []
+        self._shelved: list[Work] = []
+        """Those that are set aside by another transaction."""
         self._blocked: set[Lane] = set()
         """Lanes that something was set aside of in here."""
         self._back: list[Work] = []
@@ -105,7 +107,7 @@ class BatchTransaction:
         """Those whose other one is neither handled nor set aside; a queue would forget both with either."""
         if not self._twins:
             return ()
-        over = {mark_of(work) for work in (*self._done, *(work for work, _ in self._aside))}
+        over = {mark_of(work) for work in (*self._done, *self._shelved, *(work for work, _ in self._aside))}
         self._done += [work for work in self._twins if mark_of(work) in over]
         return [Unit([work]) for work in self._twins if mark_of(work) not in over]
 
@@ -213,8 +215,12 @@ class BatchTransaction:
 
     def _set_aside(self, work: Work, item: SetAside) -> None:
         """Keep it, and let what follows in its lane go behind it."""
-        if item.state is AsideState.PARKED and self._surroundings.dead_letters is not None:
-            self._surroundings.asides.put(work, item)  # the broker is asked outside of the transaction
+        surroundings = self._surroundings
+        is_elsewhere = item.state is AsideState.PARKED and surroundings.dead_letters is not None
+        if is_elsewhere or surroundings.settling.claims.settles_later:
+            # Outside of this transaction, where the broker is asked, and where the store does not refuse the turn.
+            surroundings.asides.put(work, item)
+            self._shelved.append(work)
             return
         self._aside.append((work, item))
         if item.lane is not None:

@@ -188,12 +188,15 @@ async def count_fitting(store: Database | Transaction, query: LetterQuery = _ALL
 
 
 async def failures(store: Database | Transaction, query: LetterQuery = _ALL) -> list[Failure]:
-    """The parked ones that fit, by group, handler and fingerprint, the most frequent failure first."""
+    """The parked ones that fit, by group, handler and fingerprint, the most frequent failure first.
+
+    A failure of which the newest letter is handled or dropped at the same moment may be left out.
+    """
     sql, args = compiled(_SQL["failures"], query)
     found = await store.fetch(sql, *args, row=_Failed)
     numbers = msgspec.json.encode([row.example for row in found]).decode()
     examples = {row.number: row for row in await store.fetch(_SQL["examples"], numbers, row=_Example)}
-    return [_failure(row, examples[row.example]) for row in found]
+    return [_failure(row, examples[row.example]) for row in found if row.example in examples]
 
 
 async def behind(store: Database | Transaction, letter: DeadLetter) -> Behind:

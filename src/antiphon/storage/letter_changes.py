@@ -59,6 +59,7 @@ async def put_edit(tx: Transaction, letter: StoredLetter, edited: Message | None
 
     False, and nothing changed, when it is no dead letter any more, was edited since it was read, or is being redriven.
     """
+    await take_turn(tx)  # else one that is redriven now would be handled as it was, and pass for edited
     before = encode_message(letter.current)
     after = None if edited is None else encode_message(edited)
     if not await tx.fetch(_SQL["edit"], letter.letter.id, before, after):

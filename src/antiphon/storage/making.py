@@ -35,9 +35,9 @@ class _JoinedDatabase:
         self.dialect: Dialect = tx.connection.dialect
 
     async def begin_migration(self) -> _JoinedMigration:
+        await self._tx.execute(_SQL["take_turn"], None)
         if await self.fetch(_SQL["has_table"]):
-            # Some drivers begin no transaction for the making of tables, but all do for a change of rows.
-            await self._tx.execute(_SQL["lock"])
+            await self._tx.execute(_SQL["begin"])
         return _JoinedMigration(self._tx.connection)
 
     async def fetch(self, sql: str, *args: SqlValue) -> list[Row]:

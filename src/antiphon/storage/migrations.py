@@ -172,7 +172,7 @@ async def _apply(
         rows = await tx.fetch(queries["applied"], component)
         if _checked(database, rows, component, migrations) >= migration.version:
             return
-        await tx.run_script(migration.sql)
+        # First of all, since it finds out whether the answer was true where what is read may be old.
         await tx.execute(
             queries["record"],
             component,
@@ -181,6 +181,7 @@ async def _apply(
             checksum(migration, database.dialect),
             datetime.now(UTC).isoformat(),
         )
+        await tx.run_script(migration.sql)
         await tx.commit()
     except StatementError as error:
         raise MigrationError(

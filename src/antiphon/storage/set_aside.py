@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
@@ -117,9 +118,27 @@ async def set_aside(tx: Transaction, items: Sequence[SetAside]) -> None:
 async def take_turn(tx: Transaction) -> None:
     """Keep others from changing what is set aside until `tx` ends, where the store has several writers at once.
 
-    Whoever looks at a lane and acts on what it saw must do so first.
+    Whoever looks at a lane and acts on what it saw must do so first, and so must whoever changes several rows: with
+    the turn nobody waits for a row while somebody else waits for one of his.
     """
     await tx.execute(_SQL["take_turn"])
+
+
+def refuses_late_turns(store: Database) -> bool:
+    """Whether a transaction that looked at anything before its turn is refused it when others had theirs meanwhile.
+
+    So it is in the stricter isolations, but not where one writes at a time; there parts are cheap, too.
+    """
+    return store.isolation != "read-committed" and not store.cheap_savepoints
+
+
+@asynccontextmanager
+async def turn_first(store: Database) -> AsyncGenerator[Transaction]:
+    """`async with`: a transaction that takes its turn before all else, and is never refused it, in any isolation."""
+    async with store.transaction() as tx:
+        if refuses_late_turns(store):
+            await tx.execute(_SQL["await_turn"])
+        yield tx
 
 
 class RetryStore:
@@ -131,6 +150,14 @@ class RetryStore:
 
     def __init__(self, group: str, token: str, hold: timedelta) -> None:
         self.group, self.token, self.hold = group, token, hold
+        self._has_turn: Transaction | None = None
+        """The last transaction in which the turn was taken here."""
+
+    async def _take_turn(self, tx: Transaction) -> None:
+        """As `take_turn`, but once for all that is done here in `tx`, which may be to thousands, one by one."""
+        if tx is not self._has_turn:
+            await take_turn(tx)
+            self._has_turn = tx
 
     async def blocked(self, store: Database | Transaction, limit: int) -> list[Lane]:
         """The lanes in which something is set aside; at most `limit` of them."""
@@ -164,7 +191,7 @@ class RetryStore:
 
     async def claim(self, tx: Transaction, now: datetime, limit: int, without: Iterable[str] = ()) -> list[Claimed]:
         """Take some `limit` of what is due, each with those that wait behind it, in order within each lane."""
-        await take_turn(tx)
+        await self._take_turn(tx)
         at = moment(now)
         heads = await tx.fetch(_SQL["due"], self.group, at, self.token, _json(list(without)), limit, row=_Head)
         if not heads:
@@ -187,24 +214,28 @@ class RetryStore:
 
     async def extend(self, tx: Transaction, numbers: Sequence[int], now: datetime) -> None:
         """Hold these for another period; one that is not held any more is left out."""
+        await self._take_turn(tx)
         until = moment(now) + _microseconds(self.hold)
         await tx.execute(_SQL["extend"], self.group, self.token, until, _json(numbers))
 
     async def finish(self, tx: Transaction, numbers: Sequence[int]) -> list[int]:
         """They are handled: forget them. Returns those that were still held here; the others are left alone."""
-        await take_turn(tx)
+        await self._take_turn(tx)
         return await tx.fetch(_SQL["finish"], self.token, _json(numbers), row=int)
 
     async def release(self, tx: Transaction, numbers: Sequence[int]) -> None:
         """Let go of these, unhandled; one that is not held any more is left alone."""
+        await self._take_turn(tx)
         await tx.execute(_SQL["release"], self.token, _json(numbers))
 
-    async def release_all(self, tx: Transaction) -> None:
-        """Let go of everything that this reader holds."""
-        await tx.execute(_SQL["release_all"], self.group, self.token)
+    async def release_all(self, tx: Transaction, but: Collection[int] = ()) -> None:
+        """Let go of everything that this reader holds, but for these."""
+        await self._take_turn(tx)
+        await tx.execute(_SQL["release_all"], self.group, self.token, _json([*but]))
 
     async def again(self, tx: Transaction, number: int, item: SetAside) -> bool:
         """Set a claimed one aside again; false, and nothing changed, when it is not held here any more."""
+        await self._take_turn(tx)
         changed = await tx.fetch(
             _SQL["again"],
             self.token,
@@ -230,7 +261,7 @@ class RetryStore:
 
     async def promote(self, tx: Transaction, lanes: Iterable[Lane], now: datetime) -> None:
         """Let the first of each lane be due now, if it waited behind something that is gone."""
-        await take_turn(tx)
+        await self._take_turn(tx)
         if not await self._has_behind(tx):
             return
         for topic, of_topic in _by_topic(lanes).items():

@@ -29,6 +29,8 @@ _POSTGRES = ("postgres:", "postgresql:")
 _FOR_POSTGRES = "outbox='wal' is for PostgreSQL: leave it out, or move"
 _FAR = 1024 * 1024
 """So many bytes of log that hold no message of ours are given up at once."""
+_LOOK_EVERY = timedelta(milliseconds=50)
+"""While another one makes the slot."""
 
 
 class WalOutbox:
@@ -47,10 +49,9 @@ class WalOutbox:
         """As `OutboxTable.make`: the slot, which waits for the transactions that run now."""
         slot = await slot_of(store)
         if not await store.fetch(_SQL["has_publication"]):
-            async with store.transaction() as tx:
-                await tx.execute(_SQL["make_publication"])
-        if not await store.fetch(_SQL["has_slot"], slot):
-            await store.fetch(_SQL["make_slot"], slot)
+            await _make_publication(store)
+        while not await store.fetch(_SQL["has_slot"], slot):
+            await _make_slot(store, slot)
 
     async def stage(self, tx: Transaction, outgoing: Sequence[Outgoing], now: datetime) -> None:
         """As `OutboxTable.stage`."""
@@ -91,6 +92,25 @@ async def slot_of(store: Database) -> str:
     return slot
 
 
+async def _make_publication(store: Database) -> None:
+    try:
+        async with store.transaction() as tx:
+            await tx.execute(_SQL["make_publication"])
+    except StatementError:
+        if not await store.fetch(_SQL["has_publication"]):  # else another one was first
+            raise
+
+
+async def _make_slot(store: Database, slot: str) -> None:
+    """Make it, or give another one time to who was first: a slot that is there keeps nothing until it is made."""
+    try:
+        await store.fetch(_SQL["make_slot"], slot)
+    except StatementError:
+        if not await store.fetch(_SQL["is_begun"], slot):
+            raise
+        await asyncio.sleep(_LOOK_EVERY.total_seconds())
+
+
 def _refused(subject: str, reason: str) -> UnsupportedCapabilityError:
     return UnsupportedCapabilityError(subject, "log that can be read", reason)
 
@@ -104,7 +124,6 @@ class WalReader:
         self._seen: list[WalTransaction] = []
         self._finished: set[int] = set()
         """Places of messages that relays are done with; the slot may not have come so far."""
-        self._given_up = 0
         self._looking = asyncio.Lock()
 
     async def next(self, buckets: Collection[int], limit: int) -> tuple[list[Staged], list[Unreadable]]:
@@ -144,11 +163,13 @@ class WalReader:
 
     async def _look(self, limit: int) -> None:
         slot = self._slot = self._slot or await slot_of(self._store)
+        ((end, given_up),) = await self._store.fetch(_SQL["places"], slot, row=tuple[int, int])
+        # Another relay may have come further, while it had the lease; and there is no way back for a slot.
+        self._drop(sum(each.end <= given_up for each in self._seen))
         await self._give_up_finished()
-        ((end,),) = await self._store.fetch(_SQL["end"], row=tuple[int])
         records = await self._store.fetch(_SQL["peek"], slot, limit + len(self._finished), row=bytes)
         self._seen = list(transactions(records))
-        if not records and end - self._given_up > _FAR:
+        if not records and end - given_up > _FAR:
             await self._give_up(end)
 
     async def _give_up_finished(self) -> None:
@@ -158,12 +179,15 @@ class WalReader:
             end, gone = self._seen[gone].end, gone + 1
         if gone:
             await self._give_up(end)
-            self._finished -= {message.place for each in self._seen[:gone] for message in each.messages}
-            del self._seen[:gone]
+            self._drop(gone)
 
     async def _give_up(self, end: int) -> None:
         await self._store.fetch(_SQL["advance"], self._slot, written_place(end))
-        self._given_up = end
+
+    def _drop(self, count: int) -> None:
+        """Forget the first of what was seen, as the server has."""
+        self._finished -= {message.place for each in self._seen[:count] for message in each.messages}
+        del self._seen[:count]
 
     def _left(self, transaction: WalTransaction) -> list[WalMessage]:
         return [each for each in transaction.messages if each.prefix == self._slot and each.place not in self._finished]

@@ -9,7 +9,7 @@ from antiphon.deadletters.dropping import drop
 from antiphon.deadletters.editing import edit, edited_message
 from antiphon.deadletters.redrive import Pace, start_redrive
 from antiphon.errors import DeadLetterError
-from antiphon.storage.letter_changes import ChangeKind, list_dropped
+from antiphon.storage.letter_changes import ChangeKind, drop_letters, list_dropped
 from tests.unit.deadletters.letters import ADA, Hands, letter, many_parked, parked, parked_ids, put_behind
 
 
@@ -57,3 +57,12 @@ async def test_either_all_are_dropped_or_none(store, clock):
         await drop(store, numbers, ADA)
     assert await parked_ids(store) == ["m-1", "m-2"]
     assert await list_dropped(store) == []
+
+
+async def test_what_is_no_dead_letter_any_more_is_neither_dropped_nor_noted(store, clock):
+    numbers = await many_parked(store, 2)
+    await start_redrive(store, clock, numbers[:1], Pace(), "ada")
+    async with store.transaction() as tx:
+        await drop_letters(tx, numbers, ADA)
+    assert [each.before.id for each in await list_dropped(store)] == ["m-2"]
+    assert await Hands(store, clock).due() == ["m-1"]

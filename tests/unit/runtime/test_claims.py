@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 
-from antiphon.errors import LeaseLostError, StoreUnavailableError
+from antiphon.errors import CommitUnknownError, LeaseLostError, StoreUnavailableError
 from antiphon.runtime.claims import Claims, claim_of, deliveries_of
 from antiphon.runtime.window import FINISHED, LOST, RELEASED, SETTLED, SHELVED
 from antiphon.storage.set_aside import AsideState, Attempt, RetryStore
@@ -197,3 +198,80 @@ async def test_a_failed_settlement_forgets_nothing(database, clock):
     assert (one.state, claims.count) == (FINISHED, 1)
     store.is_unplugged = False
     assert await claims.settle() == 1
+
+
+class Changed:
+    """As a database, but for what a subclass says."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.database = database
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.database, name)
+
+
+class Lossy(Changed):
+    """Loses its connection at commits, once they are made."""
+
+    is_lost = True
+
+    @asynccontextmanager
+    async def transaction(self):
+        async with self.database.transaction() as tx:
+            yield tx
+        if self.is_lost:
+            raise CommitUnknownError("the connection was lost")
+
+
+async def test_what_was_claimed_though_nobody_heard_of_it_is_let_go_and_what_is_in_hand_is_not(database, clock):
+    await keep(database, [an_item(1), an_item(2, "order-2"), an_item(3, "order-2", BEHIND)])
+    store = Lossy(database)
+    claims = Claims(RetryStore("payments", "here", HOLD), store, clock)
+    (one,) = await take(claims, database, clock, limit=1)
+    with pytest.raises(CommitUnknownError):
+        await claims.claim(clock.now(), 10, ())
+    assert await states(database) == [("1", 0, 1), ("2", 0, 1), ("3", 1, 1)]
+    with pytest.raises(CommitUnknownError):
+        await claims.let_go()
+    store.is_lost = False
+    await claims.let_go()
+    assert await states(database) == [("1", 0, 1), ("2", 0, 0), ("3", 1, 0)]
+    assert [each.position for each in await claims.claim(clock.now(), 10, ())] == ["2", "3"]
+    assert claims.count == 1
+    assert one.state != LOST
+
+
+class Strict(Changed):
+    """Lets several transactions write at once, which see only what there was when they began."""
+
+    isolation, cheap_savepoints = "repeatable-read", False
+
+
+async def test_where_late_turns_are_refused_what_a_transaction_handled_is_forgotten_after_it(database, clock):
+    claims = Claims(RetryStore("payments", "here", HOLD), Strict(database), clock)
+    await keep(database, [an_item(1), an_item(2, state=BEHIND), an_item(3, "order-2")])
+    one, _, three = await take(claims, database, clock)
+    async with database.transaction() as tx:
+        await claims.again(tx, three, an_item(3, "order-2", PARKED))
+        await claims.settle_in(tx, [one, three], [three])
+    claims.drop([one, three])
+    assert (one.state, three.state, claims.count) == (FINISHED, SETTLED, 2)
+    assert await states(database) == [("1", 0, 1), ("2", 1, 1), ("3", 2, 0)]
+    assert await claims.settle() == 1
+    assert await states(database) == [("2", 0, 1), ("3", 2, 0)]
+    assert (one.state, claims.count) == (SETTLED, 1)
+
+
+async def test_what_such_a_transaction_did_not_commit_can_still_be_set_aside(database, clock):
+    claims = Claims(RetryStore("payments", "here", HOLD), Strict(database), clock)
+    await keep(database, [an_item(1)])
+    (one,) = await take(claims, database, clock)
+    tx = await database.begin()
+    await claims.settle_in(tx, [one], ())
+    await tx.rollback()
+    async with database.transaction() as tx:
+        await claims.again(tx, one, an_item(1, state=PARKED))
+        await claims.settle_in(tx, [one], [one])
+    claims.drop([one])
+    assert (one.state, claims.count) == (SETTLED, 0)
+    assert await states(database) == [("1", PARKED, 0)]

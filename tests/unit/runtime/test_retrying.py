@@ -22,7 +22,7 @@ from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.clock import VirtualClock
 from tests.unit.runtime.set_aside_items import START, a_route, an_item, keep, states
 from tests.unit.runtime.shop_events import a_message
-from tests.unit.runtime.test_claims import HOLD
+from tests.unit.runtime.test_claims import HOLD, Lossy
 
 SECOND = timedelta(seconds=1)
 LOG = Capabilities(model="log", durable=True, key_order=True)
@@ -194,3 +194,15 @@ async def test_a_store_that_is_away_is_asked_less_and_less_often_and_then_it_goe
     world.store.is_away = False
     await world.clock.advance(10 * SECOND)
     assert positions(got) == ["1"]
+
+
+async def test_what_was_claimed_when_the_connection_was_lost_comes_all_the_same(world, database, got, running):
+    store = Lossy(database)
+    world.settling.claims._database = store
+    await keep(database, [an_item(1), an_item(2, state=AsideState.BEHIND)])
+    world.set_aside_news.set()
+    await world.clock.rest()
+    assert (await states(database), got) == ([("1", 0, 1), ("2", 1, 1)], [])
+    store.is_lost = False
+    await world.clock.advance(10 * SECOND)
+    assert positions(got) == ["1", "2"]

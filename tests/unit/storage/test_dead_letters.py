@@ -130,6 +130,24 @@ async def test_those_that_failed_alike_are_counted_with_first_last_and_the_newes
     assert await failures(tx, LetterQuery(fingerprint="b")) == [b]
 
 
+class Going:
+    """A transaction in which the newest letter goes once the failures have been counted."""
+
+    def __init__(self, tx):
+        self.tx, self.asked = tx, 0
+
+    async def fetch(self, sql, *args, row=None):
+        self.asked += 1
+        if self.asked == 2:
+            await self.tx.execute("delete from antiphon_set_aside where fingerprint = 'b'")
+        return await self.tx.fetch(sql, *args, row=row)
+
+
+async def test_a_failure_whose_letter_goes_while_it_is_looked_at_is_left_out(tx):
+    await park(tx, [letter(fingerprint="a"), letter(FULL, fingerprint="b")])
+    assert [each.fingerprint for each in await failures(Going(tx))] == ["a"]
+
+
 async def test_failures_of_two_handlers_or_groups_are_two(tx):
     await park(tx, [letter(), letter(handler="capture"), letter(group="other")])
     assert {(each.group, each.handler, each.count) for each in await failures(tx)} == {

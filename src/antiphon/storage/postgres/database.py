@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from typing import TypeVar, overload
 
 from antiphon.errors import StoreError
+from antiphon.events.clock import SystemClock
+from antiphon.storage.conflicts import persistently
 from antiphon.storage.database import DatabaseCounters, Isolation, Migration, Row, SqlValue
 from antiphon.storage.dialects import Dialect
 from antiphon.storage.migrations import apply_migrations, missing_migrations, own_migrations
@@ -21,11 +24,12 @@ from antiphon.storage.postgres.placeholders import quoted
 from antiphon.storage.postgres.pool import Pool
 from antiphon.storage.postgres.session import Session
 from antiphon.storage.postgres.transaction import PostgresTransaction
+from antiphon.storage.queries import load_queries
 from antiphon.storage.rows import convert_rows
 
 T = TypeVar("T")
 
-_LOCK = "select pg_advisory_xact_lock(hashtext('antiphon migrations'), hashtext(coalesce(?, current_schema(), '')))"
+_SQL = load_queries("antiphon.storage", "sql/migrations.sql")
 _HAS_SCHEMA = "select 1 from pg_namespace where nspname = ?"
 
 
@@ -108,7 +112,8 @@ class PostgresDatabase:
 
     async def migrate(self, component: str, migrations: Sequence[Migration]) -> None:
         """As `Database.migrate`; makes the schema when it is missing."""
-        await apply_migrations(self, component, migrations)
+        # Those of a new version and what old ones do meanwhile may wait for each other.
+        await persistently(partial(apply_migrations, self, component, migrations), SystemClock())
 
     async def missing(self, component: str, migrations: Sequence[Migration]) -> Sequence[Migration]:
         """As `Database.missing`."""
@@ -130,7 +135,7 @@ class PostgresDatabase:
         # A stricter one would not see what was committed while it waited for the lock.
         tx = await self._begin("read-committed")
         try:
-            await tx.fetch(_LOCK, self.schema)
+            await tx.fetch(_SQL["take_turn"], self.schema)
             if self.schema is not None and not await tx.fetch(_HAS_SCHEMA, self.schema):
                 await tx.execute(f"create schema {quoted(self.schema)}")
         except BaseException:

@@ -24,7 +24,7 @@ select id, consumer_group, 'drop', ?1, ?2, message, edited, json_object(
     'parked_at', since
 )
 from antiphon_set_aside join antiphon_set_aside_bodies on item = number
-where number in (select value from json_each(?3)) order by number;
+where state = 2 and number in (select value from json_each(?3)) order by number;
 
 -- name: lanes
 select distinct consumer_group, topic, lane from antiphon_set_aside

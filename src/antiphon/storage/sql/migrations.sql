@@ -19,6 +19,10 @@ select version, name, checksum from antiphon_migrations where component = ? orde
 -- name: record
 insert into antiphon_migrations (component, version, name, checksum, applied_at) values (?, ?, ?, ?, ?);
 
--- name: lock
--- Changes nothing, and lets nobody else migrate until the transaction ends.
+-- name: take_turn
+-- Nothing to do: there is one writer at a time.
+select 1 where ?1 is null;
+
+-- name: begin
+-- Changes nothing. Some drivers begin no transaction for the making of tables, but all do for a change of rows.
 delete from antiphon_migrations where version < 0;

@@ -5,6 +5,10 @@
 -- Nothing to do: there is one writer at a time.
 select 1;
 
+-- name: await_turn
+-- Nor here, and nobody asks.
+select 1;
+
 -- name: insert
 -- Where its lane holds something already, what would be tried waits behind that.
 insert or ignore into antiphon_set_aside (
@@ -88,7 +92,7 @@ where token = ?1 and number in (select value from json_each(?2));
 
 -- name: release_all
 update antiphon_set_aside indexed by antiphon_set_aside_claims set token = null, held_until = 0
-where consumer_group = ? and token = ? and state <> 2;
+where consumer_group = ?1 and token = ?2 and state <> 2 and number not in (select value from json_each(?3));
 
 -- name: again
 update antiphon_set_aside

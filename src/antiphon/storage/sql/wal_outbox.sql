@@ -13,6 +13,11 @@ select 1 from pg_publication where pubname = 'antiphon_outbox';
 create publication antiphon_outbox;
 
 -- name: has_slot
+-- Whether it is made: until then it has no place to read from.
+select 1 from pg_replication_slots where slot_name = ? and confirmed_flush_lsn is not null;
+
+-- name: is_begun
+-- Whether it is made, or somebody is about to make it.
 select 1 from pg_replication_slots where slot_name = ?;
 
 -- name: make_slot
@@ -27,8 +32,11 @@ select pg_logical_emit_message(
 -- No row, where there is no such log.
 select 1 where false;
 
--- name: end
-select cast(pg_current_wal_flush_lsn() - '0/0' as bigint);
+-- name: places
+-- The end of the log, and how far relays have given it up.
+select cast(pg_current_wal_flush_lsn() - '0/0' as bigint), coalesce((
+    select cast(confirmed_flush_lsn - '0/0' as bigint) from pg_replication_slots where slot_name = ?
+), 0);
 
 -- name: peek
 select data from pg_logical_slot_peek_binary_changes(

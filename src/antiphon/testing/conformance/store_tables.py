@@ -13,7 +13,11 @@ from msgspec.structs import replace
 from antiphon.errors import TransactionConflictError
 from antiphon.events.message import Message, Outgoing
 from antiphon.storage.database import Database
+from antiphon.storage.dead_letters import find
 from antiphon.storage.inbox import Inbox
+from antiphon.storage.letter_changes import Author, put_edit
+from antiphon.storage.letter_query import LetterQuery
+from antiphon.storage.redrives import Release, release_letters
 from antiphon.storage.schedule import claim_due, schedule
 from antiphon.storage.set_aside import AsideState, RetryStore, SetAside, set_aside
 from antiphon.testing.conformance.store_suite import StoreSuite
@@ -122,6 +126,52 @@ class TableConformance(StoreSuite):
             return []
 
         await asyncio.gather(_again(finish, one, ""), _again(follow, other, ""))
+
+    async def test_what_is_parked_at_the_moment_of_its_takeover_stays_parked_and_so_does_what_follows_it(
+        self, database: Database
+    ) -> None:
+        """Its hold is over, so that others may have it; and then who had it says what became of it after all."""
+        slow, parked = RetryStore("payments", "slow", HOLD), replace(an_item("head", "lane"), state=AsideState.PARKED)
+        async with database.transaction() as tx:
+            await set_aside(tx, [an_item("head", "lane"), an_item("behind", "lane")])
+        async with database.transaction() as tx:
+            head, _ = await slow.claim(tx, NOW, 10)
+
+        async def take_over(store: Database, token: str) -> list[str]:
+            async with store.transaction() as tx:
+                claimed = await RetryStore("payments", token, HOLD).claim(tx, NOW + 2 * HOLD, 10)
+            return [each.message.id for each in claimed]
+
+        async with self.two(database) as (one, other):
+            tx = await one.begin()
+            assert await slow.again(tx, head.number, parked)
+            await tx.fetch("select 1")
+            taking = asyncio.create_task(_again(take_over, other, "quick"))
+            await asyncio.sleep(0.1)
+            await tx.commit()
+            assert await taking == []
+
+    async def test_a_letter_that_is_edited_while_it_is_sent_again_is_handled_as_edited(
+        self, database: Database
+    ) -> None:
+        async with database.transaction() as tx:
+            await set_aside(tx, [replace(an_item("m1", "lane"), state=AsideState.PARKED)])
+        (letter,) = await find(database, LetterQuery(), 1)
+
+        async def send(store: Database, redrive: str) -> list[str]:
+            async with store.transaction() as tx:
+                await release_letters(tx, redrive, [Release(letter.number, NOW)])
+            async with store.transaction() as tx:
+                claimed = await RetryStore("payments", "any", HOLD).claim(tx, NOW, 10)
+            return [(each.message.data or b"").decode() for each in claimed]
+
+        async with self.two(database) as (one, other):
+            tx = await one.begin()
+            assert await put_edit(tx, letter, replace(letter.current, data=b"edited"), Author("ada", NOW))
+            sending = asyncio.create_task(_again(send, other, "redrive"))
+            await asyncio.sleep(0.1)
+            await tx.commit()
+            assert await sending == ["edited"]
 
     async def test_of_two_who_claim_what_is_scheduled_each_message_goes_to_one(self, database: Database) -> None:
         outgoing = [Outgoing("orders", a_message(str(number))) for number in range(40)]

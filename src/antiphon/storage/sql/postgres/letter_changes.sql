@@ -10,7 +10,8 @@ select id, consumer_group, 'drop', ?1, ?2, message, edited, cast(json_build_obje
     'parked_at', since
 ) as text)
 from antiphon_set_aside join antiphon_set_aside_bodies on item = number
-where number in (select value::bigint from json_array_elements_text(cast(?3 as json)) as each(value)) order by number;
+where state = 2
+and number in (select value::bigint from json_array_elements_text(cast(?3 as json)) as each(value)) order by number;
 
 -- name: lanes
 select distinct consumer_group, topic, lane from antiphon_set_aside

@@ -4,6 +4,11 @@
 -- name: take_turn
 insert into antiphon_turns (name) values ('set_aside') on conflict (name) do update set taken = antiphon_turns.taken + 1;
 
+-- name: await_turn
+-- It waits for whoever has the turn, and alone of all statements without looking: what a stricter isolation sees is what
+-- there is at the first one that looks.
+lock table antiphon_turns in share row exclusive mode;
+
 -- name: insert
 insert into antiphon_set_aside (
     id, consumer_group, service, handler, topic, partition, position, lane, state, due_at,
@@ -83,7 +88,9 @@ update antiphon_set_aside set token = null, held_until = 0
 where token = ?1 and number in (select value::bigint from json_array_elements_text(cast(?2 as json)) as each(value));
 
 -- name: release_all
-update antiphon_set_aside set token = null, held_until = 0 where consumer_group = ?1 and token = ?2 and state <> 2;
+update antiphon_set_aside set token = null, held_until = 0
+where consumer_group = ?1 and token = ?2 and state <> 2
+and number <> all(array(select value::bigint from json_array_elements_text(cast(?3 as json)) as each(value)));
 
 -- name: has_behind
 select exists (select 1 from antiphon_set_aside where state = 1 and consumer_group = ?1);
