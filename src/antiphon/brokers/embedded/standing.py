@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from antiphon.brokers.embedded.appending import first_arrived_since
-from antiphon.brokers.embedded.envelope import moment
 from antiphon.brokers.embedded.membership import enter_group
-from antiphon.brokers.embedded.places import offset_of
+from antiphon.brokers.envelope import moment
+from antiphon.brokers.places import offset_of
 from antiphon.brokers.ports import Lag, Partition, Seek, SeekTo
 from antiphon.errors import UnknownTopicError, UsageError
 from antiphon.storage.queries import load_queries

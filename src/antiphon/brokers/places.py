@@ -1,4 +1,4 @@
-"""Where does a message stand in the file, and what is that place called outside of it?"""
+"""Where does a message stand in the table of a log, and what is that place called outside of it?"""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ def offset_of(position: str) -> int:
     """The offset that a position names. Raises UsageError for what is no position of this log."""
     if position.isascii() and position.isdigit():
         return int(position)
-    raise UsageError(f"{position!r} is no position of the embedded log: positions are whole numbers from 0")
+    raise UsageError(f"{position!r} is no position of this log: positions are whole numbers from 0")
