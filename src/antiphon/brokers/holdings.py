@@ -79,11 +79,14 @@ class Holdings:
 
     def ready(self) -> list[OwnedPartition]:
         """Those with something to read that may be read now, whoever waited longest first."""
-        return [
-            owned
-            for owned in self._owned.values()
-            if owned.head > owned.read and owned.leave_by is None and not owned.is_lost and self.is_open(owned)
-        ]
+        return [owned for owned in self._owned.values() if owned.head > owned.read and self._may_be_read(owned)]
+
+    def is_readable(self, owned: OwnedPartition) -> bool:
+        """Whether it is still held as it was, and may be read now."""
+        return self._owned.get(owned.id) is owned and self._may_be_read(owned)
+
+    def _may_be_read(self, owned: OwnedPartition) -> bool:
+        return owned.leave_by is None and not owned.is_lost and self.is_open(owned)
 
     def is_open(self, owned: OwnedPartition) -> bool:
         """Whether its reader lets it be read, and knows what it lost of it."""
