@@ -1,7 +1,8 @@
 """Which adapter does a URL mean, and with which options?
 
 An adapter offers `from_address(address, *, option=...)`: its keyword-only parameters are the options that its URLs
-may have, converted to their annotated types; with `**others: str` any other is passed on as a text. It is imported only when one of its URLs is used.
+may have, converted to their annotated types; with `**others: str` any other is passed on as a text. It is imported only
+when one of its URLs is used.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from time import time_ns
 
 from antiphon.brokers.envelope import objection, pack_rest
 from antiphon.brokers.placement import hash_of_key
 from antiphon.brokers.postgres.arrays import numbers, texts, texts_or_nulls
 from antiphon.brokers.postgres.log import Log
+from antiphon.brokers.postgres.odd import MARK, Texts, kept
 from antiphon.brokers.postgres.topics import Topics
 from antiphon.brokers.screening import screen
 from antiphon.errors import Refusal
@@ -24,7 +25,7 @@ _LONGEST_TOPIC = 1000
 class Batch:
     """Messages made ready outside of any transaction, each with its envelope, in order."""
 
-    __slots__ = ("bytes", "lanes", "outgoing", "rests")
+    __slots__ = ("bytes", "lanes", "outgoing", "rests", "texts")
 
     def __init__(self, outgoing: Sequence[Outgoing]) -> None:
         self.outgoing = outgoing
@@ -32,7 +33,10 @@ class Batch:
         self.lanes: list[int] = []
         """The partition of each, by its id."""
         self.bytes = sum(len(message.data or b"") for _, message in outgoing)
-        _check_texts(outgoing)
+        self.texts: list[Texts] = [(message.id, message.type, message.key) for _, message in outgoing]
+        """Id, type and key of each, as they are kept."""
+        if _have_odd(outgoing):
+            self.texts = [kept(each) for each in self.texts]
 
     @property
     def topics(self) -> set[str]:
@@ -82,7 +86,7 @@ class Appender:
 
     def _objection(self, outgoing: Outgoing) -> str | None:
         try:
-            _check_texts([outgoing])
+            _have_odd([outgoing])
         except ValueError as error:
             return str(error)
         return objection(outgoing, self._limit)
@@ -92,15 +96,14 @@ class Appender:
         return self._turn
 
 
-def _check_texts(outgoing: Iterable[Outgoing]) -> None:
-    """Raise ValueError where a name, id or key holds what no text of PostgreSQL can, or a topic's name is too long."""
-    text = "".join([f"{topic}{message.id}{message.type}{message.key}" for topic, message in outgoing])
+def _have_odd(outgoing: Sequence[Outgoing]) -> bool:
+    """Whether any may be odd. Raises ValueError where a text or the name of a topic is one that cannot be kept."""
+    text = "".join([f"{message.id}{message.type}{message.key}" for _, message in outgoing])
     text.encode()
-    if "\0" in text:
-        raise ValueError("its topic, id, type or key has a NUL character, which PostgreSQL keeps in no text")
     for topic in {topic for topic, _ in outgoing}:
-        if len(topic.encode()) > _LONGEST_TOPIC:
-            raise ValueError(f"the name of its topic has more than {_LONGEST_TOPIC} bytes")
+        if "\0" in topic or len(topic.encode()) > _LONGEST_TOPIC:
+            raise ValueError(f"the name of its topic has a NUL character, or more than {_LONGEST_TOPIC} bytes")
+    return "\0" in text or MARK in text
 
 
 class _End:
@@ -138,7 +141,7 @@ def _values(batches: Sequence[Batch]) -> tuple[list[str], list[SqlValue]]:
             parts.append(rest)
             start += len(rest)
     lanes = [lane for batch in batches for lane in batch.lanes]
-    messages = [message for batch in batches for _, message in batch.outgoing]
+    ids, types, keys = zip(*[each for batch in batches for each in batch.texts], strict=True)
     moved = [
         numbers(ends),
         numbers([end.count for end in ends.values()]),
@@ -148,9 +151,9 @@ def _values(batches: Sequence[Batch]) -> tuple[list[str], list[SqlValue]]:
     return moved, [
         numbers(lanes),
         numbers([ends[lane].count - rank for lane, rank in zip(lanes, ranks, strict=True)]),
-        texts([message.id for message in messages]),
-        texts([message.type for message in messages]),
-        texts_or_nulls([message.key for message in messages]),
+        texts(ids),
+        texts(types),
+        texts_or_nulls(keys),
         numbers(starts),
         numbers(sizes),
         numbers([len(rest) for batch in batches for rest in batch.rests]),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from antiphon.brokers.envelope import Row, unpack
+from antiphon.brokers.envelope import Row
 from antiphon.brokers.places import OFFSET_BITS, OFFSET_MASK, offset_of
 from antiphon.brokers.ports import Delivery, Partition, SeekTo
 from antiphon.brokers.postgres.arrays import numbers
+from antiphon.brokers.postgres.reading import unpacked
 from antiphon.brokers.postgres.standing import ends_of
 from antiphon.storage.postgres import PostgresDatabase
 from antiphon.storage.queries import load_queries
@@ -36,5 +37,5 @@ async def browse(
     envelopes: list[Row] = [row[2:] for row in rows]
     return [
         Delivery(partitions[place >> OFFSET_BITS], str(place & OFFSET_MASK), message)
-        for (_, place, *_), message in zip(rows, unpack(envelopes), strict=True)
+        for (_, place, *_), message in zip(rows, unpacked(envelopes), strict=True)
     ]

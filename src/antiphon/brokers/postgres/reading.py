@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple, cast
 
-from antiphon.brokers.envelope import unpack
+from antiphon.brokers.envelope import Row, unpack
 from antiphon.brokers.holdings import OwnedPartition
 from antiphon.brokers.places import OFFSET_BITS, OFFSET_MASK
 from antiphon.brokers.ports import Delivery
 from antiphon.brokers.postgres.arrays import numbers
+from antiphon.brokers.postgres.odd import any_marked, given
+from antiphon.events.message import Message
 from antiphon.storage.postgres import PostgresDatabase
 from antiphon.storage.queries import load_queries
 
@@ -81,6 +83,13 @@ def _part(owned: OwnedPartition, after: int, rows: Sequence[_Row], count: int | 
     if not is_gapless or (count is not None and len(rows) != count):
         return Part(owned, after, (), is_whole=False)
     partition, positions = owned.partition, map(str, range(after + 1, after + len(rows) + 1))
-    messages = unpack([row[1:] for row in rows]) if rows else []
+    messages = unpacked([row[1:] for row in rows])
     deliveries = [Delivery(partition, position, each) for position, each in zip(positions, messages, strict=True)]
     return Part(owned, after, deliveries, is_whole=True)
+
+
+def unpacked(rows: Sequence[Row]) -> list[Message]:
+    """The messages of rows, in their order."""
+    if any_marked([row[1] for row in rows]):
+        rows = [(*given(row[:3]), *row[3:]) for row in rows]
+    return unpack(rows) if rows else []

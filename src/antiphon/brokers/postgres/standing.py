@@ -50,13 +50,11 @@ async def move_group(tx: Transaction, group: str, topic: str, to: Seek) -> None:
 
 async def _positions(tx: Transaction, topic: str, to: Seek, ends: list[Ends]) -> Mapping[int, int]:
     """Where to go in each partition, by its id."""
-    if to is SeekTo.START:
-        return {partition_id: floor for partition_id, _, floor, _ in ends}
-    if to is SeekTo.END:
-        return {partition_id: head for partition_id, _, _, head in ends}
+    if isinstance(to, SeekTo):
+        return {partition_id: floor if to is SeekTo.START else head for partition_id, _, floor, head in ends}
     if isinstance(to, datetime):
         since = microseconds(to) if to > EPOCH else 0
         firsts = await tx.fetch(_FIRST_SINCE, topic, since, row=tuple[int, int])
         return {partition_id: first - 1 for partition_id, first in firsts}
-    exact = {} if isinstance(to, SeekTo) else exact_offsets(topic, to, [end[1:] for end in ends])
+    exact = exact_offsets(topic, to, [end[1:] for end in ends])
     return {partition_id: exact[number] for partition_id, number, _, _ in ends if number in exact}
