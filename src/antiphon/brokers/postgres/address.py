@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Protocol
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from antiphon.brokers.postgres.broker import PostgresBroker
 
@@ -34,14 +34,13 @@ def from_address(
 
 def _store_url(address: ServerAddress, options: dict[str, str]) -> str:
     """The URL of the store alone, letter for letter, so that a service that names it means the same database."""
-    parts = urlsplit(address.url)
-    netloc = parts.netloc
+    base, _, query = address.url.partition("?")
     if address.password is not None:
-        user, _, place = netloc.rpartition("@")
-        netloc = f"{user.partition(':')[0]}:{quote(address.password, safe='')}@{place}"
-    kept = [pair for pair in parts.query.split("&") if pair and _name(pair) not in _OURS]
-    query = "&".join(urlencode({_name(pair): options[_name(pair)]}) if "***" in pair else pair for pair in kept)
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+        user, _, place = base.rpartition("@")
+        base = f"{user.rpartition(':')[0]}:{quote(address.password, safe='')}@{place}"
+    kept = [pair for pair in query.split("&") if pair and _name(pair) not in _OURS]
+    rest = "&".join(urlencode({_name(pair): options[_name(pair)]}) if "***" in pair else pair for pair in kept)
+    return f"{base}?{rest}" if rest else base
 
 
 def _name(pair: str) -> str:
