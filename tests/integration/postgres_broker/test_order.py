@@ -160,15 +160,14 @@ async def test_a_commit_that_fails_publishes_nothing_and_gives_its_connection_ba
     broker = PostgresBroker(f"{postgres_url}&connections=2&patience=2s")
     await broker.open()
     async with broker.database.transaction() as tx:
-        await tx.execute("create table strict (id int primary key)")
-        await tx.execute("alter table strict add foreign key (id) references strict deferrable initially deferred")
         await tx.execute("create table parent (id int primary key)")
         await tx.execute("create table child (id int references parent deferrable initially deferred)")
     for _ in range(5):
+        tx = await broker.database.begin()
+        await broker.publish_in(tx, [Outgoing(TOPIC, a_message("a"))])
+        await tx.execute("insert into child values (1)")
         with pytest.raises(StoreError):
-            async with broker.database.transaction() as tx:
-                await broker.publish_in(tx, [Outgoing(TOPIC, a_message("a"))])
-                await tx.execute("insert into child values (1)")
+            await tx.commit()
     await broker.publish([Outgoing(TOPIC, message := a_message("a"))])
     (only,) = await broker.browse(TOPIC, SeekTo.START, 10)
     assert only.message.id == message.id

@@ -16,7 +16,7 @@ Spawn = Callable[[str], Child]
 
 async def until(holds: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(60):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110 - other processes set no event
             await asyncio.sleep(0.02)
 
 
