@@ -172,3 +172,22 @@ async def test_a_commit_that_fails_publishes_nothing_and_gives_its_connection_ba
     (only,) = await broker.browse(TOPIC, SeekTo.START, 10)
     assert only.message.id == message.id
     await broker.close()
+
+
+async def test_a_batch_of_more_than_the_server_takes_at_once_is_one_commit(
+    broker: PostgresBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.brokers.postgres.appending._MOST_AT_ONCE", 1000)
+    before = broker.database.counters.commits
+    sent = [a_message(f"k-{number % 3}", b"x" * (number * 40)) for number in range(30)]
+    sent += [a_message("k-0", None), a_message("k-1", b""), a_message()]
+    await broker.publish([Outgoing(TOPIC, message) for message in sent])
+    assert broker.database.counters.commits - before == 2  # one makes the topic
+    found = await broker.browse(TOPIC, SeekTo.START, 100)
+    assert {each.message.id: each.message.data for each in found} == {each.id: each.data for each in sent}
+    for key in ("k-0", "k-1", "k-2"):
+        assert [each.message.id for each in found if each.message.key == key] == [
+            each.id for each in sent if each.key == key
+        ]
+    (state,) = await broker.topics()
+    assert state.bytes == sum(len(each.data or b"") for each in sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import time_ns
 
 from antiphon.brokers.envelope import objection, pack_rest
@@ -21,6 +21,12 @@ _SQL = load_queries("antiphon.brokers.postgres", "sql/messages.sql")
 _LONGEST_TOPIC = 1000
 """In bytes: an index takes no more than some 2,700."""
 
+_MOST_AT_ONCE = 64 * 1024 * 1024
+"""Bytes that are sent as one value."""
+
+_Row = tuple[Texts, bytes | None, bytes, int]
+"""Texts, data, the rest of the envelope, and the id of the partition."""
+
 
 class Batch:
     """Messages made ready outside of any transaction, each with its envelope, in order."""
@@ -37,6 +43,11 @@ class Batch:
         """Id, type and key of each, as they are kept."""
         if _have_odd(outgoing):
             self.texts = [kept(each) for each in self.texts]
+
+    def rows(self) -> Iterator[_Row]:
+        """What is kept of each, once they have their places."""
+        data = [message.data for _, message in self.outgoing]
+        return zip(self.texts, data, self.rests, self.lanes, strict=True)
 
     @property
     def topics(self) -> set[str]:
@@ -69,10 +80,11 @@ class Appender:
         The ends are locked until `tx` commits, so that no reader passes a position that commits later: let it be
         the last that is written. They are locked in one order, so that two who write wait for each other in a line.
         """
-        ends, rows = _values(batches)
-        await tx.execute(_SQL["lock_heads"], ends[0])
-        await tx.execute(_SQL["move_heads"], *ends)
-        await tx.execute(_SQL["append"], self._log.id, *rows)
+        await tx.execute(_SQL["lock_heads"], numbers({lane for batch in batches for lane in batch.lanes}))
+        for rows in _divided([row for batch in batches for row in batch.rows()]):
+            ends = _ends(rows)
+            await tx.execute(_SQL["move_heads"], *_moves(ends))
+            await tx.execute(_SQL["append"], self._log.id, *_columns(rows, ends))
 
     def _encode(self, outgoing: Sequence[Outgoing]) -> tuple[Batch, Sequence[Refusal]]:
         limit = self._limit
@@ -107,7 +119,7 @@ def _have_odd(outgoing: Sequence[Outgoing]) -> bool:
 
 
 class _End:
-    """What a batch adds to a partition."""
+    """What is added to a partition."""
 
     __slots__ = ("added", "count", "largest")
 
@@ -115,47 +127,64 @@ class _End:
         self.count = self.added = self.largest = 0
 
 
-def _values(batches: Sequence[Batch]) -> tuple[list[str], list[SqlValue]]:
-    """What the statements take that move the ends, and that append."""
+def _divided(rows: list[_Row]) -> Iterator[list[_Row]]:
+    """The rows in parts that can be sent as one value each: a server takes no more than a gigabyte."""
+    start = size = 0
+    for index, row in enumerate(rows):
+        size += len(row[1] or b"") + len(row[2])
+        if size > _MOST_AT_ONCE and index > start:
+            yield rows[start:index]
+            start, size = index, len(row[1] or b"") + len(row[2])
+    yield rows[start:]
+
+
+def _ends(rows: Sequence[_Row]) -> dict[int, _End]:
     ends: dict[int, _End] = {}
-    ranks: list[int] = []
-    starts: list[int] = []
-    sizes: list[int] = []
-    parts: list[bytes] = []
-    start = 1
-    for batch in batches:
-        for (_, message), lane, rest in zip(batch.outgoing, batch.lanes, batch.rests, strict=True):
-            end = ends.get(lane) or ends.setdefault(lane, _End())
-            end.count += 1
-            ranks.append(end.count)
-            starts.append(start)
-            data = message.data
-            size = -1
-            if data is not None:
-                size = len(data)
-                parts.append(data)
-                start += size
-                end.added += size
-                end.largest = max(end.largest, size)
-            sizes.append(size)
-            parts.append(rest)
-            start += len(rest)
-    lanes = [lane for batch in batches for lane in batch.lanes]
-    ids, types, keys = zip(*[each for batch in batches for each in batch.texts], strict=True)
-    moved = [
+    for _, data, _, lane in rows:
+        end = ends.get(lane) or ends.setdefault(lane, _End())
+        end.count += 1
+        if data:
+            size = len(data)
+            end.added += size
+            end.largest = max(end.largest, size)
+    return ends
+
+
+def _moves(ends: Mapping[int, _End]) -> list[str]:
+    """How far each end moves."""
+    return [
         numbers(ends),
         numbers([end.count for end in ends.values()]),
         numbers([end.added for end in ends.values()]),
         numbers([end.largest for end in ends.values()]),
     ]
-    return moved, [
-        numbers(lanes),
-        numbers([ends[lane].count - rank for lane, rank in zip(lanes, ranks, strict=True)]),
+
+
+def _columns(rows: Sequence[_Row], ends: Mapping[int, _End]) -> list[SqlValue]:
+    """Each column of the rows as one value."""
+    left = {lane: end.count for lane, end in ends.items()}
+    behind: list[int] = []
+    starts: list[int] = []
+    parts: list[bytes] = []
+    start = 1
+    for _, data, rest, lane in rows:
+        left[lane] -= 1
+        behind.append(left[lane])
+        starts.append(start)
+        if data is not None:
+            parts.append(data)
+            start += len(data)
+        parts.append(rest)
+        start += len(rest)
+    ids, types, keys = zip(*[row[0] for row in rows], strict=True)
+    return [
+        numbers([row[3] for row in rows]),
+        numbers(behind),
         texts(ids),
         texts(types),
         texts_or_nulls(keys),
         numbers(starts),
-        numbers(sizes),
-        numbers([len(rest) for batch in batches for rest in batch.rests]),
+        numbers([-1 if row[1] is None else len(row[1]) for row in rows]),
+        numbers([len(row[2]) for row in rows]),
         b"".join(parts),
     ]

@@ -152,9 +152,9 @@ class PostgresBroker:
         subscription = PostgresSubscription(
             self._log, self._topics, membership, self._bell, options, self._lease, self._grace, self._forget
         )
-        self._subscriptions.append(subscription)
         self._bell.announce()
         await subscription.keep_up()
+        self._subscriptions.append(subscription)
         return subscription
 
     async def ensure_topic(self, spec: TopicSpec) -> None:
