@@ -13,7 +13,7 @@ from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions
 from antiphon.brokers.postgres.appending import Appender
 from antiphon.brokers.postgres.bell import Bell
 from antiphon.brokers.postgres.browsing import browse
-from antiphon.brokers.postgres.log import Log
+from antiphon.brokers.postgres.log import LOG, Log, log_migrations
 from antiphon.brokers.postgres.membership import Membership
 from antiphon.brokers.postgres.publishing import Publications
 from antiphon.brokers.postgres.retention import Retention
@@ -22,7 +22,7 @@ from antiphon.brokers.postgres.subscription import PostgresSubscription
 from antiphon.brokers.postgres.topics import Topics
 from antiphon.errors import ClosedError, PublishError, UsageError
 from antiphon.events.message import Outgoing
-from antiphon.storage.database import Transaction
+from antiphon.storage.database import Migration, Transaction
 from antiphon.storage.postgres import PostgresDatabase
 
 logger = logging.getLogger("antiphon.brokers.postgres")
@@ -87,6 +87,16 @@ class PostgresBroker:
     @property
     def database(self) -> PostgresDatabase:
         return self._database
+
+    @property
+    def component(self) -> str:
+        """As `TableBroker.component`."""
+        return LOG
+
+    @property
+    def migrations(self) -> Sequence[Migration]:
+        """As `TableBroker.migrations`."""
+        return log_migrations()
 
     async def open(self) -> None:
         async with self._opening:

@@ -96,7 +96,9 @@ with recursive halves (partition_id, floor, low, high, since) as (
     join antiphon_log_partitions p on p.topic_id = t.id
     join antiphon_log_heads h on h.partition_id = p.id
     join antiphon_log_floors f on f.partition_id = p.id
-    where t.keep_for is not null and h.head > f.floor
+    where t.keep_for is not null and h.head > f.floor and (
+        select arrived from antiphon_log_messages where place = (h.partition_id << 40) | (f.floor + 1)
+    ) < cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) - t.keep_for
     union all
     select partition_id, floor, case when is_before then middle + 1 else low end,
         case when is_before then high else middle end, since
