@@ -213,17 +213,31 @@ class PostgresBroker:
         return await self._retention.delete_all(waits=True)
 
     async def _keep_up(self) -> None:
-        """Keep every subscription's leases, whether or not it is fetched from."""
-        while True:
-            await asyncio.sleep(self._beat)
-            trouble = ""
-            for subscription in tuple(self._subscriptions):
-                try:
-                    await subscription.keep_up_if_due()
-                except Exception as error:  # noqa: BLE001 - the next beat may succeed, and the others must be kept
-                    trouble = str(error) or repr(error)
-            if trouble and trouble != self._trouble:
-                logger.warning("leases of %s are not renewed until this is over: %s", self.url, trouble)
+        """Keep every subscription's leases, whether or not it is fetched from.
+
+        Side by side: one that has to wait for somebody's lock keeps no other from its heartbeat.
+        """
+        beats: dict[PostgresSubscription, asyncio.Task[None]] = {}
+        try:
+            while True:
+                await asyncio.sleep(self._beat)
+                self._note_trouble([beat for beat in beats.values() if beat.done()])
+                beats = {each: beat for each, beat in beats.items() if not beat.done()}
+                for each in self._subscriptions:
+                    if each not in beats:
+                        beats[each] = asyncio.create_task(each.keep_up_if_due())
+        finally:
+            for beat in beats.values():
+                beat.cancel()
+            await asyncio.gather(*beats.values(), return_exceptions=True)
+
+    def _note_trouble(self, done: Sequence[asyncio.Task[None]]) -> None:
+        """Say it once when leases cannot be renewed; the next beat may succeed."""
+        errors = [beat.exception() for beat in done]
+        trouble = next((str(error) or repr(error) for error in errors if error is not None), "")
+        if trouble and trouble != self._trouble:
+            logger.warning("leases of %s are not renewed until this is over: %s", self.url, trouble)
+        if done:
             self._trouble = trouble
 
     async def _close_database(self) -> None:

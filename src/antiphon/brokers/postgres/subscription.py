@@ -199,7 +199,7 @@ class PostgresSubscription:
 
     def _adopt_from(self, cursors: Sequence[CursorRow]) -> None:
         if self._held.adopt(cursors, self._membership.id):
-            self._seen = -1
+            self._bell.tell()
 
     def _is_news_due(self, news: int, now: float) -> bool:
         """Whether to ask what there is to read. Not at once while there is something, but others must not starve."""
@@ -237,15 +237,19 @@ class PostgresSubscription:
     async def _take(self, limit: int, max_bytes: int) -> list[Delivery]:
         shares = share_limit(self._held.ready(), limit)
         deliveries: list[Delivery] = []
+        broken: list[OwnedPartition] = []
         for owned, after, taken, is_whole in await read_shares(self._log.database, shares, max_bytes):
             if not self._held.is_readable(owned) or owned.read != after:
                 continue  # it was lost, paused or sought while the server was asked
             if not is_whole:
-                await self._expect_lost(owned)
+                broken.append(owned)
             elif taken:
                 owned.read += len(taken)
                 deliveries += taken
                 self._held.move_back(owned)
+        if not deliveries:  # nothing is awaited once something is taken: a canceled fetch must lose nothing
+            for owned in broken:
+                await self._expect_lost(owned)
         return deliveries
 
     async def _expect_lost(self, owned: OwnedPartition) -> None:
