@@ -94,8 +94,9 @@ def _target(broker: Broker, store: Database, services: Sequence[Service]) -> Tar
     is_own = is_own_store(broker, store)
     if is_own and not broker.capabilities.durable:
         raise UsageError(f"the broker {broker.url} keeps its tables in memory: name a store that stays with --store")
-    has_tables = is_own and isinstance(broker, TableBroker)
-    log = [Component(broker.component, broker.migrations)] if has_tables else []
+    log: list[Component] = []
+    if is_own and isinstance(broker, TableBroker):
+        log.append(Component(broker.component, broker.migrations))
     return Target(store, [_own(), *log, *_of_services(services)])
 
 
