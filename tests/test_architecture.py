@@ -41,7 +41,12 @@ EVERYWHERE = {"msgspec"}
 IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "testing"}, "pytest": {"testing"}}
 """Third-party packages that are no drivers, and where they may be imported."""
 
-SHARED = {"brokers": {"", "assignment", "capabilities", "connect", "placement", "ports", "screening"}}
+SHARED = {
+    "brokers": {
+        *("", "assignment", "capabilities", "connect", "envelope", "holdings", "placement", "places", "ports"),
+        "screening",
+    }
+}
 ADAPTERS = {"storage": {"sqlite", "postgres", "sqlalchemy", "django"}}
 """In `brokers` whatever is not shared is an adapter; elsewhere adapters are named."""
 

@@ -24,6 +24,7 @@ from antiphon.brokers.ports import (
     StoreQueueSubscription,
     SubscribeOptions,
     Subscription,
+    TableBroker,
     TopicSpec,
     TopicState,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "StoreQueueSubscription",
     "SubscribeOptions",
     "Subscription",
+    "TableBroker",
     "TopicSpec",
     "TopicState",
     "connect",

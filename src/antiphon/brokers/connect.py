@@ -1,7 +1,8 @@
 """Which adapter does a URL mean, and with which options?
 
 An adapter offers `from_address(address, *, option=...)`: its keyword-only parameters are the options that its URLs
-may have, converted to their annotated types. It is imported only when one of its URLs is used.
+may have, converted to their annotated types; with `**others: str` any other is passed on as a text. It is imported only
+when one of its URLs is used.
 """
 
 from __future__ import annotations
@@ -124,9 +125,13 @@ def _convert(options: Mapping[str, str], factory: Callable[..., Broker], address
     """The options as the factory's parameters want them."""
     parameters = inspect.signature(factory).parameters.values()
     known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    takes_others = any(each.kind is each.VAR_KEYWORD for each in parameters)
     types = get_type_hints(factory)
     converted: dict[str, object] = {}
     for name, text in options.items():
+        if takes_others and name not in known:
+            converted[name] = text
+            continue
         if name not in known:
             all_known = ", ".join(known) or "none"
             raise SettingsError(

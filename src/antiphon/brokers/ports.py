@@ -17,7 +17,7 @@ from msgspec import Struct
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.errors import SchemaError
 from antiphon.events.message import Message, Outgoing
-from antiphon.storage.database import Database, Transaction
+from antiphon.storage.database import Database, Migration, Transaction
 
 
 class Partition(NamedTuple):
@@ -353,6 +353,21 @@ class StoreBroker(Protocol):
 
     async def seek_in(self, tx: Transaction, group: str, topic: str, to: Seek) -> None:
         """As `Broker.seek`, when `tx` commits."""
+        ...
+
+
+@runtime_checkable
+class TableBroker(Protocol):
+    """A broker that keeps what it holds in tables, which somebody else may make for it before it is opened."""
+
+    @property
+    def component(self) -> str:
+        """What its tables are called among all that have tables in its database."""
+        ...
+
+    @property
+    def migrations(self) -> Sequence[Migration]:
+        """How they come to be, in order."""
         ...
 
 

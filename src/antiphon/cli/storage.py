@@ -9,8 +9,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.embedded import LOG, EmbeddedBroker, log_migrations
-from antiphon.brokers.ports import Broker
+from antiphon.brokers.ports import Broker, TableBroker
 from antiphon.cli.modules import load_services
 from antiphon.cli.options import BrokerOption, JsonOption, ModulesArgument, StoreOption
 from antiphon.cli.output import print_json, print_text
@@ -95,8 +94,9 @@ def _target(broker: Broker, store: Database, services: Sequence[Service]) -> Tar
     is_own = is_own_store(broker, store)
     if is_own and not broker.capabilities.durable:
         raise UsageError(f"the broker {broker.url} keeps its tables in memory: name a store that stays with --store")
-    is_log = is_own and isinstance(broker, EmbeddedBroker)
-    log = [Component(LOG, log_migrations())] if is_log else []
+    log: list[Component] = []
+    if is_own and isinstance(broker, TableBroker):
+        log.append(Component(broker.component, broker.migrations))
     return Target(store, [_own(), *log, *_of_services(services)])
 
 

@@ -13,6 +13,7 @@ from antiphon.storage.dialects import Dialect
 from antiphon.storage.endings import ended
 from antiphon.storage.faults import drivers_own, explain_wrapped
 from antiphon.storage.joining import AwaitedConnection, JoinedTransaction, PlainConnection, Reply
+from antiphon.storage.last_writes import LastWrites, Write
 from antiphon.storage.queries import load_queries
 from antiphon.storage.threads import LentThread, Threads
 
@@ -190,14 +191,24 @@ class OwnedTransaction(JoinedTransaction):
 
     def __init__(self, session: AwaitedSession, store: Database) -> None:
         super().__init__(session)
-        self._session = session
+        self._session, self._store = session, store
+        self._last_writes = LastWrites()
         self._turn = store.turn() if isinstance(store, TakingTurns) else None
         self._is_over = False
+
+    @property
+    def database(self) -> Database:
+        """Where it writes."""
+        return self._store
 
     @property
     def session(self) -> object:
         """As `SessionTransaction.session`."""
         return self._session.session
+
+    def before_commit(self, write: Write[T], item: T) -> None:
+        """As `PostgresTransaction.before_commit`; there are no parts."""
+        self._last_writes.add(write, item)
 
     async def begin(self) -> None:
         """Wait for the turn, where there is one, and begin. Raises StoreError."""
@@ -237,6 +248,7 @@ class OwnedTransaction(JoinedTransaction):
 
     async def commit(self) -> None:
         """As `SessionTransaction.commit`."""
+        await self._last_writes.run(self)
         await to_the_end(self._commit())
         self.committed()
 

@@ -58,6 +58,13 @@ def test_a_server_is_told_its_own_words(tables, ask, postgres_url):
     assert ask("storage", "plan", "--store", postgres_url).stdout == "every table is up to date\n"
 
 
+def test_a_broker_on_a_server_has_its_own_tables_there(tables, ask, postgres_url):
+    planned = steps(ask("storage", "plan", "--broker", postgres_url, "--json"))
+    assert [step["component"] for step in planned] == [*OWN, "log", "service:payments"]
+    assert steps(ask("storage", "migrate", "--broker", postgres_url, "--json")) == planned
+    assert ask("storage", "plan", "--broker", postgres_url).stdout == "every table is up to date\n"
+
+
 def test_the_store_of_the_settings_is_the_one(tables, ask, postgres_url):
     settings = tables / "antiphon.toml"
     settings.write_text(f'store = "{postgres_url}"\n{settings.read_text()}')

@@ -7,10 +7,10 @@ from datetime import datetime
 from time import time_ns
 from typing import Protocol, cast
 
-from antiphon.brokers.embedded.envelope import EPOCH, check_texts, microseconds, objection, pack_rest
-from antiphon.brokers.embedded.places import OFFSET_BITS, OFFSET_MASK
 from antiphon.brokers.embedded.topics import Topics
+from antiphon.brokers.envelope import EPOCH, check_texts, microseconds, objection, pack_rest
 from antiphon.brokers.placement import hash_of_key
+from antiphon.brokers.places import OFFSET_BITS, OFFSET_MASK
 from antiphon.brokers.screening import screen
 from antiphon.errors import Refusal, StatementError
 from antiphon.events.clock import Clock

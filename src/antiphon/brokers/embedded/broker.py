@@ -108,6 +108,16 @@ class EmbeddedBroker:
     def database(self) -> SqliteDatabase:
         return self._database
 
+    @property
+    def component(self) -> str:
+        """As `TableBroker.component`."""
+        return LOG
+
+    @property
+    def migrations(self) -> Sequence[Migration]:
+        """As `TableBroker.migrations`."""
+        return log_migrations()
+
     async def open(self) -> None:
         async with self._opening:
             if self._is_open:

@@ -7,8 +7,8 @@ from heapq import merge
 from itertools import islice
 from typing import cast
 
-from antiphon.brokers.embedded.envelope import unpack
-from antiphon.brokers.embedded.places import OFFSET_BITS, OFFSET_MASK, offset_of
+from antiphon.brokers.envelope import unpack
+from antiphon.brokers.places import OFFSET_BITS, OFFSET_MASK, offset_of
 from antiphon.brokers.ports import Delivery, Partition, SeekTo
 from antiphon.storage.queries import load_queries
 from antiphon.storage.sqlite import SqliteDatabase

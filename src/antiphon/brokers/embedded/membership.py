@@ -10,9 +10,10 @@ from typing import NamedTuple, cast
 
 from antiphon.brokers.assignment import Lease, Member, Plan, plan
 from antiphon.brokers.embedded.appending import Query
-from antiphon.brokers.embedded.envelope import microseconds, moment
 from antiphon.brokers.embedded.life import LifeLine, bury, is_dead
 from antiphon.brokers.embedded.topics import Topics
+from antiphon.brokers.envelope import microseconds, moment
+from antiphon.brokers.holdings import CursorRow
 from antiphon.brokers.ports import Partition, Start
 from antiphon.errors import StoreReadOnlyError
 from antiphon.events.clock import Clock
@@ -23,16 +24,6 @@ _SQL = load_queries("antiphon.brokers.embedded", "sql/groups.sql")
 
 _SILENCES = 100
 """A member not heard of for so many leases is forgotten; should it live, it enters again with its next heartbeat."""
-
-
-class CursorRow(NamedTuple):
-    """A group's place in one partition, and who may move it."""
-
-    partition_id: int
-    owner: int | None
-    epoch: int
-    expires: int
-    position: int
 
 
 _MemberRow = tuple[int, str, str, int]

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
 
-from antiphon.brokers.embedded.envelope import Row, unpack
-from antiphon.brokers.embedded.places import OFFSET_BITS
-from antiphon.brokers.ports import Delivery, Partition
+from antiphon.brokers.envelope import Row, unpack
+from antiphon.brokers.holdings import OwnedPartition
+from antiphon.brokers.places import OFFSET_BITS
+from antiphon.brokers.ports import Delivery
 from antiphon.storage.queries import load_queries
 from antiphon.storage.sqlite import SqliteDatabase
 
 _SQL = load_queries("antiphon.brokers.embedded", "sql/messages.sql")
 _READ, _SIZES = _SQL["read"], _SQL["sizes"]
 _SIZES_AT_ONCE = 1000
-
-
-class OwnedPartition:
-    """A partition that this member reads: how far it was handed out, and how far the group is done with it."""
-
-    __slots__ = ("done", "epoch", "floor", "head", "id", "is_paused", "largest", "leave_by", "partition", "read")
-
-    def __init__(self, partition: Partition, id: int, epoch: int, position: int) -> None:
-        self.partition, self.id, self.epoch = partition, id, epoch
-        self.read = self.done = self.head = position
-        self.floor = self.largest = 0
-        self.is_paused = False
-        self.leave_by: float | None = None
-        """When it is given up at the latest, in the loop's time; None while it is ours to keep."""
-
-    @property
-    def is_drained(self) -> bool:
-        """Whether everything handed out is done."""
-        return self.done >= self.read
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether retention deleted what comes next."""
-        return self.floor > self.read
-
-
-def share_limit(ready: Sequence[OwnedPartition], limit: int) -> list[tuple[OwnedPartition, int]]:
-    """How many to read from each: equal shares, and what a short one leaves goes to the longer ones."""
-    by_backlog = sorted(ready[:limit], key=lambda owned: owned.head - owned.read)
-    shares: list[tuple[OwnedPartition, int]] = []
-    left = limit
-    for index, owned in enumerate(by_backlog):
-        count = min(owned.head - owned.read, -(-left // (len(by_backlog) - index)))
-        shares.append((owned, count))
-        left -= count
-    return shares
 
 
 def read_partition(

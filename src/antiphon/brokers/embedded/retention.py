@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import cast
 
 from antiphon.brokers.embedded.appending import first_arrived_since
-from antiphon.brokers.embedded.envelope import moment
 from antiphon.brokers.embedded.group_commit import GroupCommit
 from antiphon.brokers.embedded.life import Duty
-from antiphon.brokers.embedded.places import OFFSET_BITS
+from antiphon.brokers.envelope import moment
+from antiphon.brokers.places import OFFSET_BITS
 from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
 from antiphon.storage.queries import load_queries

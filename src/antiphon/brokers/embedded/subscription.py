@@ -9,11 +9,11 @@ from datetime import timedelta
 
 from antiphon.brokers.embedded.doorbell import Doorbell
 from antiphon.brokers.embedded.group_commit import GroupCommit, joined
-from antiphon.brokers.embedded.holdings import Holdings, Watermark
 from antiphon.brokers.embedded.membership import Membership
-from antiphon.brokers.embedded.places import offset_of
-from antiphon.brokers.embedded.reading import OwnedPartition, read_partition, share_limit
+from antiphon.brokers.embedded.reading import read_partition
 from antiphon.brokers.embedded.topics import Topics
+from antiphon.brokers.holdings import Holdings, OwnedPartition, Watermark, share_limit
+from antiphon.brokers.places import offset_of
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
 from antiphon.errors import ClosedError, LeaseLostError, PositionLostError, StoreCorruptError, StoreError
 from antiphon.storage.database import Transaction

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import cast, get_args
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from msgspec import Struct
 
@@ -85,7 +85,8 @@ def _divided(url: str, shown: str) -> tuple[dict[str, str], str]:
         raise SettingsError(f"{shown} has a '#': write %23 where it belongs to a name or a password")
     ours = {name: value for name, value in pairs if name in _OURS}
     rest = urlencode([(name, value) for name, value in pairs if name not in _OURS])
-    return ours, urlunsplit(parts._replace(query=rest))
+    base = url.partition("?")[0]  # put together again, one without a host would lose its slashes
+    return ours, f"{base}?{rest}" if rest else base
 
 
 def _unreadable(shown: str, error: Exception | None = None) -> str:

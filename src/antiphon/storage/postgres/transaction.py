@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar, overload
+from typing import NamedTuple, Protocol, TypeVar, overload
 
 from antiphon.errors import CommitUnknownError, StatementError, StoreError, StoreUnavailableError
 from antiphon.storage.database import Database, Isolation, Row, SqlValue
 from antiphon.storage.dialects import spoken
+from antiphon.storage.last_writes import LastWrites, Write
 from antiphon.storage.postgres.placeholders import is_complete
 from antiphon.storage.postgres.session import Failed, Session
 from antiphon.storage.rows import convert_rows
@@ -33,6 +34,13 @@ class Lender(Protocol):
         ...
 
 
+class _Registered(NamedTuple):
+    """How many callbacks and last writes there were."""
+
+    callbacks: int
+    last_writes: int
+
+
 class PostgresTransaction:
     """Writes that commit together or not at all.
 
@@ -47,6 +55,7 @@ class PostgresTransaction:
         "_database",
         "_ending",
         "_is_back",
+        "_last_writes",
         "_lender",
         "_over",
         "_part",
@@ -57,8 +66,9 @@ class PostgresTransaction:
     def __init__(self, database: Database, lender: Lender, session: Session, isolation: Isolation) -> None:
         self._database, self._lender, self._session = database, lender, session
         self._callbacks: list[Callable[[], None]] = []
-        self._part: int | None = None
-        """How many callbacks there were when the open part began."""
+        self._last_writes = LastWrites()
+        self._part: _Registered | None = None
+        """What was registered when the open part began."""
         self._parts = 0
         self._broken: StoreError | None = None
         """Why the open part takes nothing more."""
@@ -125,13 +135,21 @@ class PostgresTransaction:
         """As `Transaction.after_commit`."""
         self._callbacks.append(callback)
 
+    def before_commit(self, write: Write[T], item: T) -> None:
+        """Call `write` once when this commits, as the last that it does, with every item given for it.
+
+        For what takes locks that many want: they are held for one round trip then. Never on rollback, and an undone
+        part takes its items with it. What `write` raises, the commit raises, and nothing was written.
+        """
+        self._last_writes.add(write, item)
+
     async def savepoint(self) -> None:
         """As `OpenTransaction.savepoint`; does not wait."""
         self._require_running()
         if self._part is not None:
             raise StoreError("a part of this transaction is open already: release or undo it first")
         self._control("savepoint part")
-        self._part = len(self._callbacks)
+        self._part = _Registered(len(self._callbacks), len(self._last_writes))
         self._parts += 1
 
     async def release(self) -> None:
@@ -149,12 +167,15 @@ class PostgresTransaction:
             await self._settle_part()
         self._control("rollback to savepoint part")
         self._control("release savepoint part")
-        del self._callbacks[kept:]
+        del self._callbacks[kept.callbacks :]
+        self._last_writes.undo(kept.last_writes)
         self._part = self._broken = None
 
     async def commit(self) -> None:
         """As `OpenTransaction.commit`: one round trip, with everything that was sent before."""
         self._require_running()
+        if self._last_writes:
+            await self._write_last()
         self._over = StoreError(_OVER)
         self._ending = asyncio.get_running_loop().create_task(self._commit())
         await _to_the_end(self._ending)
@@ -167,6 +188,13 @@ class PostgresTransaction:
             await _to_the_end(self._ending)
         elif not self._ending.done():
             await asyncio.wait({self._ending})
+
+    async def _write_last(self) -> None:
+        try:
+            await self._last_writes.run(self)
+        except BaseException:
+            await self.rollback()  # who commits takes it to be over, whatever comes of it
+            raise
 
     async def _commit(self) -> None:
         session = self._session
@@ -260,7 +288,7 @@ class PostgresTransaction:
                 "answer was canceled"
             )
 
-    def _require_part(self) -> int:
+    def _require_part(self) -> _Registered:
         if self._over is not None:
             raise type(self._over)(*self._over.args)
         if self._part is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.brokers.embedded.reading import OwnedPartition, share_limit
+from antiphon.brokers.holdings import OwnedPartition, share_limit
 from antiphon.brokers.ports import Partition
 
 

@@ -3,12 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from antiphon.brokers.embedded.membership import CursorRow
-from antiphon.brokers.embedded.places import offset_of
-from antiphon.brokers.embedded.reading import OwnedPartition
-from antiphon.brokers.embedded.topics import Topics
+from antiphon.brokers.places import offset_of
 from antiphon.brokers.ports import Notice, NoticeKind, Partition
+
+
+class CursorRow(NamedTuple):
+    """A group's place in one partition, and who may move it."""
+
+    partition_id: int
+    owner: int | None
+    epoch: int
+    expires: int
+    position: int
+
+
+class OwnedPartition:
+    """A partition that this member reads: how far it was handed out, and how far the group is done with it."""
+
+    __slots__ = ("done", "epoch", "floor", "head", "id", "is_paused", "largest", "leave_by", "partition", "read")
+
+    def __init__(self, partition: Partition, id: int, epoch: int, position: int) -> None:
+        self.partition, self.id, self.epoch = partition, id, epoch
+        self.read = self.done = self.head = position
+        self.floor = self.largest = 0
+        self.is_paused = False
+        self.leave_by: float | None = None
+        """When it is given up at the latest, in the loop's time; None while it is ours to keep."""
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything handed out is done."""
+        return self.done >= self.read
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether retention deleted what comes next."""
+        return self.floor > self.read
+
+
+class Names(Protocol):
+    """Under which numbers the partitions are kept."""
+
+    def partition(self, partition_id: int) -> Partition:
+        """The name of a partition that exists."""
+        ...
+
+    def id_of(self, partition: Partition) -> int:
+        """Raises UnknownTopicError when there is no such topic or no such partition of it."""
+        ...
+
 
 Watermark = tuple[OwnedPartition, int]
 
@@ -16,7 +61,7 @@ Watermark = tuple[OwnedPartition, int]
 class Holdings:
     """What a member holds, in the order in which it is read next. `ring` wakes a waiting fetch."""
 
-    def __init__(self, topics: Topics, ring: Callable[[], None]) -> None:
+    def __init__(self, topics: Names, ring: Callable[[], None]) -> None:
         self._topics, self._ring = topics, ring
         self._owned: dict[int, OwnedPartition] = {}
         self._fenced: set[int] = set()
@@ -34,11 +79,14 @@ class Holdings:
 
     def ready(self) -> list[OwnedPartition]:
         """Those with something to read that may be read now, whoever waited longest first."""
-        return [
-            owned
-            for owned in self._owned.values()
-            if owned.head > owned.read and owned.leave_by is None and not owned.is_lost and self.is_open(owned)
-        ]
+        return [owned for owned in self._owned.values() if owned.head > owned.read and self._may_be_read(owned)]
+
+    def is_readable(self, owned: OwnedPartition) -> bool:
+        """Whether it is still held as it was, and may be read now."""
+        return self._owned.get(owned.id) is owned and self._may_be_read(owned)
+
+    def _may_be_read(self, owned: OwnedPartition) -> bool:
+        return owned.leave_by is None and not owned.is_lost and self.is_open(owned)
 
     def is_open(self, owned: OwnedPartition) -> bool:
         """Whether its reader lets it be read, and knows what it lost of it."""
@@ -163,3 +211,15 @@ class Holdings:
 def _is_current(owned: OwnedPartition, rows: Mapping[int, CursorRow]) -> bool:
     row = rows.get(owned.id)
     return row is not None and row.epoch == owned.epoch
+
+
+def share_limit(ready: Sequence[OwnedPartition], limit: int) -> list[tuple[OwnedPartition, int]]:
+    """How many to read from each: equal shares, and what a short one leaves goes to the longer ones."""
+    by_backlog = sorted(ready[:limit], key=lambda owned: owned.head - owned.read)
+    shares: list[tuple[OwnedPartition, int]] = []
+    left = limit
+    for index, owned in enumerate(by_backlog):
+        count = min(owned.head - owned.read, -(-left // (len(by_backlog) - index)))
+        shares.append((owned, count))
+        left -= count
+    return shares

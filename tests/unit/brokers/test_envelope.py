@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.brokers.embedded.envelope import microseconds, moment, objection, pack_rest, unpack
+from antiphon.brokers.envelope import microseconds, moment, objection, pack_rest, unpack
 from antiphon.events.message import Message, Outgoing
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
