@@ -52,7 +52,13 @@ class Appender:
     """Publishes batches."""
 
     def __init__(
-        self, links: Links, programs: Programs, topics: Topics, confirmation: Confirmation, max_message_bytes: int, url: str
+        self,
+        links: Links,
+        programs: Programs,
+        topics: Topics,
+        confirmation: Confirmation,
+        max_message_bytes: int,
+        url: str,
     ) -> None:
         self._links, self._programs, self._topics = links, programs, topics
         self._confirmation, self._limit, self._url = confirmation, max_message_bytes, url

@@ -238,7 +238,9 @@ def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
             "or the rights; which are needed is in the page on redis"
         )
     if isinstance(error, TooLate | TimeoutError):
-        return ConnectionLostError(f"{url} did not answer within its timeout of {endpoint.timeout:g} s; it is tried again")
+        return ConnectionLostError(
+            f"{url} did not answer within its timeout of {endpoint.timeout:g} s; it is tried again"
+        )
     if isinstance(error, Disconnected | OSError | ValueError):
         return ConnectionLostError(f"{url} cannot be reached: {text}; it is tried again")
     if code == "WIPED":

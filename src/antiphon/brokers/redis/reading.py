@@ -44,7 +44,9 @@ class Reader:
     it waits inside the server, where also news of the group and this member's own bell wake it.
     """
 
-    def __init__(self, link: Link, keys: Keys, held: Holdings, on_news: Callable[[], None], on_read: Callable[[], None]) -> None:
+    def __init__(
+        self, link: Link, keys: Keys, held: Holdings, on_news: Callable[[], None], on_read: Callable[[], None]
+    ) -> None:
         self._link, self._keys, self._held = link, keys, held
         self._on_news, self._on_read = on_news, on_read
         self._limit, self._max_bytes = 0, 0
@@ -139,9 +141,7 @@ class Reader:
         after = [*(owned.ahead for owned in lanes), *self._seen.values()]
         self.is_waiting = True
         try:
-            (found,) = await self._link.ask(
-                ("XREAD", "COUNT", 1, "BLOCK", int(BLOCK * 1000), "STREAMS", *keys, *after)
-            )
+            (found,) = await self._link.ask(("XREAD", "COUNT", 1, "BLOCK", int(BLOCK * 1000), "STREAMS", *keys, *after))
         finally:
             self.is_waiting = False
         for key, entries in cast("list[tuple[bytes, list[_Entry]]]", found or []):
