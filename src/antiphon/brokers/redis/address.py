@@ -9,6 +9,8 @@ from antiphon.brokers.redis.broker import RedisBroker, RedisOptions
 from antiphon.brokers.redis.driver import Endpoint
 from antiphon.errors import SettingsError
 
+_SHORTEST_LEASE = timedelta(seconds=0.1)
+
 
 class ServerAddress(Protocol):
     """What a URL says about the server."""
@@ -32,15 +34,11 @@ def from_address(
     *,
     prefix: str = "antiphon",
     lease: timedelta = timedelta(seconds=10),
-    grace: timedelta = timedelta(seconds=10),
     timeout: timedelta = timedelta(seconds=5),
     max_message_bytes: int = 16 * 1024 * 1024,
     keep: Literal["all", "unread"] = "all",
-    replicas: int = 0,
-    fsync: bool = False,
-    connections: int = 8,
-    tls: bool = False,
-    tls_ca: str | None = None,
+    confirm: str = "memory",
+    tls: str = "no",
 ) -> RedisBroker:
     """`redis://user:password@host:6379/0`; what each option means is in the page on redis."""
     if address.path and not address.path.isdigit():
@@ -48,11 +46,9 @@ def from_address(
             f"{address.url} names the database {address.path!r}, but Redis's databases are numbers: write "
             f"redis://{address.host or 'localhost'}/0, and ?prefix={address.path} to keep logs apart"
         )
-    if lease < timedelta(seconds=0.1) or timeout <= timedelta() or connections < 1 or replicas < 0 or not prefix:
-        raise SettingsError(
-            f"{address.url}: a lease has 0.1 s at least, a timeout is above 0, connections are 1 at least, replicas "
-            "0 at least, and a prefix is not empty"
-        )
+    if lease < _SHORTEST_LEASE or timeout <= timedelta() or not prefix:
+        raise SettingsError(f"{address.url}: a lease has 0.1s at least, a timeout is above 0s, a prefix is not empty")
+    disk, replicas = _confirmation(confirm, address.url)
     endpoint = Endpoint(
         url=address.url,
         host=address.host or "localhost",
@@ -60,18 +56,28 @@ def from_address(
         database=int(address.path or 0),
         user=address.user or None,
         password=address.password,
-        tls=tls,
-        tls_ca=tls_ca,
+        tls=tls != "no",
+        tls_ca=None if tls in ("no", "yes") else tls,
         timeout=timeout.total_seconds(),
     )
     options = RedisOptions(
         prefix=prefix,
         lease=lease,
-        grace=grace,
+        grace=lease,
         max_message_bytes=max_message_bytes,
         keep=keep,
+        fsync=disk,
         replicas=replicas,
-        fsync=fsync,
-        connections=connections,
     )
     return RedisBroker(endpoint, options)
+
+
+def _confirmation(text: str, url: str) -> tuple[bool, int]:
+    """Whether the disk, and how many replicas, are to hold a message before it counts as published."""
+    words = {word.strip() for word in text.split(",")}
+    numbers = [word for word in words if word.isdigit()]
+    if len(numbers) > 1 or words - {"memory", "disk", *numbers}:
+        raise SettingsError(
+            f"option 'confirm' of {url} is {text!r}: write memory, disk, a number of replicas, or disk,1 for both"
+        )
+    return "disk" in words, int(numbers[0]) if numbers else 0

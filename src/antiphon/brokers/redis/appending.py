@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from time import time_ns
 from typing import NamedTuple, cast
 
 from antiphon.brokers.placement import hash_of_key
 from antiphon.brokers.redis.driver import Links, as_list
-from antiphon.brokers.redis.envelope import Fields, objection, to_fields
-from antiphon.brokers.redis.resp import Arg, Reply
+from antiphon.brokers.redis.envelope import Packed, objection, to_packed
+from antiphon.brokers.redis.resp import Arg, Reply, pack_args
 from antiphon.brokers.redis.scripts import Programs
 from antiphon.brokers.redis.topics import Topics
 from antiphon.brokers.screening import screen
@@ -48,6 +49,12 @@ class Confirmation(NamedTuple):
             )
 
 
+@lru_cache(maxsize=1 << 12)
+def lane_heading(lane: str, strings: int) -> bytes:
+    """What stands before each message: its lane, and how many strings it has."""
+    return pack_args((lane, strings))
+
+
 class Appender:
     """Publishes batches."""
 
@@ -67,29 +74,29 @@ class Appender:
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         """As `Broker.publish`."""
-        accepted, fields, refusals = self._prepare(outgoing)
+        accepted, packed, refusals = self._prepare(outgoing)
         try:
-            await self._append_all(accepted, fields, refusals)
+            await self._append_all(accepted, packed, refusals)
         except _TopicGoneError as gone:
             # Somebody took it from the server's list, so that what is known here is wrong. Nothing of it was written.
             self._topics.forget()
-            await self._append_all(accepted[gone.start :], fields[gone.start :], refusals)
+            await self._append_all(accepted[gone.start :], packed[gone.start :], refusals)
         if refusals:
             raise PublishError(refusals)
 
-    def _prepare(self, outgoing: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], Sequence[Fields], list[Refusal]]:
-        """What may be written, with its fields, and a refusal for each of the others."""
+    def _prepare(self, outgoing: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], Sequence[Packed], list[Refusal]]:
+        """What may be written, as it is sent, and a refusal for each of the others."""
         limit = self._limit
         if all(message.data is None or len(message.data) <= limit for _, message in outgoing):
             try:
-                return outgoing, [to_fields(message) for _, message in outgoing], []
+                return outgoing, [to_packed(message) for _, message in outgoing], []
             except (TypeError, ValueError, OverflowError, AttributeError):
                 pass  # one of them cannot be written; find out which
         accepted, refusals = screen(outgoing, lambda each: objection(each, limit))
-        return accepted, [to_fields(message) for _, message in accepted], refusals
+        return accepted, [to_packed(message) for _, message in accepted], refusals
 
     async def _append_all(
-        self, outgoing: Sequence[Outgoing], fields: Sequence[Fields], refusals: list[Refusal]
+        self, outgoing: Sequence[Outgoing], packed: Sequence[Packed], refusals: list[Refusal]
     ) -> None:
         """Write them a step at a time, and add to `refusals` what the server did not take."""
         await self._topics.make_missing([topic for topic, _ in outgoing])
@@ -97,10 +104,10 @@ class Appender:
         refused: dict[str, str] = {}
         for start, stop in _steps(outgoing):
             places = [place for place in range(start, stop) if lanes[place] not in refused]
-            for place in range(start, stop) if len(places) < stop - start else ():
-                if lanes[place] in refused:
-                    refusals.append(_held_back(outgoing[place], refused[lanes[place]]))
-            found = await self._append(start, [(lanes[n], outgoing[n], fields[n]) for n in places])
+            if refused:
+                behind = (place for place in range(start, stop) if lanes[place] in refused)
+                refusals += [_held_back(outgoing[place], refused[lanes[place]]) for place in behind]
+            found = await self._append(start, [(lanes[n], outgoing[n], packed[n]) for n in places])
             for lane, first, reason in zip(found[::3], found[1::3], found[2::3], strict=True):
                 name, at = cast("bytes", lane).decode(), places[cast("int", first)]
                 refused[name] = reason = cast("bytes", reason).decode("utf-8", "replace")
@@ -108,14 +115,14 @@ class Appender:
                 later = (n for n in places if n > at and lanes[n] == name)
                 refusals += [_held_back(outgoing[n], reason) for n in later]
 
-    async def _append(self, start: int, step: Sequence[tuple[str, Outgoing, Fields]]) -> list[Reply]:
-        args = self._heading(step)
-        for lane, _, fields in step:
-            args += (lane, len(fields))
-            args += fields
+    async def _append(self, start: int, step: Sequence[tuple[str, Outgoing, Packed]]) -> list[Reply]:
+        written: list[bytes] = []
+        for lane, _, (strings, packed) in step:
+            written += (lane_heading(lane, strings), packed)
+        tail = (sum(strings + 2 for _, _, (strings, _) in step), (b"".join(written),))
         try:
             found, *confirmed = await self._programs.run_then(
-                self._links, "publish", args, self._confirmation.commands()
+                self._links, "publish", self._heading(step), tail, self._confirmation.commands()
             )
         except BrokerError as error:
             if str(error.__cause__).startswith("TOPIC "):
@@ -124,7 +131,7 @@ class Appender:
         self._confirmation.check(confirmed, self._url)
         return as_list(found)
 
-    def _heading(self, step: Sequence[tuple[str, Outgoing, Fields]]) -> list[Arg]:
+    def _heading(self, step: Sequence[tuple[str, Outgoing, Packed]]) -> list[Arg]:
         """What the program must know first: the topics, and of lanes with large messages how large."""
         topics = dict.fromkeys([outgoing.topic for _, outgoing, _ in step])
         args: list[Arg] = [len(topics)]

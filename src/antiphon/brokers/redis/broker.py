@@ -15,7 +15,7 @@ from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.redis.appending import Appender, Confirmation
 from antiphon.brokers.redis.browsing import browse, ends
-from antiphon.brokers.redis.driver import Endpoint, Link, Links, Redis, native_client
+from antiphon.brokers.redis.driver import Endpoint, Link, Links, Native, native_client
 from antiphon.brokers.redis.membership import Membership
 from antiphon.brokers.redis.reading import BLOCK
 from antiphon.brokers.redis.retention import Retention
@@ -47,10 +47,11 @@ class RedisOptions(Struct, frozen=True, kw_only=True):
 class RedisBroker:
     """A partitioned log of Redis streams. A topic of N partitions is N streams; groups share them by leases."""
 
-    def __init__(self, endpoint: Endpoint, options: RedisOptions = RedisOptions()) -> None:
+    def __init__(self, endpoint: Endpoint, options: RedisOptions | None = None) -> None:
+        options = options or RedisOptions()
         self._endpoint, self._options = endpoint, options
         self._links = Links(endpoint, options.connections)
-        self._programs = Programs(options.prefix)
+        self._programs = Programs(options.prefix, endpoint.url)
         self._topics = Topics(self._links, self._programs, endpoint.url)
         patience = max(1, int(endpoint.timeout * 800))  # the answer is to come before we hang up
         confirmation = Confirmation(options.replicas, options.fsync, patience)
@@ -84,7 +85,7 @@ class RedisBroker:
         )
 
     @property
-    def native(self) -> Redis:
+    def native(self) -> Native:
         return self._native
 
     async def open(self) -> None:
@@ -190,13 +191,14 @@ class RedisBroker:
             )
         if self._options.fsync and tuple(map(int, version.split(".")[:2])) < (7, 2):
             raise UnsupportedCapabilityError(
-                self.url, "WAITAOF", f"it is Redis {version}; fsync=true needs 7.2 at least, or any Valkey"
+                self.url, "WAITAOF", f"it is Redis {version}; confirm=disk needs 7.2 at least, or any Valkey"
             )
         if info.get("maxmemory_policy", "").startswith("allkeys"):
             logger.warning(
-                "%s drops any key when its memory is full (maxmemory-policy %s), messages as well: set it to noeviction",
-                self.url, info["maxmemory_policy"],
-            )  # fmt: skip
+                "%s drops any key when its memory is full (%s), messages as well: set maxmemory-policy to noeviction",
+                self.url,
+                info["maxmemory_policy"],
+            )
 
     async def _keep_up(self) -> None:
         """Keep every subscription's leases, whether or not it is fetched from."""

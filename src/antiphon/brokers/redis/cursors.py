@@ -11,10 +11,10 @@ from antiphon.brokers.redis.resp import Reply, texts
 
 
 class Cursor(NamedTuple):
-    """A group's place in a partition, who may move it, and what it missed there. `count` are the entries up to it."""
+    """A group's place in a partition, how many entries lie before it, who may move it, and how many were missed."""
 
     position: str
-    count: int
+    entries: int
     epoch: int
     missed: int
     owner: str | None

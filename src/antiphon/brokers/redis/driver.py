@@ -10,8 +10,20 @@ from typing import Any, Protocol, cast
 
 from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import Connection, SSLConnection
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError, ResponseError
+from redis.asyncio.connection import Connection, DefaultParser, SSLConnection
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as TooLate
 from redis.utils import HIREDIS_AVAILABLE
@@ -27,8 +39,14 @@ from antiphon.errors import (
     StoreFullError,
 )
 
+_NO_RIGHT = (AuthenticationError, AuthorizationError, NoPermissionError)
+_NOT_NOW = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, BusyLoadingError)
 _READ_AT_ONCE = 1 << 18
 _SENT_AT_ONCE = 1 << 16
+
+
+Native = Redis
+"""The driver's client."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -63,7 +81,7 @@ class FastParser:
         self._replies = ReplyReader(_error)
 
     def on_connect(self, connection: _Connected) -> None:
-        self._stream = connection._reader  # noqa: SLF001 - as each parser of the driver's own does
+        self._stream = connection._reader  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as the driver's parsers do
         self._replies = ReplyReader(_error)
 
     def on_disconnect(self) -> None:
@@ -93,10 +111,8 @@ class FastParser:
 
 
 def _error(text: str) -> Exception:
-    from redis.asyncio.connection import DefaultParser
-
     # The driver knows which class each code of the server's means.
-    error: Exception = DefaultParser.parse_error(text)
+    error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]  # the driver has no type for it
     return error
 
 
@@ -129,7 +145,7 @@ class Link:
             raise
         for reply in replies:
             if isinstance(reply, ResponseError):
-                if str(reply).startswith("READONLY"):
+                if isinstance(reply, ReadOnlyError):
                     await self.close()  # it was the primary; whoever is now answers at the next attempt
                 raise translated(reply, self._endpoint) from reply
         return replies
@@ -142,7 +158,7 @@ class Link:
         replies: list[Reply] = []
         for _ in range(count):
             try:
-                replies.append(await connection.read_response(disable_decoding=True))
+                replies.append(cast("Reply", await connection.read_response(disable_decoding=True)))
             except ResponseError as error:
                 replies.append(error)
         return replies
@@ -192,7 +208,7 @@ class Links:
         self._is_closed = False
 
 
-def native_client(endpoint: Endpoint) -> Redis:
+def native_client(endpoint: Endpoint) -> Native:
     """The driver's own client of the same server; it connects when it is used."""
     pool = ConnectionPool(connection_class=_kind(endpoint), **_arguments(endpoint, endpoint.timeout))
     return Redis(connection_pool=pool)
@@ -231,8 +247,8 @@ def _connection(endpoint: Endpoint) -> Connection:
 def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
     """Our error for one of the driver's or the server's."""
     url, text = endpoint.url, str(error) or type(error).__name__
-    code = text.partition(" ")[0]
-    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or code in ("NOPERM", "NOAUTH"):
+    code = text.partition(" ")[0]  # the driver takes it off where it has a class for it
+    if isinstance(error, _NO_RIGHT) or code in ("NOPERM", "NOAUTH", "WRONGPASS"):
         return StoreAccessError(
             f"{url} does not let {endpoint.user or 'the default user'} do this ({text}): mend the user, the password "
             "or the rights; which are needed is in the page on redis"
@@ -241,18 +257,23 @@ def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
         return ConnectionLostError(
             f"{url} did not answer within its timeout of {endpoint.timeout:g} s; it is tried again"
         )
+    if isinstance(error, _NOT_NOW) or code in ("READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "BUSY", "TRYAGAIN"):
+        return ConnectionLostError(f"{url} cannot be used now: {text}; it is tried again")
     if isinstance(error, Disconnected | OSError | ValueError):
         return ConnectionLostError(f"{url} cannot be reached: {text}; it is tried again")
     if code == "WIPED":
-        return StoreCorruptError(
-            f"{url} has lost everything that was written to it since this process connected, or is another server "
-            "now: restore it, then start again; starting again without that begins anew, from nothing"
-        )
-    if code in ("OOM", "MISCONF"):
+        return wiped(url)
+    if isinstance(error, OutOfMemoryError) or code in ("OOM", "MISCONF"):
         return StoreFullError(f"{url} takes no more ({text}): give it memory or disk, or shorten the retention")
-    if code in ("READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN"):
-        return ConnectionLostError(f"{url} cannot be written now: {text}; it is tried again")
     return BrokerError(f"{url} refused a request: {text}")
+
+
+def wiped(url: str) -> StoreCorruptError:
+    """The server holds another log than the one that was opened, or none."""
+    return StoreCorruptError(
+        f"{url} has lost everything that was written to it since this process connected, or is another server now: "
+        "restore it, then start again; starting again without that begins anew, from nothing"
+    )
 
 
 def as_list(reply: Reply) -> list[Reply]:

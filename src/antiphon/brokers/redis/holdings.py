@@ -21,7 +21,7 @@ class OwnedPartition:
     def __init__(self, partition: Partition, cursor: Cursor) -> None:
         self.partition, self.lane, self.epoch = partition, lane_of(partition), cursor.epoch
         self.done = self.ahead = cursor.position
-        self.done_count = self.ahead_count = cursor.count
+        self.done_count = self.ahead_count = cursor.entries
         """How many entries the stream ever had up to there."""
         self.buffer: deque[Delivery] = deque()
         self.handed: list[str] = []

@@ -14,7 +14,7 @@ from antiphon.brokers.ports import Partition, Start
 from antiphon.brokers.redis.cursors import Cursor, Cursors, Ends, MemberRow, cursors_of, ends_of, members_of
 from antiphon.brokers.redis.holdings import OwnedPartition, Watermark
 from antiphon.brokers.redis.places import lane_of, moment, partition_of
-from antiphon.brokers.redis.resp import Arg, pack
+from antiphon.brokers.redis.resp import Arg, Reply, pack
 from antiphon.brokers.redis.scripts import Asking, Programs
 from antiphon.brokers.redis.topics import Topics
 
@@ -86,6 +86,10 @@ class Membership:
         return Beat(
             int(cast("bytes", now)), int(cast("bytes", resumed)), members_of(members), cursors_of(cursors), news
         )
+
+    def check(self, id: Reply) -> None:
+        """Raise StoreCorruptError when the id of the log is another one by now."""
+        self._programs.check(id)
 
     async def cursors(self) -> Cursors:
         """Where the group stands in each partition, and who may move it."""

@@ -29,6 +29,7 @@ class Keys:
 
     def __init__(self, prefix: str, group: str, member: str) -> None:
         self._log = f"{prefix}:log:"
+        self.id = f"{prefix}:id"
         self.floors = f"{prefix}:floors"
         self.news = f"{prefix}:news:{group}"
         self.bell = f"{prefix}:bell:{member}"
@@ -45,9 +46,15 @@ class Reader:
     """
 
     def __init__(
-        self, link: Link, keys: Keys, held: Holdings, on_news: Callable[[], None], on_read: Callable[[], None]
+        self,
+        link: Link,
+        keys: Keys,
+        held: Holdings,
+        on_id: Callable[[Reply], None],
+        on_news: Callable[[], None],
+        on_read: Callable[[], None],
     ) -> None:
-        self._link, self._keys, self._held = link, keys, held
+        self._link, self._keys, self._held, self._on_id = link, keys, held, on_id
         self._on_news, self._on_read = on_news, on_read
         self._limit, self._max_bytes = 0, 0
         self._wanted = asyncio.Event()
@@ -75,7 +82,8 @@ class Reader:
                 self.trouble, pause = None, _FIRST_PAUSE
             except AntiphonError as error:
                 self.trouble = error
-            except Exception as error:  # noqa: BLE001 - nobody awaits this task, so it would end in silence
+            except Exception as error:
+                # Nobody awaits this task, so it would end in silence.
                 logger.warning("reading fails: %r", error, exc_info=error)
                 self.trouble = BrokerError(f"reading fails: {error!r}")
                 self.trouble.__cause__ = error
@@ -106,8 +114,9 @@ class Reader:
         count = max(1, min(share, self._max_bytes // (largest * len(lanes))))
         read: list[Arg] = ["XREAD", "COUNT", count, "STREAMS", *(self._keys.log(owned) for owned in lanes), *starts]
         floors: list[Arg] = ["HMGET", self._keys.floors, *(owned.lane for owned in lanes)]
-        *_, done = await self._link.ask(("MULTI",), read, floors, ("EXEC",))
-        found, deleted = cast("list[Reply]", done)
+        *_, done = await self._link.ask(("MULTI",), ("GET", self._keys.id), read, floors, ("EXEC",))
+        id, found, deleted = cast("list[Reply]", done)
+        self._on_id(id)
         for reply in (found, deleted):
             if isinstance(reply, Exception):
                 raise BrokerError(f"reading was refused: {reply}") from reply

@@ -12,11 +12,15 @@ Reply = object
 
 def pack(args: Sequence[Arg]) -> bytes:
     """One command. Raises UnicodeEncodeError for text that no UTF-8 can hold."""
-    parts = [b"*%d\r\n" % len(args)]
-    add = parts.append
+    return b"*%d\r\n%b" % (len(args), pack_args(args))
+
+
+def pack_args(args: Sequence[Arg]) -> bytes:
+    """Strings of a command, as they are sent. Raises UnicodeEncodeError for text that no UTF-8 can hold."""
+    parts: list[bytes] = []
     for arg in args:
         raw = arg if isinstance(arg, bytes) else str(arg).encode()
-        add(b"$%d\r\n%b\r\n" % (len(raw), raw))
+        parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
     return b"".join(parts)
 
 
@@ -42,6 +46,7 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> None:
         """Add what came."""
+        self.missing = 0
         rest = self._buffer[self._at :]
         self._buffer = rest + data if rest else data
         self._at = 0
@@ -53,45 +58,44 @@ class ReplyReader:
 
     def take(self) -> Reply:
         """The next reply, or NOTHING while it is not complete. Raises ValueError for what is no reply."""
-        buffer, at, depths = self._buffer, self._at, self._depths
+        buffer, depths = self._buffer, self._depths
+        at: int = self._at
         find, size = buffer.find, len(buffer)
-        items, wanted = depths.pop() if depths else (None, 0)
+        items, wanted = depths.pop() if depths else ([], 1)
         value: Reply
-        self.missing = 0
         while (end := find(b"\r\n", at)) >= 0:
-            kind = buffer[at]
+            kind, start = buffer[at], end + 2
             if kind == 36:  # $
                 length = int(buffer[at + 1 : end])
-                start = end + 2
+                end = start + length
                 if length < 0:
-                    value, at = None, start
+                    value = None
+                    at = start
+                elif end + 2 > size:
+                    self.missing = end + 2 - size
+                    break
                 else:
-                    end = start + length
-                    if end + 2 > size:
-                        self.missing = end + 2 - size
-                        break
-                    value, at = buffer[start:end], end + 2
+                    value = buffer[start:end]
+                    at = end + 2
             elif kind == 42:  # *
                 length = int(buffer[at + 1 : end])
-                at = end + 2
+                at = start
                 if length > 0:
-                    if items is not None:
-                        depths.append((items, wanted))
+                    depths.append((items, wanted))
                     items, wanted = [], length
                     continue
                 value = [] if length == 0 else None
             else:
-                value, at = self._line(kind, buffer[at + 1 : end]), end + 2
-            while items is not None:
-                items.append(value)
-                if len(items) < wanted:
-                    break
-                value = items
-                items, wanted = depths.pop() if depths else (None, 0)
-            else:
-                self._at = at
-                return value
-        if items is not None:
+                value = self._line(kind, buffer[at + 1 : end])
+                at = start
+            items.append(value)
+            while len(items) == wanted:
+                if not depths:
+                    self._at = at
+                    return items[0]
+                inner, (items, wanted) = items, depths.pop()
+                items.append(inner)
+        if items or depths:
             depths.append((items, wanted))
         self._at = at
         return NOTHING

@@ -12,7 +12,7 @@ from antiphon.brokers.redis.driver import Links
 from antiphon.brokers.redis.resp import Reply, pack
 from antiphon.brokers.redis.scripts import Programs
 from antiphon.brokers.redis.topics import Kept, Topics
-from antiphon.errors import AntiphonError
+from antiphon.errors import AntiphonError, StoreFullError
 
 logger = logging.getLogger("antiphon.brokers.redis")
 
@@ -71,7 +71,10 @@ class Retention:
     async def _is_ours(self) -> bool:
         """Take the duty on, where nobody has it, or keep it."""
         key, life = f"{self._programs.prefix}:duty:retention", _DUTY // timedelta(milliseconds=1)
-        taken, holder = await self._ask(("SET", key, self._token, "NX", "PX", life), ("GET", key))
+        try:
+            taken, holder = await self._ask(("SET", key, self._token, "NX", "PX", life), ("GET", key))
+        except StoreFullError:
+            return True  # whoever can make room must; two that do it at once do no harm
         if taken is None and holder == self._token.encode():
             await self._ask(("PEXPIRE", key, life))
         return holder == self._token.encode()

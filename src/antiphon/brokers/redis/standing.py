@@ -33,7 +33,7 @@ async def lag_of(link: Asking, programs: Programs, group: str) -> list[Lag]:
                 partition=partition_of(lane.decode()),
                 position=cursor.position,
                 end=ends.last,
-                messages=0 if first == "-" else max(1, ends.added - max(cursor.count, ends.deleted)),
+                messages=0 if first == "-" else max(1, ends.added - max(cursor.entries, ends.deleted)),
                 age=timedelta(milliseconds=max(0, age)),
                 owner=owner_name(cursor, members),
                 skipped=cursor.missed,

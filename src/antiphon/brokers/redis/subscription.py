@@ -38,11 +38,14 @@ class RedisSubscription:
         self._lost_start, self._grace, self._on_close = options.lost, grace.total_seconds(), on_close
         self._keys = Keys(prefix, membership.group, membership.id)
         self._held = Holdings(self._ring)
-        self._reader = Reader(link, self._keys, self._held, self._ask_for_beat, self._wake)
+        self._reader = Reader(link, self._keys, self._held, membership.check, self._ask_for_beat, self._wake)
         self._awake = asyncio.Event()
         self._acting = asyncio.Lock()
         self._errands: set[asyncio.Task[None]] = set()
         self._reading = asyncio.create_task(self._reader.run(), name="antiphon-redis-reader")
+        self._is_beat_due = False
+        self._fault: AntiphonError | None = None
+        """What no waiting mends, as the last sign of life met it."""
         self._is_closed = False
 
     @property
@@ -71,8 +74,9 @@ class RedisSubscription:
             if deliveries or self._held.has_alarm or left <= 0:
                 self._held.has_alarm = False
                 return deliveries
-            if self._reader.trouble is not None:
-                raise self._reader.trouble
+            trouble = self._fault or self._reader.trouble
+            if trouble is not None:
+                raise trouble
             await self._sleep(left)
         return ()
 
@@ -141,15 +145,25 @@ class RedisSubscription:
     async def keep_up(self) -> None:
         """Renew the leases, take what is free, give up what is wanted elsewhere. The broker calls it every moment."""
         async with self._acting:
-            if self._is_closed:
-                return
-            beat = await self._say_that_it_lives()
-            todo = self._membership.plan(beat)
-            now = asyncio.get_running_loop().time()
-            self._held.prepare_to_leave(todo.give_up, now + self._grace)
-            leaving = self._held.leaving(now)
-            if todo.claim or leaving:
-                await self._say_that_it_lives([(lease.partition, lease.epoch - 1) for lease in todo.claim], leaving)
+            self._is_beat_due = True
+            while self._is_beat_due and not self._is_closed:
+                self._is_beat_due = False
+                try:
+                    await self._look()
+                    self._fault = None
+                except AntiphonError as error:
+                    self._fault = None if error.retryable else error
+                    self._wake()
+                    raise
+
+    async def _look(self) -> None:
+        beat = await self._say_that_it_lives()
+        todo = self._membership.plan(beat)
+        now = asyncio.get_running_loop().time()
+        self._held.prepare_to_leave(todo.give_up, now + self._grace)
+        leaving = self._held.leaving(now)
+        if todo.claim or leaving:
+            await self._say_that_it_lives([(lease.partition, lease.epoch - 1) for lease in todo.claim], leaving)
 
     async def _say_that_it_lives(
         self, claims: Sequence[tuple[Partition, int]] = (), leaving: Sequence[OwnedPartition] = ()
@@ -232,14 +246,16 @@ class RedisSubscription:
         topic, number = owned.partition
         group, key = self._membership.group, self._keys.log(owned)
         return StoreCorruptError(
-            f"{topic}/{number} ends at {owned.damage}, but group {group!r} has read up to {owned.ahead}: the server lost "
-            f"what it had confirmed (a failover, a restart, or its key {key} was deleted): restore it, or seek the group "
-            f"(antiphon groups seek {group})"
+            f"{topic}/{number} ends at {owned.damage}, but group {group!r} has read up to {owned.ahead}: the server "
+            f"lost what it had confirmed (a failover, a restart, or its key {key} was deleted): restore it, or seek "
+            f"the group (antiphon groups seek {group})"
         )
 
     def _ask_for_beat(self) -> None:
         """Look at the group soon; what it fails with, the next heartbeat meets as well."""
-        if not self._acting.locked() and not self._is_closed:
+        if self._acting.locked():
+            self._is_beat_due = True
+        elif not self._is_closed:
             self._run(self._quietly(self.keep_up))
 
     def _ring(self) -> None:
