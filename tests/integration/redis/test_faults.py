@@ -3,18 +3,23 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from antiphon.brokers import connect
-from antiphon.brokers.ports import NoticeKind, SubscribeOptions, TopicSpec
+from antiphon.brokers.ports import NoticeKind, Partition, SeekTo, Start, SubscribeOptions, TopicSpec
+from antiphon.brokers.redis.envelope import to_delivery
 from antiphon.errors import (
+    BrokerError,
     ConnectionLostError,
+    PositionLostError,
     PublishError,
     StoreAccessError,
     StoreCorruptError,
     StoreFullError,
     UnknownTopicError,
+    UnsupportedCapabilityError,
 )
 from antiphon.testing.servers import RedisServer, ServerMissingError, ValkeyServer
 from tests.integration.postgres.cutting import road_to
@@ -28,6 +33,16 @@ def server(request):
             yield running
     except ServerMissingError as error:
         pytest.skip(str(error))
+
+
+def never(found):
+    """It is not enough until it fails."""
+    return False
+
+
+async def publish_for_ever(broker):
+    while True:
+        await broker.publish(numbered(1, size=100_000))
 
 
 @pytest.fixture
@@ -81,9 +96,7 @@ async def test_a_wiped_server_is_reported_to_readers_and_writers_and_never_begun
     with pytest.raises(StoreCorruptError, match="has lost everything"):
         await broker.publish(numbered(1))
     with pytest.raises(StoreCorruptError, match="has lost everything"):
-        async with asyncio.timeout(10):
-            while True:
-                await subscription.fetch(10, ROOM, SECOND)
+        await read(subscription, never)
     with pytest.raises(StoreCorruptError, match="has lost everything"):
         await broker.subscribe("others", ["orders"])
     assert await broker.native.keys("antiphon:log:*") == []
@@ -96,9 +109,7 @@ async def test_a_stream_that_somebody_deleted_is_reported(broker):
     await read(subscription, lambda found: len(found) == 10)
     await broker.native.delete("antiphon:log:orders:0")
     with pytest.raises(StoreCorruptError, match="lost what it had confirmed"):
-        async with asyncio.timeout(10):
-            while True:
-                await subscription.fetch(10, ROOM, SECOND)
+        await read(subscription, never)
 
 
 async def test_what_somebody_trimmed_unread_is_told_and_counted(broker):
@@ -106,14 +117,9 @@ async def test_what_somebody_trimmed_unread_is_told_and_counted(broker):
     await (await broker.subscribe("payments", ["orders"])).close()
     await broker.publish(numbered(100))
     await broker.native.xtrim("antiphon:log:orders:0", maxlen=40, approximate=False)
-    from antiphon.brokers.ports import Start
-    from antiphon.errors import PositionLostError
-
     strict = await broker.subscribe("payments", ["orders"])
     with pytest.raises(PositionLostError):
-        async with asyncio.timeout(10):
-            while True:
-                await strict.fetch(10, ROOM, SECOND)
+        await read(strict, never)
     await strict.close()
     lenient = await broker.subscribe("payments", ["orders"], SubscribeOptions(lost=Start.START))
     assert len(await read(lenient, lambda found: len(found) == 40)) == 40
@@ -148,9 +154,8 @@ async def test_a_paused_server_takes_no_lease_from_anybody(server, broker):
     sent = numbered(100, keys=50)
     await persistently(broker, sent)
     found = await asyncio.gather(*(_gather(member) for member in members))
-    assert sorted(ids(found[0] + found[1])) == sorted(ids(sent) + ids(found[0] + found[1])[:0]) or set(
-        ids(sent)
-    ) <= set(ids(found[0] + found[1]))
+    # The first one may have been written before the pause, without an answer.
+    assert set(ids(sent)) <= set(ids(found[0] + found[1]))
     assert NoticeKind.LOST not in hear()
     await other.close()
 
@@ -273,8 +278,7 @@ async def test_a_full_server_takes_nothing_and_goes_on_once_there_is_room(broker
     used = (await broker.native.info("memory"))["used_memory"]
     await broker.native.config_set("maxmemory", used)
     with pytest.raises(StoreFullError, match="takes no more"):
-        for _ in range(100):
-            await broker.publish(numbered(1, size=100_000))
+        await publish_for_ever(broker)
     before = sum(state.messages for state in await broker.topics())
     await broker.native.config_set("maxmemory", 0)
     sent = numbered(10)
@@ -297,9 +301,6 @@ async def test_a_stream_that_takes_nothing_holds_back_only_its_own_partition(bro
 
 
 async def _browse_one(broker):
-    from antiphon.brokers.ports import Partition
-    from antiphon.brokers.redis.envelope import to_delivery
-
     entries = await broker.native.xrange("antiphon:log:orders:1")
     flat = [(id, [part for pair in fields.items() for part in pair]) for id, fields in entries]
     return [to_delivery(Partition("orders", 1), id, fields) for id, fields in flat]
@@ -320,6 +321,66 @@ async def test_who_may_not_write_is_told_so(server, broker):
     wrong = connect(f"redis://reader:wrong@127.0.0.1:{server.port}")
     with pytest.raises(StoreAccessError):
         await wrong.open()
+
+
+async def test_the_rights_on_the_page_are_enough(server, broker):
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "brokers" / "redis.md").read_text("utf-8")
+    line = " ".join(page.partition("```text\nACL ")[2].partition("```")[0].split())
+    await broker.native.execute_command("ACL", *line.split())
+    limited = connect(f"redis://antiphon:secret@127.0.0.1:{server.port}?keep=unread")
+    await limited.open()
+    await limited.ensure_topic(TopicSpec("orders", keep_bytes=1 << 20, keep_for=SECOND * 100))
+    subscription = await limited.subscribe("payments", ["orders"])
+    sent = numbered(20, size=5000)
+    await limited.publish(sent)
+    await read(subscription, has_all(sent))
+    await limited.browse("orders", SeekTo.START, 10)
+    await limited.seek("payments", "orders", sent[0].message.time)
+    assert await limited.clean() == 0
+    await limited.seek("payments", "orders", SeekTo.END)
+    assert await limited.clean() == 20
+    assert await limited.lag("payments")
+    assert await limited.topics()
+    assert await limited.groups() == ["payments"]
+    await limited.close()
+
+
+async def test_what_every_group_has_read_is_deleted_where_that_is_asked_for(server):
+    broker = connect(f"{server.url}?keep=unread")
+    await broker.open()
+    await broker.ensure_topic(TopicSpec("orders", partitions=1))
+    groups = [await broker.subscribe(name, ["orders"]) for name in ("fast", "slow")]
+    await broker.publish(numbered(10))
+    fast, slow = [await read(group, lambda found: len(found) == 10, commit=False) for group in groups]
+    await groups[0].commit(watermarks(fast))
+    assert await broker.clean() == 0
+    await groups[1].commit(watermarks(slow[:4]))
+    assert await broker.clean() == 4
+    (state,) = await broker.topics()
+    assert state.messages == 6
+    await broker.close()
+
+
+async def test_a_confirmation_that_does_not_come_is_told(server):
+    broker = connect(f"{server.url}?confirm=1&timeout=0.3s")
+    await broker.open()
+    with pytest.raises(ConnectionLostError, match="0 of 1 replicas did in time"):
+        await broker.publish(numbered(1))
+    await broker.close()
+
+
+async def test_the_disk_confirms_where_the_server_can(server):
+    broker = connect(f"{server.url}?confirm=disk")
+    if isinstance(server, RedisServer):
+        with pytest.raises(UnsupportedCapabilityError, match="WAITAOF"):
+            await broker.open()
+        return
+    await broker.open()
+    await broker.publish(numbered(10))
+    await broker.native.config_set("appendonly", "no")
+    with pytest.raises(BrokerError):
+        await broker.publish(numbered(1))
+    await broker.close()
 
 
 async def test_a_server_that_is_not_there_is_named():
