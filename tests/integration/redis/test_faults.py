@@ -112,6 +112,41 @@ async def test_a_stream_that_somebody_deleted_is_reported(broker):
         await read(subscription, never)
 
 
+async def test_a_failover_that_lost_what_was_read_is_told_and_the_group_goes_on(broker, caplog):
+    await broker.ensure_topic(TopicSpec("orders", partitions=1))
+    subscription = await broker.subscribe("payments", ["orders"])
+    await broker.publish(numbered(10))
+    found = await read(subscription, lambda found: len(found) == 10, commit=False)
+    await subscription.commit(watermarks(found[:5]))
+    key = "antiphon:log:orders:0"
+    await broker.native.xdel(key, *(delivery.position for delivery in found[7:]))
+    await broker.native.execute_command("XSETID", key, found[6].position, "ENTRIESADDED", 7, "MAXDELETEDID", "0-0")
+    again = await read(subscription, lambda again: len(again) >= 2)
+    assert ids(again) == ids(found[5:7])
+    assert "lost messages that it had confirmed" in caplog.text
+    sent = numbered(3)
+    await broker.publish(sent)
+    assert ids(await read(subscription, has_all(sent))) == ids(sent)
+
+
+async def test_a_message_that_somebody_deleted_is_told_and_the_lag_stays_right(broker, caplog):
+    await broker.ensure_topic(TopicSpec("orders", partitions=1))
+    subscription = await broker.subscribe("payments", ["orders"])
+    subscription.pause_topic("orders")
+    await broker.publish(numbered(13))
+    entries = await broker.native.xrange("antiphon:log:orders:0")
+    await broker.native.xdel("antiphon:log:orders:0", entries[7][0])
+    subscription.resume_topic("orders")
+    await read(subscription, lambda found: len(found) >= 12)
+    await subscription.keep_up()
+    sent = numbered(4)
+    await broker.publish(sent)
+    found = await read(subscription, has_all(sent), commit=False)
+    await subscription.commit(watermarks(found[:1]))
+    (lag,) = await broker.lag("payments")
+    assert lag.messages == 3
+
+
 async def test_what_somebody_trimmed_unread_is_told_and_counted(broker):
     await broker.ensure_topic(TopicSpec("orders", partitions=1))
     await (await broker.subscribe("payments", ["orders"])).close()

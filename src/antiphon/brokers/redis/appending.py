@@ -89,6 +89,7 @@ class Appender:
         limit = self._limit
         if all(message.data is None or len(message.data) <= limit for _, message in outgoing):
             try:
+                "".join({topic for topic, _ in outgoing}).encode()
                 return outgoing, [to_packed(message) for _, message in outgoing], []
             except (TypeError, ValueError, OverflowError, AttributeError):
                 pass  # one of them cannot be written; find out which

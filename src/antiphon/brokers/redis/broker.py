@@ -17,6 +17,7 @@ from antiphon.brokers.redis.appending import Appender, Confirmation
 from antiphon.brokers.redis.browsing import browse, ends
 from antiphon.brokers.redis.driver import Endpoint, Link, Links, Native, native_client
 from antiphon.brokers.redis.membership import Membership
+from antiphon.brokers.redis.places import check_names
 from antiphon.brokers.redis.reading import BLOCK
 from antiphon.brokers.redis.retention import Retention
 from antiphon.brokers.redis.scripts import Programs
@@ -133,17 +134,23 @@ class RedisBroker:
         self, group: str, topics: Sequence[str], options: SubscribeOptions = SubscribeOptions()
     ) -> RedisSubscription:
         self._require_open("subscribe")
+        check_names(group, *topics)
         membership = Membership(self._links, self._programs, self._topics, self._options.lease, group, topics)
         await membership.join(options.member or "member", options.start)
         link = Link(self._endpoint, patience=BLOCK)
         prefix, grace = self._options.prefix, self._options.grace
         subscription = RedisSubscription(self._links, link, membership, prefix, options, grace, self._forget)
         self._subscriptions.append(subscription)
-        await subscription.keep_up()
+        try:
+            await subscription.keep_up()
+        except BaseException:
+            await subscription.close()
+            raise
         return subscription
 
     async def ensure_topic(self, spec: TopicSpec) -> None:
         self._require_open("make a topic")
+        check_names(spec.name)
         await self._topics.ensure(spec)
 
     async def topics(self) -> Sequence[TopicState]:

@@ -26,6 +26,15 @@ def is_before(one: str, other: str) -> bool:
     return one != other and order_of(one) < order_of(other)
 
 
+def check_names(*names: str) -> None:
+    """Raise UsageError for names that no key can have."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{name!r} cannot be the name of a group or topic: {error}") from error
+
+
 def lane_of(partition: Partition) -> str:
     """What a partition is called in keys and programs."""
     return f"{partition.topic}:{partition.number}"

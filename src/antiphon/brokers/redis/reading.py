@@ -117,6 +117,7 @@ class Reader:
         *_, done = await self._link.ask(("MULTI",), ("GET", self._keys.id), read, floors, ("EXEC",))
         id, found, deleted = cast("list[Reply]", done)
         self._on_id(id)
+        self.trouble = None
         for reply in (found, deleted):
             if isinstance(reply, Exception):
                 raise BrokerError(f"reading was refused: {reply}") from reply

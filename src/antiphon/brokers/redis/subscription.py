@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
+from antiphon.brokers.redis.cursors import Cursor
 from antiphon.brokers.redis.driver import Link, Links
 from antiphon.brokers.redis.holdings import Holdings, OwnedPartition, share_limit
 from antiphon.brokers.redis.membership import Beat, Membership, News
@@ -92,7 +93,8 @@ class RedisSubscription:
             owns = await self._membership.commit(moves)
             self._held.note_done(move for move, is_own in zip(moves, owns, strict=True) if is_own)
             if not all(owns):
-                self._held.adopt(await self._membership.cursors(), self.id)
+                async with self._acting:  # so that nothing newer is undone by what is read here
+                    self._held.adopt(await self._membership.cursors(), self.id)
                 self._ask_for_beat()
 
     def pause(self, partitions: Sequence[Partition]) -> None:
@@ -175,26 +177,38 @@ class RedisSubscription:
         self._held.drop(NoticeKind.LOST, [owned for owned in left if not owned.is_drained])
         self._held.adopt(beat.cursors, self.id)
         for owned in self._held:
-            news = beat.news.get(owned.partition)
-            if news is not None:
-                self._check(owned, news, *before.get(owned, (owned.ahead, owned.ahead_count)))
+            news, cursor = beat.news.get(owned.partition), beat.cursors.get(owned.partition)
+            if news is not None and cursor is not None:
+                self._check(owned, news, cursor, *before.get(owned, (owned.ahead, owned.ahead_count)))
         return beat
 
-    def _check(self, owned: OwnedPartition, news: News, ahead: str, count: int) -> None:
+    def _check(self, owned: OwnedPartition, news: News, cursor: Cursor, ahead: str, count: int) -> None:
         """Whether the stream still holds what it should, given how far it had been read when it was asked."""
         ends = news.ends
         owned.largest = max(owned.largest, news.largest)
-        if is_before(ends.last, ahead):
+        if is_before(ends.last, cursor.position):
             owned.damage = ends.last
+        elif is_before(ends.last, ahead):
+            self._went_back(owned, ends.last)
         elif ends.last == ahead and ends.added != count:
             self._miscounted(owned, ends.added - count)
-        elif ends.deleted > count or is_before(ahead, ends.floor):
+        elif owned.ahead == ahead and (ends.deleted > count or is_before(ahead, ends.floor)):
             owned.lose(ends.first or "its end")
         if not owned.is_checked:
             owned.is_checked = True
             self._ring()
         if owned.is_lost or owned.damage:
             self._wake()
+
+    def _went_back(self, owned: OwnedPartition, last: str) -> None:
+        topic, number = owned.partition
+        logger.error(
+            "%s/%s ends at %s, but group %s has read up to %s: the server lost messages that it had confirmed, as in a "
+            "failover; the group goes on from its watermark",
+            topic, number, last, self.group, owned.ahead,
+        )  # fmt: skip
+        self._held.lose([owned.partition])
+        self._is_beat_due = True  # it is ours still, and begins anew
 
     def _miscounted(self, owned: OwnedPartition, missing: int) -> None:
         topic, number = owned.partition
@@ -246,9 +260,9 @@ class RedisSubscription:
         topic, number = owned.partition
         group, key = self._membership.group, self._keys.log(owned)
         return StoreCorruptError(
-            f"{topic}/{number} ends at {owned.damage}, but group {group!r} has read up to {owned.ahead}: the server "
-            f"lost what it had confirmed (a failover, a restart, or its key {key} was deleted): restore it, or seek "
-            f"the group (antiphon groups seek {group})"
+            f"{topic}/{number} ends at {owned.damage}, but the watermark of group {group!r} is beyond that: the server "
+            f"lost what it had confirmed (it was restored, or its key {key} was deleted): restore it, or seek the "
+            f"group (antiphon groups seek {group})"
         )
 
     def _ask_for_beat(self) -> None:
