@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from antiphon.brokers.ports import Broker, Delivery, LogSubscription, Partition
 from antiphon.errors import ConnectionLostError
 from antiphon.events.ids import new_id
 from antiphon.events.message import Message, Outgoing
 
+T = TypeVar("T")
 ROOM = 1 << 26
 SECOND = timedelta(seconds=1)
 
@@ -36,13 +39,15 @@ def watermarks(deliveries: Sequence[Delivery]) -> dict[Partition, str]:
 
 async def persistently(broker: Broker, outgoing: Sequence[Outgoing]) -> None:
     """Publish as a relay does: again, while the server is away."""
+    await _persistently(lambda: broker.publish(outgoing))
+
+
+async def _persistently(work: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
-            await broker.publish(outgoing)
+            return await work()
         except ConnectionLostError:
             await asyncio.sleep(0.05)
-        else:
-            return
 
 
 async def read(
@@ -52,14 +57,11 @@ async def read(
     found: list[Delivery] = []
     async with asyncio.timeout(30):
         while not enough(found):
-            try:
-                subscription.notices()
-                deliveries = await subscription.fetch(1000, ROOM, SECOND / 5)
-                found += deliveries
-                if commit and deliveries:
-                    await subscription.commit(watermarks(deliveries))
-            except ConnectionLostError:
-                await asyncio.sleep(0.05)
+            subscription.notices()
+            deliveries = await _persistently(lambda: subscription.fetch(1000, ROOM, SECOND / 5))
+            found += deliveries
+            if commit and deliveries:
+                await _persistently(partial(subscription.commit, watermarks(deliveries)))
     return found
 
 

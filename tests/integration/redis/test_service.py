@@ -79,9 +79,7 @@ async def test_everything_takes_effect_once_whatever_happens_to_the_server(serve
         await services[0].publish_all([OrderPlaced(f"o-{n}", n) for n in range(start, start + 50)])
     await harm(server)
     await publish_persistently(services[0], [OrderPlaced(f"o-{n}", n) for n in range(300, 400)])
-    async with asyncio.timeout(60):
-        while await paid(broker) < 400 or await store.fetch("select count(*) from ledger", row=int) != [400]:
-            await asyncio.sleep(0.05)
+    await until_all_paid(broker, store)
     for service in services:
         await service.stop()
     assert Counter(await store.fetch("select order_id from ledger", row=str)) == {f"o-{n}": 1 for n in range(400)}
@@ -98,6 +96,12 @@ async def publish_persistently(service, events):
             await asyncio.sleep(0.05)
         else:
             return
+
+
+async def until_all_paid(broker, store):
+    async with asyncio.timeout(60):
+        while await store.fetch("select count(*) from ledger", row=int) != [400] or await paid(broker) < 400:
+            await asyncio.sleep(0.05)
 
 
 async def paid(broker):

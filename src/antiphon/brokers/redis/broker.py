@@ -54,7 +54,7 @@ class RedisBroker:
         self._links = Links(endpoint, options.connections)
         self._programs = Programs(options.prefix, endpoint.url)
         self._topics = Topics(self._links, self._programs, endpoint.url)
-        patience = max(1, int(endpoint.timeout * 800))  # the answer is to come before we hang up
+        patience = max(1, int(endpoint.timeout * 500))  # the answer is to come before we hang up
         confirmation = Confirmation(options.replicas, options.fsync, patience)
         self._appender = Appender(
             self._links, self._programs, self._topics, confirmation, options.max_message_bytes, endpoint.url
