@@ -1,0 +1,281 @@
+"""The only file that knows redis-py: connections, their errors, and what they send and receive, with types."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from asyncio import IncompleteReadError, StreamReader
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from msgspec import Struct
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import Connection, DefaultParser, SSLConnection
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import TimeoutError as TooLate
+from redis.utils import HIREDIS_AVAILABLE
+
+from antiphon.brokers.redis.resp import NOTHING, Arg, Reply, ReplyReader, pack
+from antiphon.errors import (
+    AntiphonError,
+    BrokerError,
+    ClosedError,
+    ConnectionLostError,
+    StoreAccessError,
+    StoreCorruptError,
+    StoreFullError,
+)
+
+_NO_RIGHT = (AuthenticationError, AuthorizationError, NoPermissionError)
+_NOT_NOW = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, BusyLoadingError)
+_READ_AT_ONCE = 1 << 18
+_SENT_AT_ONCE = 1 << 16
+
+
+Native = Redis
+"""The driver's client."""
+
+
+class Endpoint(Struct, frozen=True):
+    """Where a server is and how it lets us in. `url` has no secrets; `timeout` is in seconds."""
+
+    url: str
+    host: str
+    port: int
+    database: int
+    user: str | None
+    password: str | None
+    tls: bool
+    tls_ca: str | None
+    timeout: float
+
+
+class _Connected(Protocol):
+    """What a parser is told of its connection."""
+
+    @property
+    def _reader(self) -> StreamReader | None: ...
+
+
+class FastParser:
+    """Reads replies for redis-py in one sweep; its own parser awaits twice for each string, which costs most of a read.
+
+    It is only used without `hiredis`, whose parser is faster still.
+    """
+
+    def __init__(self, socket_read_size: int) -> None:
+        self._stream: StreamReader | None = None
+        self._replies = ReplyReader(_error)
+
+    def on_connect(self, connection: _Connected) -> None:
+        self._stream = connection._reader  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as the driver's parsers do
+        self._replies = ReplyReader(_error)
+
+    def on_disconnect(self) -> None:
+        self._stream = None
+
+    async def can_read(self) -> bool:
+        """Whether there is something unexpected to read, or the server hung up."""
+        stream = self._stream
+        return stream is not None and (not self._replies.is_empty or stream.at_eof())
+
+    async def read_response(self, disable_decoding: bool = True) -> Reply:
+        replies, stream = self._replies, self._stream
+        if stream is None:
+            raise Disconnected("the connection is closed")
+        while (reply := replies.take()) is NOTHING:
+            try:
+                missing = replies.missing
+                data = await (stream.readexactly(missing) if missing > _SENT_AT_ONCE else stream.read(_READ_AT_ONCE))
+            except IncompleteReadError:
+                data = b""
+            if not data:
+                raise Disconnected("the server closed the connection")
+            replies.feed(data)
+        if isinstance(reply, Disconnected):
+            raise reply
+        return reply
+
+
+def _error(text: str) -> Exception:
+    # The driver knows which class each code of the server's means.
+    error: Exception = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]  # the driver has no type for it
+    return error
+
+
+class Link:
+    """One connection, made at its first use and again after a fault. One task asks at a time."""
+
+    def __init__(self, endpoint: Endpoint, *, patience: float = 0.0) -> None:
+        self._endpoint = endpoint
+        self._timeout = endpoint.timeout + patience
+        self._connection = _connection(endpoint)
+
+    async def ask(self, *commands: Sequence[Arg]) -> list[Reply]:
+        """Send these at once; returns a reply to each. Raises the first error, when all replies are read.
+
+        Canceling closes the connection, since what comes on it then is no longer known. Raises ConnectionLostError,
+        StoreAccessError, StoreFullError, StoreCorruptError, BrokerError.
+        """
+        return await self.send([pack(command) for command in commands], len(commands))
+
+    async def send(self, packed: Sequence[bytes], count: int) -> list[Reply]:
+        """As `ask`, of commands that are written already."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                replies = await self._exchange(packed, count)
+        except (RedisError, OSError, ValueError) as error:
+            await self.close()
+            raise translated(error, self._endpoint) from error
+        except BaseException:
+            await self.close()
+            raise
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                if isinstance(reply, ReadOnlyError):
+                    await self.close()  # it was the primary; whoever is now answers at the next attempt
+                raise translated(reply, self._endpoint) from reply
+        return replies
+
+    async def _exchange(self, packed: Sequence[bytes], count: int) -> list[Reply]:
+        connection = self._connection
+        if connection.is_connected and await connection.can_read():
+            await connection.disconnect(nowait=True)
+        await connection.send_packed_command(packed)
+        replies: list[Reply] = []
+        for _ in range(count):
+            try:
+                replies.append(cast("Reply", await connection.read_response(disable_decoding=True)))
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+
+    async def close(self) -> None:
+        """Hang up; it connects again when it is used again. Twice is safe."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._connection.disconnect(nowait=True)
+
+
+class Links:
+    """Some connections for many tasks: each request takes one, or waits for one."""
+
+    def __init__(self, endpoint: Endpoint, most: int) -> None:
+        self._endpoint, self._most = endpoint, most
+        self._free: list[Link] = []
+        self._turns = asyncio.Semaphore(most)
+        self._is_closed = False
+
+    async def ask(self, *commands: Sequence[Arg]) -> list[Reply]:
+        """As `Link.ask`."""
+        return await self.send([pack(command) for command in commands], len(commands))
+
+    async def send(self, packed: Sequence[bytes], count: int) -> list[Reply]:
+        """As `Link.send`."""
+        async with self._turns:
+            if self._is_closed:
+                raise ClosedError(f"broker {self._endpoint.url}", "ask its server")
+            link = self._free.pop() if self._free else Link(self._endpoint)
+            try:
+                return await link.send(packed, count)
+            finally:
+                self._free.append(link)
+
+    async def close(self) -> None:
+        """Wait for what is under way, then hang up. Twice is safe."""
+        self._is_closed = True
+        for _ in range(self._most):
+            await self._turns.acquire()
+        for link in self._free:
+            await link.close()
+        for _ in range(self._most):
+            self._turns.release()
+
+    def reopen(self) -> None:
+        """Take requests again."""
+        self._is_closed = False
+
+
+def native_client(endpoint: Endpoint) -> Native:
+    """The driver's own client of the same server; it connects when it is used."""
+    pool = ConnectionPool(connection_class=_kind(endpoint), **_arguments(endpoint, endpoint.timeout))
+    return Redis(connection_pool=pool)
+
+
+def _kind(endpoint: Endpoint) -> type[Connection]:
+    return SSLConnection if endpoint.tls else Connection
+
+
+def _arguments(endpoint: Endpoint, timeout: float | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "db": endpoint.database,
+        "username": endpoint.user,
+        "password": endpoint.password,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": endpoint.timeout,
+        "socket_keepalive": True,
+        "protocol": 2,
+        "client_name": "antiphon",
+    }
+    if endpoint.tls and endpoint.tls_ca is not None:
+        found["ssl_ca_certs"] = endpoint.tls_ca
+    return found
+
+
+def _connection(endpoint: Endpoint) -> Connection:
+    # Its timeouts make a task for each write, which in Python 3.11 may swallow a cancellation: `Link` has its own.
+    arguments = _arguments(endpoint, None)
+    if not HIREDIS_AVAILABLE:
+        arguments["parser_class"] = FastParser
+    return _kind(endpoint)(**arguments)
+
+
+def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
+    """Our error for one of the driver's or the server's."""
+    url, text = endpoint.url, str(error) or type(error).__name__
+    code = text.partition(" ")[0]  # the driver takes it off where it has a class for it
+    if isinstance(error, _NO_RIGHT) or code in ("NOPERM", "NOAUTH", "WRONGPASS"):
+        return StoreAccessError(
+            f"{url} does not let {endpoint.user or 'the default user'} do this ({text}): mend the user, the password "
+            "or the rights; which are needed is in the page on redis"
+        )
+    if isinstance(error, TooLate | TimeoutError):
+        return ConnectionLostError(
+            f"{url} did not answer within its timeout of {endpoint.timeout:g} s; it is tried again"
+        )
+    if isinstance(error, _NOT_NOW) or code in ("READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "BUSY", "TRYAGAIN"):
+        return ConnectionLostError(f"{url} cannot be used now: {text}; it is tried again")
+    if isinstance(error, Disconnected | OSError | ValueError):
+        return ConnectionLostError(f"{url} cannot be reached: {text}; it is tried again")
+    if code == "WIPED":
+        return wiped(url)
+    if isinstance(error, OutOfMemoryError) or code in ("OOM", "MISCONF"):
+        return StoreFullError(f"{url} takes no more ({text}): give it memory or disk, or shorten the retention")
+    return BrokerError(f"{url} refused a request: {text}")
+
+
+def wiped(url: str) -> StoreCorruptError:
+    """The server holds another log than the one that was opened, or none."""
+    return StoreCorruptError(
+        f"{url} has lost everything that was written to it since this process connected, or is another server now: "
+        "restore it, then start again; starting again without that begins anew, from nothing"
+    )
+
+
+def as_list(reply: Reply) -> list[Reply]:
+    """A reply that is a list; None, which stands for an empty one, as such."""
+    return cast("list[Reply]", reply) if reply is not None else []
