@@ -40,6 +40,8 @@ RETRY_EVERY = timedelta(seconds=1)
 MEASURE_EVERY = timedelta(seconds=5)
 PATIENCE = timedelta(seconds=10)
 """How long a drain waits for what is being published."""
+_LONGEST_GOODBYE = timedelta(seconds=2)
+"""How long it then waits for the store, to give up its buckets at once."""
 
 
 class RelayWitness(Protocol):
@@ -120,9 +122,11 @@ class Relay:
                 task.cancel()
             await asyncio.wait({*tending, *traveling})
             try:
-                await self._leases.leave()
-            except AntiphonError as error:
-                log.warning("the relay's buckets are free only when its leases end: %s", error)
+                # A handler that was left behind may hold the store for as long as it likes.
+                async with asyncio.timeout(_LONGEST_GOODBYE.total_seconds()):
+                    await self._leases.leave()
+            except (AntiphonError, TimeoutError) as error:
+                log.warning("the relay's buckets are free only when its leases end: %r", error)
 
     def ring(self) -> None:
         """Something was staged; called once that is committed. Cheap."""
