@@ -38,72 +38,65 @@ class ServerAddress(Protocol):
 def from_address(
     address: ServerAddress,
     *,
-    servers: str = "",
+    servers: str | None = None,
     replicas: int = 1,
     dedup: timedelta = timedelta(minutes=2),
     lease: timedelta = timedelta(seconds=10),
-    grace: timedelta = timedelta(seconds=10),
     timeout: timedelta = timedelta(seconds=10),
-    bucket: str = "antiphon",
-    credentials: str = "",
-    nkey: str = "",
-    tls: bool = False,
-    tls_ca: str = "",
-    tls_cert: str = "",
-    tls_key: str = "",
+    credentials: str | None = None,
+    tls: str | None = None,
 ) -> NatsBroker:
     """`nats://host:4222` or `nats://user:password@host/namespace`; a user without a password is a token."""
     namespace = address.path.rstrip("/")
-    for name, value in (("namespace", namespace or "none"), ("bucket", bucket)):
-        if not _NAME.fullmatch(value):
-            raise SettingsError(f"{address.url}: {name} {value!r} may have letters, digits, '-' and '_' only")
+    if namespace and not _NAME.fullmatch(namespace):
+        raise SettingsError(f"{address.url}: namespace {namespace!r} may have letters, digits, '-' and '_' only")
     if not 1 <= replicas <= 5:
-        raise SettingsError(f"{address.url}: replicas={replicas}: the server keeps 1 to 5 copies of a stream, best 1 or 3")
+        raise SettingsError(
+            f"{address.url}: replicas={replicas}: the server keeps 1 to 5 copies of a stream, best 1 or 3"
+        )
     for name, span in (("lease", lease), ("timeout", timeout)):
         if span <= timedelta():
             raise SettingsError(f"{address.url}: {name} must be more than nothing")
     is_token = address.user is not None and address.password is None
-    files = _Files(ca=tls_ca, cert=tls_cert, key=tls_key)
+    is_seed = credentials is not None and "BEGIN" not in _text(address, credentials)
     login = Login(
         servers=tuple(f"nats://{each}" for each in _hosts(address, servers)),
         shown=address.url,
         user=None if is_token else address.user,
         password=address.password,
         token=address.user if is_token else None,
-        credentials=_file(address, "credentials", credentials),
-        nkey=_file(address, "nkey", nkey),
-        tls=files.context(address) if tls or tls_ca or tls_cert else None,
+        credentials=None if is_seed else credentials,
+        nkey=credentials if is_seed else None,
+        tls=_context(address, tls) if tls else None,
         timeout=timeout.total_seconds(),
     )
     shape = Shape(replicas=replicas, remember=dedup, namespace=namespace)
-    return NatsBroker(login, shape=shape, patience=Patience(lease, grace), bucket=bucket)
+    return NatsBroker(login, shape=shape, patience=Patience(lease, grace=lease))
 
 
-def _hosts(address: ServerAddress, servers: str) -> list[str]:
-    first = f"{address.host or '127.0.0.1'}:{address.port or _PORT}"
-    others = [each.strip() for each in servers.split(",") if each.strip()]
-    return [first, *(each if ":" in each else f"{each}:{_PORT}" for each in others)]
+def _hosts(address: ServerAddress, servers: str | None) -> list[str]:
+    host = f"[{address.host}]" if ":" in (address.host or "") else address.host or "127.0.0.1"
+    others = [each.strip() for each in (servers or "").split(",") if each.strip()]
+    return [f"{host}:{address.port or _PORT}", *(each if ":" in each else f"{each}:{_PORT}" for each in others)]
 
 
-def _file(address: ServerAddress, name: str, path: str) -> str | None:
-    if path and not Path(path).is_file():
-        raise SettingsError(f"{address.url}: {name}={path}: there is no such file")
-    return path or None
+def _text(address: ServerAddress, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{address.url}: credentials={path} cannot be read: {error}") from error
 
 
-class _Files:
-    """The files that TLS is set up with."""
-
-    def __init__(self, *, ca: str, cert: str, key: str) -> None:
-        self._ca, self._cert, self._key = ca, cert, key
-
-    def context(self, address: ServerAddress) -> ssl.SSLContext:
-        for name, path in (("tls_ca", self._ca), ("tls_cert", self._cert), ("tls_key", self._key)):
-            _file(address, name, path)
-        try:
-            context = ssl.create_default_context(cafile=self._ca or None)
-            if self._cert:
-                context.load_cert_chain(self._cert, self._key or None)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(f"{address.url}: the files of TLS cannot be used: {error}") from error
-        return context
+def _context(address: ServerAddress, tls: str) -> ssl.SSLContext:
+    """`system`, or the files of the authority and, after commas, of our own certificate and its key."""
+    authority, *own = [each.strip() for each in tls.split(",")]
+    try:
+        context = ssl.create_default_context(cafile=None if authority == "system" else authority)
+        if own:
+            context.load_cert_chain(*own[:2])
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"{address.url}: tls={tls} cannot be used: {error}: write tls=system, or the file of the authority and, "
+            "after commas, those of the certificate and its key"
+        ) from error
+    return context

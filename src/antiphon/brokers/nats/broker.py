@@ -1,4 +1,4 @@
-"""The broker on NATS JetStream: a partitioned log, kept by the server, shared by processes of any number of machines."""
+"""The broker on NATS JetStream: a partitioned log that the server keeps, for any number of machines."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class NatsBroker:
     work on what it was handed before a partition moves elsewhere.
     """
 
-    def __init__(self, login: Login, *, shape: Shape, patience: Patience, bucket: str = "antiphon") -> None:
+    def __init__(self, login: Login, *, shape: Shape, patience: Patience) -> None:
         self._link = Link(login)
         self._patience = patience
         self._topics = Topics(self._link, shape)
-        self._table = Table(self._link, bucket_of(bucket, shape.namespace), shape.replicas)
-        self._publisher = Publisher(self._link, self._topics)
+        self._table = Table(self._link, bucket_of(shape.namespace), shape.replicas)
         self._remembers = shape.remember > timedelta()
+        self._publisher = Publisher(self._link, self._topics, with_ids=self._remembers)
         self._subscriptions: list[NatsSubscription] = []
         self._opening = asyncio.Lock()
         self._is_open = False
@@ -130,6 +130,9 @@ class NatsBroker:
         await self._table.make()
         await move_group(self._link, self._table, self._topics, group, found, to)
         await self._table.ring(group)
+        for subscription in tuple(self._subscriptions):
+            if subscription.group == group:
+                await subscription.keep_up()
 
     async def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> Sequence[Delivery]:
         self._require_open("browse")

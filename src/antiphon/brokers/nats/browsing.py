@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from heapq import merge
 
+from antiphon.brokers.nats.calls import Arrived
 from antiphon.brokers.nats.envelope import unpack
 from antiphon.brokers.nats.holdings import place_of
-from antiphon.brokers.nats.link import Arrived, Link
+from antiphon.brokers.nats.link import Link
 from antiphon.brokers.nats.topics import Topic
 from antiphon.brokers.ports import Delivery, Partition, SeekTo
 

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
-from typing import NamedTuple, Protocol, cast
+from typing import cast
 from uuid import uuid4
 
 import msgspec
@@ -19,6 +19,20 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from antiphon.brokers.nats.calls import (
+    Ack,
+    Acks,
+    Answer,
+    Answers,
+    ApiError,
+    Arrived,
+    BatchAck,
+    Call,
+    Handler,
+    Post,
+    RefusedError,
+    status_of,
+)
 from antiphon.errors import BrokerError, ClosedError, ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.nats")
@@ -32,52 +46,7 @@ _DENIED = re.compile(r"permissions violation for (publish|subscription) to \"(.*
 _encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(dict[str, object])
 
 
-class Arrived(Protocol):
-    """A message as the driver hands it over."""
-
-    @property
-    def subject(self) -> str: ...
-    @property
-    def reply(self) -> str: ...
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def headers(self) -> dict[str, str] | None: ...
-
-
-Handler = Callable[[Arrived], Awaitable[None]]
 MessageHandler = Callable[[Msg], Awaitable[None]]
-
-
-class Post(NamedTuple):
-    """One message to be stored."""
-
-    subject: str
-    data: bytes
-    headers: dict[str, str] | None = None
-
-
-class Ack(NamedTuple):
-    """What the server said to one message: its place in the stream, or its reason."""
-
-    sequence: int
-    code: int = 0
-    reason: str = ""
-    is_duplicate: bool = False
-
-
-NOBODY_LISTENS = -503
-"""The code of an ack when no stream takes the subject."""
-WRONG_SEQUENCE = 10071
-STREAM_MISSING = 10059
-
-
-class Refused(Exception):
-    """The server answered with an error; whoever asked decides what that means."""
-
-    def __init__(self, code: int, text: str) -> None:
-        self.code, self.text = code, text
-        super().__init__(f"{text} ({code})")
 
 
 class Login(Struct, frozen=True, kw_only=True):
@@ -96,84 +65,6 @@ class Login(Struct, frozen=True, kw_only=True):
     """Seconds that one answer may take."""
 
 
-class _Call:
-    """One thing asked, with an answer or many to come."""
-
-    def __init__(self, subjects: Sequence[str] = ()) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.subjects = subjects
-
-    def take(self, index: int, message: Arrived) -> None:
-        raise NotImplementedError
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-    def deny(self, subject: str, text: str) -> None:
-        """The server forbade to publish to this subject, and never answers."""
-        if any(subject == each.lower() for each in self.subjects):
-            self.fail(BrokerError(f"the server does not allow it: {text}: give this user the right to publish there"))
-
-    def finish(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-
-class _Answer(_Call):
-    message: Arrived
-
-    def take(self, index: int, message: Arrived) -> None:
-        self.message = message
-        self.finish()
-
-
-class _Answers(_Call):
-    """Messages until one with a status."""
-
-    def __init__(self, subjects: Sequence[str]) -> None:
-        super().__init__(subjects)
-        self.messages: list[Arrived] = []
-        self.status = ""
-
-    def take(self, index: int, message: Arrived) -> None:
-        status = status_of(message)
-        if status:
-            self.status = status
-            self.finish()
-        else:
-            self.messages.append(message)
-
-
-class _Acks(_Call):
-    """One ack for each post; one that is denied stops the others as well."""
-
-    def __init__(self, subjects: Sequence[str]) -> None:
-        super().__init__(subjects)
-        self.acks: list[Ack | None] = [None] * len(subjects)
-        self._missing = len(subjects)
-
-    def take(self, index: int, message: Arrived) -> None:
-        if self.acks[index] is None:
-            self.acks[index] = read_ack(message)
-            self._missing -= 1
-            if not self._missing:
-                self.finish()
-
-
-class _BatchAck(_Call):
-    """The ack of the last message of a batch, or an error of the first."""
-
-    ack = Ack(0)
-
-    def take(self, index: int, message: Arrived) -> None:
-        if not message.data and not message.headers:
-            return  # the batch has begun
-        self.ack = read_ack(message)
-        if index or self.ack.code:
-            self.finish()
-
-
 class Listening:
     """Interest in one subject, until it is stopped."""
 
@@ -183,7 +74,7 @@ class Listening:
 
     async def begin(self, client: Client) -> None:
         # Its queue has no bound: what arrives was asked for, in bounds.
-        self._subscribed = await client.subscribe(
+        self._subscribed = await client.subscribe(  # pyright: ignore[reportUnknownMemberType] - a bare Future in it
             self._subject, cb=cast("MessageHandler", self._handler), pending_msgs_limit=0, pending_bytes_limit=0
         )
 
@@ -203,7 +94,7 @@ class Link:
     def __init__(self, login: Login) -> None:
         self._login = login
         self._client: Client | None = None
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, Call] = {}
         self._numbers = count()
         self._inbox = ""
         self._listeners: list[Listening] = []
@@ -260,13 +151,13 @@ class Link:
     async def _connect(self) -> None:
         """Make a client and connect it; what listened before listens again."""
         login, client = self._login, Client()
-        failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        failed = asyncio.Event()
         failures: list[Exception] = []
 
         async def on_error(error: Exception) -> None:
             failures.append(error)
-            if not self._connected.is_set() and len(failures) >= len(login.servers) and not failed.done():
-                failed.set_result(error)
+            if not self._connected.is_set() and len(failures) >= len(login.servers):
+                failed.set()
             self._note(error)
 
         connecting = asyncio.create_task(
@@ -290,12 +181,14 @@ class Link:
                 tls=login.tls,
             )
         )
+        giving_up = asyncio.create_task(failed.wait())
         try:
-            await asyncio.wait({connecting, failed}, timeout=login.timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({connecting, giving_up}, timeout=login.timeout, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done() or connecting.exception() is not None:
                 cause = connecting.exception() if connecting.done() else (failures[-1] if failures else None)
                 raise _unreachable(self.url, cause) from cause
         finally:
+            giving_up.cancel()
             if not connecting.done():
                 connecting.cancel()
                 with suppress(BaseException):
@@ -402,9 +295,9 @@ class Link:
             raise self.lost("it cannot be sent to") from error
 
     async def ask(self, name: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
-        """One request to the API of JetStream. Raises Refused, ConnectionLostError."""
+        """One request to the API of JetStream. Raises RefusedError, ConnectionLostError."""
         subject = f"$JS.API.{name}"
-        call = _Answer([subject])
+        call = Answer([subject])
         async with self._calling(call) as inbox:
             await self.send(subject, b"" if body is None else _encoder.encode(body), f"{inbox}.0")
         if status_of(call.message) == "503":
@@ -412,39 +305,39 @@ class Link:
         answer = _decoder.decode(call.message.data)
         error = answer.get("error")
         if isinstance(error, dict):
-            found = msgspec.convert(error, _ApiError)
-            raise Refused(found.err_code or found.code, found.description)
+            found = msgspec.convert(error, ApiError)
+            raise RefusedError(found.err_code or found.code, found.description)
         return answer
 
     async def read(self, stream: str, body: Mapping[str, object]) -> list[Arrived]:
-        """Messages of a stream, by its direct reads. Raises Refused, ConnectionLostError.
+        """Messages of a stream, by its direct reads. Raises RefusedError, ConnectionLostError.
 
         A message that is not there is no error: then there are fewer, or none.
         """
         subject = f"$JS.API.DIRECT.GET.{stream}"
-        call = _Answers([subject])
+        call = Answers([subject])
         async with self._calling(call) as inbox:
             await self.send(subject, _encoder.encode(body), f"{inbox}.0")
         if call.status == "503":
             await self.ask(f"STREAM.INFO.{stream}")  # says so, when it is not there
             raise self.lost(f"stream {stream} cannot be read now")
         if call.status not in ("204", "404"):
-            raise Refused(int(call.status), f"stream {stream} cannot be read like this")
+            raise RefusedError(int(call.status), f"stream {stream} cannot be read like this")
         return call.messages
 
     async def store(self, posts: Sequence[Post]) -> list[Ack]:
         """Publish all, and return each one's ack once all are there. Raises ConnectionLostError, BrokerError."""
         if not posts:
             return []
-        call = _Acks([post.subject for post in posts])
+        call = Acks([post.subject for post in posts])
         async with self._calling(call) as inbox:
             for index, (subject, data, headers) in enumerate(posts):
                 await self.send(subject, data, f"{inbox}.{index}", headers)
         return [ack for ack in call.acks if ack is not None]
 
     async def store_whole(self, posts: Sequence[Post]) -> Ack:
-        """Publish all to one stream, which keeps either all of them or none. Raises ConnectionLostError, BrokerError."""
-        call = _BatchAck([posts[0].subject])
+        """Publish all to one stream, which keeps either all or none. Raises ConnectionLostError, BrokerError."""
+        call = BatchAck([posts[0].subject])
         last = len(posts) - 1
         async with self._calling(call) as inbox:
             batch = inbox.replace(".", "-")
@@ -457,7 +350,7 @@ class Link:
         return call.ack
 
     @asynccontextmanager
-    async def _calling(self, call: _Call) -> AsyncGenerator[str]:
+    async def _calling(self, call: Call) -> AsyncGenerator[str]:
         """`async with`: ask in it; it ends when the answers are there."""
         if self._is_closing:
             raise ClosedError(f"broker {self.url}", "ask it")
@@ -484,43 +377,8 @@ class Link:
             call.take(int(index), message)
 
 
-class _ApiError(Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = "unknown"
-
-
-class _PubAck(Struct):
-    seq: int = 0
-    duplicate: bool = False
-    error: _ApiError | None = None
-
-
-_ack_decoder = msgspec.json.Decoder(_PubAck)
-
-
-def read_ack(message: Arrived) -> Ack:
-    """What the server said to a message that was to be stored."""
-    if status_of(message) == "503":
-        return Ack(0, NOBODY_LISTENS, "no stream takes it")
-    sequence, is_duplicate, error = (found := _ack_decoder.decode(message.data)).seq, found.duplicate, found.error
-    if error is None:
-        return Ack(sequence, is_duplicate=is_duplicate)
-    return Ack(0, error.err_code or error.code, error.description)
-
-
-def status_of(message: Arrived) -> str:
-    """The status of a message of the server's own; nothing when it is one of somebody's."""
-    headers = message.headers
-    if not headers or message.data or message.reply or "Nats-Sequence" in headers:
-        return ""
-    return headers.get("Status", "")
-
-
 def _unreachable(url: str, cause: BaseException | None) -> BrokerError:
     if isinstance(cause, nats.errors.AuthorizationError) or "authorization" in str(cause).lower():
         return BrokerError(f"{url} does not let us in: check user and password, token, or credentials")
     reason = str(cause) or type(cause).__name__
     return ConnectionLostError(f"{url} cannot be reached ({'no answer' if cause is None else reason}): is it running?")
-
-

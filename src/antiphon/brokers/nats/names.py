@@ -23,7 +23,9 @@ def token(name: str) -> str:
 
 def subject_of(topic: str) -> str:
     """What the subjects of a topic's partitions begin with."""
-    return topic if _IN_SUBJECT.fullmatch(topic) else token(topic) if not topic.startswith("_") else f"={ord('_'):X}" + token(topic[1:])
+    if _IN_SUBJECT.fullmatch(topic):
+        return topic
+    return f"=5F{token(topic[1:])}" if topic.startswith("_") else token(topic)
 
 
 def subjects_of(topic: str, partitions: int, namespace: str = "") -> list[str]:
@@ -36,5 +38,6 @@ def stream_of(topic: str, namespace: str = "") -> str:
     return f"{namespace}=={token(topic)}" if namespace else token(topic)
 
 
-def bucket_of(bucket: str, namespace: str = "") -> str:
-    return f"{bucket}-{namespace}" if namespace else bucket
+def bucket_of(namespace: str = "") -> str:
+    """Where groups keep their places."""
+    return f"antiphon-{namespace}" if namespace else "antiphon"

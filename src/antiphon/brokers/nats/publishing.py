@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import NamedTuple
 
+from antiphon.brokers.nats.calls import NOBODY_LISTENS, Ack, Post
 from antiphon.brokers.nats.envelope import pack, size_of
-from antiphon.brokers.nats.link import NOBODY_LISTENS, Ack, Link, Post
+from antiphon.brokers.nats.link import Link
 from antiphon.brokers.nats.topics import Topic, Topics
 from antiphon.brokers.placement import place
 from antiphon.brokers.screening import screen
-from antiphon.errors import ConnectionLostError, EncodeError, PublishError, Refusal, UnknownTopicError
+from antiphon.errors import EncodeError, PublishError, Refusal, StoreCorruptError, UnknownTopicError
 from antiphon.events.message import Outgoing
 
 _MOST, _LARGEST = 1000, 8 << 20
@@ -25,7 +26,6 @@ _ALONE = 2000
 """So many messages on their way at once, where each has its own confirmation."""
 ROOM = 8 * 1024
 """What is left of the server's limit for headers."""
-
 
 
 class _Letter(NamedTuple):
@@ -38,8 +38,8 @@ class _Letter(NamedTuple):
 class Publisher:
     """Publishes through one link."""
 
-    def __init__(self, link: Link, topics: Topics) -> None:
-        self._link, self._topics = link, topics
+    def __init__(self, link: Link, topics: Topics, *, with_ids: bool) -> None:
+        self._link, self._topics, self._with_ids = link, topics, with_ids
         self._turn = count()
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
@@ -64,7 +64,7 @@ class Publisher:
         if len(data) > limit - ROOM:
             return f"its {len(data)} bytes are more than the {limit - ROOM} that the server leaves for data"
         try:
-            headers, body = pack(each.message)
+            headers, body = pack(each.message, with_id=self._with_ids)
         except EncodeError as error:
             return str(error)
         if (size := size_of(headers, body)) > limit:
@@ -104,9 +104,7 @@ class Publisher:
                 refusals += await self._publish_apart(rest, stopped)
         return refusals
 
-    async def _publish_apart(
-        self, letters: Sequence[_Letter], stopped: dict[str, str] | None = None
-    ) -> list[Refusal]:
+    async def _publish_apart(self, letters: Sequence[_Letter], stopped: dict[str, str] | None = None) -> list[Refusal]:
         """Each with a confirmation of its own, in rounds that hold one message of each key."""
         refusals: list[Refusal] = []
         stopped = {} if stopped is None else stopped
@@ -133,11 +131,11 @@ class Publisher:
         return Refusal(topic, message.id, f"the server refused it: {ack.reason} ({ack.code})")
 
 
-def gone(topic: str, url: str) -> ConnectionLostError:
+def gone(topic: str, url: str) -> StoreCorruptError:
     """A topic that was there is not any more; nobody makes it anew in silence."""
-    return ConnectionLostError(
-        f"topic {topic!r} is gone from {url}: the server lost its data, or somebody deleted the stream: restore it, or "
-        f"make it again (nats stream restore; antiphon topics ensure {topic}) or start this process again"
+    return StoreCorruptError(
+        f"topic {topic!r} is gone from {url}: the server lost its data, or somebody deleted its stream: restore it, or "
+        "start this process again to begin anew"
     )
 
 
@@ -192,5 +190,3 @@ def _without(letters: Sequence[_Letter], stopped: dict[str, str], refusals: list
 def _in_order(outgoing: Sequence[Outgoing], refusals: Sequence[Refusal]) -> list[Refusal]:
     places = {(topic, message.id): index for index, (topic, message) in enumerate(outgoing)}
     return sorted(refusals, key=lambda refusal: places[refusal.topic, refusal.message_id])
-
-

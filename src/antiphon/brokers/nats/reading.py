@@ -15,8 +15,9 @@ from uuid import uuid4
 
 import msgspec
 
+from antiphon.brokers.nats.calls import STREAM_MISSING, Arrived, RefusedError, status_of
 from antiphon.brokers.nats.envelope import moment_of, unpack
-from antiphon.brokers.nats.link import STREAM_MISSING, Arrived, Link, Listening, Refused, status_of
+from antiphon.brokers.nats.link import Link, Listening
 from antiphon.brokers.nats.publishing import gone
 from antiphon.brokers.nats.table import Cursor
 from antiphon.brokers.nats.topics import Topic
@@ -161,7 +162,7 @@ class Reader:
         body = {"stream_name": stream, "config": config}
         try:
             await self._link.ask(f"CONSUMER.CREATE.{stream}.{name}.{owned.subject}", body)
-        except Refused as error:
+        except RefusedError as error:
             if error.code == STREAM_MISSING:
                 raise gone(owned.topic.name, self._link.url) from error
             raise BrokerError(f"{_name(owned.partition)} of {self._link.url} cannot be read: {error}") from error
@@ -260,5 +261,3 @@ def names(partitions: Iterable[Partition]) -> str:
 
 def _name(partition: Partition) -> str:
     return f"{partition.topic}/{partition.number}"
-
-

@@ -24,7 +24,13 @@ async def lag_of(link: Link, table: Table, topics: Topics, group: str) -> list[L
     names = sorted({partition.topic for partition in standing.cursors})
     infos = dict(zip(names, await asyncio.gather(*(topics.info(name) for name in names)), strict=True))
     lags = [
-        _lag(link, standing, await topics.find(partition.topic), infos[partition.topic], standing.cursors[partition].value)
+        _lag(
+            link,
+            standing,
+            await topics.find(partition.topic),
+            infos[partition.topic],
+            standing.cursors[partition].value,
+        )
         for partition in sorted(standing.cursors)
     ]
     return list(await asyncio.gather(*lags))
@@ -67,14 +73,10 @@ async def move_group(link: Link, table: Table, topics: Topics, group: str, topic
             cursor, revision = standing.cursors.get(
                 Partition(topic.name, number), Kept(Cursor(group=group, topic=topic.name, number=number), 0)
             )
-            moved = replace(
-                cursor, position=position, seen=position, epoch=cursor.epoch + 1, stream=info.created
-            )
+            moved = replace(cursor, position=position, seen=position, epoch=cursor.epoch + 1, stream=info.created)
             changes.append(Kept(moved, revision))
         acks = await table.write(changes)
-        targets = {
-            kept.value.number: kept.value.position for kept, ack in zip(changes, acks, strict=True) if ack.code
-        }
+        targets = {kept.value.number: kept.value.position for kept, ack in zip(changes, acks, strict=True) if ack.code}
         if not targets:
             return
     raise ConnectionLostError(f"group {group!r} could not be moved: its members were faster {_TRIES} times; try again")
@@ -109,4 +111,3 @@ def _exact(topic: Topic, partition: Partition, position: str, floor: int, end: i
             f"cannot seek {topic.name}/{partition.number} to {position}: it holds the positions {floor} to {end}"
         )
     return place
-

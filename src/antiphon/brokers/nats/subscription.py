@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import uuid4
 
-from msgspec.structs import replace
-
+from antiphon.brokers.nats.calls import Arrived
 from antiphon.brokers.nats.floors import Floors, lost_error
-from antiphon.brokers.nats.holdings import Holdings, Watermark, is_current, place_of
-from antiphon.brokers.nats.link import Arrived, Link, Listening
+from antiphon.brokers.nats.holdings import Holdings, Watermark, place_of
+from antiphon.brokers.nats.leases import Leases, moving_to, passing_over
+from antiphon.brokers.nats.link import Link, Listening
 from antiphon.brokers.nats.membership import Membership
-from antiphon.brokers.nats.reading import Owned, Reader, names, take
-from antiphon.brokers.nats.table import Cursor, Kept, Seat, Standing, Table
+from antiphon.brokers.nats.reading import Owned, Reader, take
+from antiphon.brokers.nats.table import Seat, Table
 from antiphon.brokers.nats.topics import Topic, Topics
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
-from antiphon.errors import BrokerError, ClosedError, ConnectionLostError
+from antiphon.errors import AntiphonError, ClosedError, ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.nats")
 
@@ -49,7 +49,7 @@ class NatsSubscription:
         on_close: Callable[[NatsSubscription], None],
     ) -> None:
         self._link, self._table = link, table
-        self._group, self._topics = group, read
+        self.group = group
         self._options, self._patience, self._on_close = options, patience, on_close
         self.id = uuid4().hex[:16]
         self._seat = Seat(
@@ -60,44 +60,27 @@ class NatsSubscription:
         self._held = Holdings(self._news.set)
         self._reader = Reader(link, group, self._news)
         self._floors = Floors(link, topics)
-        self._acting, self._writing = asyncio.Lock(), asyncio.Lock()
+        self._leases = Leases(table, group, read, self.id, self._held, self._reader)
+        self._acting = asyncio.Lock()
         self._beat_at = float("-inf")
         self._listening: Listening | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._end_watch: Callable[[], None] = lambda: None
-        self._trouble: BrokerError | None = None
+        self._trouble: AntiphonError | None = None
         self._is_closed = False
 
     async def join(self) -> None:
         """Enter the group, with a place in every partition where it has none yet."""
         await self._reader.start()
-        self._listening = await self._link.listen(self._table.bell_of(self._group), self._hear)
+        self._listening = await self._link.listen(self._table.bell_of(self.group), self._hear)
         self._end_watch = self._link.watch(self._on_return)
-        standing = await self._table.read(self._group, self._topics)
-        await self._make_places(standing)
+        missing = self._leases.without_place(await self._leases.read())
+        infos = await self._floors.look({partition.topic for partition in missing})
+        await self._leases.make_places(missing, infos, at_end=self._options.start is Start.END)
         await self._table.enter(self.id, self._seat)
         await self.keep_up()
         await self._ring()
         self._keeping = asyncio.create_task(self._keep(), name="antiphon-nats-leases")
-
-    async def _make_places(self, standing: Standing) -> None:
-        missing = [
-            (topic, number)
-            for topic in self._topics
-            for number in range(topic.partitions)
-            if Partition(topic.name, number) not in standing.cursors
-        ]
-        infos = await self._floors.look({topic.name for topic, _ in missing})
-        is_end = self._options.start is Start.END
-        places: list[Kept[Cursor]] = []
-        for topic, number in missing:
-            info = infos[topic.name]
-            at = info.state.last_seq if is_end else max(0, info.state.first_seq - 1)
-            cursor = Cursor(
-                group=self._group, topic=topic.name, number=number, position=at, seen=at, stream=info.created
-            )
-            places.append(Kept(cursor, 0))
-        await self._table.write(places)  # one that is there already was made by another member
 
     async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
         """As `LogSubscription.fetch`; returns early, empty, when a partition was revoked or lost."""
@@ -150,45 +133,13 @@ class NatsSubscription:
             await self._move(moves)
 
     async def _move(self, moves: Sequence[Watermark]) -> None:
-        changes = {
-            owned: lambda cursor, at=place: replace(cursor, position=max(cursor.position, at), seen=max(cursor.seen, at))
-            for owned, place in moves
-        }
-        lost = await self._change(changes)
+        lost = await self._leases.change({owned: moving_to(place) for owned, place in moves})
         # What is not held any more was told of already.
-        held = [owned for owned in lost if self._held.get(owned.partition) is owned]
-        self._drop(NoticeKind.LOST, held)
+        self._leases.drop(NoticeKind.LOST, [owned for owned in lost if self._held.get(owned.partition) is owned])
         if lost or any(owned.leave_by is not None and owned.is_drained for owned, _ in moves):
             self._due.set()
         if any(owned.is_lost for owned, _ in moves):
             self._news.set()
-
-    async def _change(self, changes: Mapping[Owned, Callable[[Cursor], Cursor]]) -> list[Owned]:
-        """Write these places anew, where they are still ours; returns those that are not."""
-        async with self._writing:
-            failed = await self._try_change(changes)
-            if not failed:
-                return []
-            # Perhaps it was written before, and the confirmation was lost: the lease tells.
-            cursors = (await self._table.read(self._group, self._topics)).cursors
-            ours = [owned for owned in failed if is_current(owned, cursors.get(owned.partition), self.id)]
-            for owned in ours:
-                owned.cursor, owned.revision = cursors[owned.partition]
-            still = await self._try_change({owned: changes[owned] for owned in ours})
-            lost = [owned for owned in failed if owned in still or owned not in ours]
-            self._drop(NoticeKind.LOST, [each for each in self._held.void(cursors, self.id) if each not in lost])
-            return lost
-
-    async def _try_change(self, changes: Mapping[Owned, Callable[[Cursor], Cursor]]) -> list[Owned]:
-        wanted = [Kept(change(owned.cursor), owned.revision) for owned, change in changes.items()]
-        acks = await self._table.write(wanted)
-        failed: list[Owned] = []
-        for owned, kept, ack in zip(changes, wanted, acks, strict=True):
-            if ack.code:
-                failed.append(owned)
-            else:
-                owned.cursor, owned.revision = kept.value, ack.sequence
-        return failed
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """As `LogSubscription.pause`. A partition that is not held is left out."""
@@ -230,9 +181,9 @@ class NatsSubscription:
             async with asyncio.timeout(_LONGEST_GOODBYE):
                 if self._link.is_connected:
                     await self._leave()
-        except (TimeoutError, BrokerError) as error:
+        except (TimeoutError, AntiphonError) as error:
             # The others see by our silence that we are gone.
-            logger.warning("group %s was left without a word: %s", self._group, str(error) or "no answer")
+            logger.warning("group %s was left without a word: %s", self.group, str(error) or "no answer")
         finally:
             self._held.clear()
             await self._reader.stop()
@@ -241,8 +192,8 @@ class NatsSubscription:
 
     async def _leave(self) -> None:
         async with self._acting:
-            await self._give_up(list(self._held))
-            await self._table.leave(self._group, self.id)
+            await self._leases.give_up(list(self._held), self._floors.seen)
+            await self._table.leave(self.group, self.id)
         await self._ring()
 
     async def keep_up(self) -> None:
@@ -250,73 +201,28 @@ class NatsSubscription:
         if self._is_closed:
             return
         async with self._acting:
-            standing = await self._table.read(self._group, self._topics)
+            standing = await self._leases.read()
             now = asyncio.get_running_loop().time()
             self._membership.hear(standing.members, now)
-            self._adopt(standing)
+            self._leases.adopt(standing)
             plan = self._membership.plan(standing, now)
             self._held.prepare_to_leave(set(plan.give_up), now + self._patience.grace.total_seconds())
             leaving = self._held.leaving(now)
-            claimed = await self._claim([lease.partition for lease in plan.claim], standing)
-            await self._give_up_in_order(leaving)
-            if self._is_beat_due(now) or self.id not in standing.members:
-                await self._table.enter(self.id, self._seat)
-                self._beat_at = now
-                for id in self._membership.silent(now):
-                    await self._table.leave(self._group, id)
+            claimed = await self._leases.claim([lease.partition for lease in plan.claim], standing)
+            await self._leases.hand_over(leaving, self._floors.seen)
+            await self._show_life(now, is_known=self.id in standing.members)
             if claimed or self._floors.is_due(now, self._patience.lease / 3):
                 await self._floors.check(list(self._held), now)
-        if leaving or len(claimed) < len(plan.claim):
+        if leaving or claimed < len(plan.claim):
             await self._ring()
 
-    def _is_beat_due(self, now: float) -> bool:
-        return now - self._beat_at >= self._patience.lease.total_seconds() / 3 * 0.9
-
-    def _adopt(self, standing: Standing) -> None:
-        """Bring what we think we hold in line with the table."""
-        if missing := [owned.partition for owned in self._held if owned.partition not in standing.cursors]:
-            raise BrokerError(
-                f"group {self._group!r} has no place any more in {names(missing)}: somebody deleted it, or the server "
-                f"lost it: restore the bucket {self._table.name}, or start this process again and seek the group"
-            )
-        self._drop(NoticeKind.LOST, self._held.void(standing.cursors, self.id))
-        mine = [kept for kept in standing.cursors.values() if kept.value.owner == self.id]
-        self._gain(kept for kept in mine if self._held.get(kept.value.partition) is None)
-
-    def _gain(self, gained: Iterable[Kept[Cursor]]) -> None:
-        topics = {topic.name: topic for topic in self._topics}
-        self._held.gain([Owned(topics[cursor.topic], cursor, revision) for cursor, revision in gained])
-
-    async def _claim(self, free: Sequence[Partition], standing: Standing) -> list[Partition]:
-        changes: list[Kept[Cursor]] = []
-        for partition in free:
-            cursor, revision = standing.cursors[partition]
-            changes.append(Kept(replace(cursor, owner=self.id, epoch=cursor.epoch + 1), revision))
-        acks = await self._table.write(changes) if changes else []
-        won = [Kept(kept.value, ack.sequence) for kept, ack in zip(changes, acks, strict=True) if not ack.code]
-        self._gain(won)
-        return [kept.value.partition for kept in won]
-
-    async def _give_up_in_order(self, leaving: Sequence[Owned]) -> None:
-        drained = {owned for owned in leaving if owned.is_drained}
-        await self._give_up(leaving)
-        left = [owned for owned in leaving if self._held.get(owned.partition) is owned]
-        self._drop(NoticeKind.REVOKED, [owned for owned in left if owned in drained])
-        self._drop(NoticeKind.LOST, [owned for owned in left if owned not in drained])
-
-    async def _give_up(self, leaving: Sequence[Owned]) -> None:
-        if leaving:
-            await self._change({
-                owned: lambda cursor, seen=self._floors.seen(owned): replace(
-                    cursor, owner=None, seen=max(cursor.seen, seen)
-                )
-                for owned in leaving
-            })
-
-    def _drop(self, kind: NoticeKind, gone: Sequence[Owned]) -> None:
-        self._held.drop(kind, gone)
-        for owned in gone:
-            self._reader.release(owned)
+    async def _show_life(self, now: float, *, is_known: bool) -> None:
+        if is_known and now - self._beat_at < self._patience.lease.total_seconds() / 3 * 0.9:
+            return
+        await self._table.enter(self.id, self._seat)
+        self._beat_at = now
+        for id in self._membership.silent(now):
+            await self._table.leave(self.group, id)
 
     async def _pass_over_lost(self) -> None:
         for owned in self._held:
@@ -325,20 +231,14 @@ class NatsSubscription:
             if self._options.lost is Start.STOP:
                 await self.keep_up()  # perhaps somebody has moved the group meanwhile
                 if self._held.get(owned.partition) is owned:
-                    raise lost_error(self._group, owned)
+                    raise lost_error(self.group, owned)
             elif owned.is_drained:
                 await self._skip(owned)
 
     async def _skip(self, owned: Owned) -> None:
         """Go on behind what was lost, and count it."""
-        to_end = self._options.lost is Start.END
-        position, count = await self._floors.way_over(owned, to_end=to_end)
-        lost = await self._change({
-            owned: lambda cursor: replace(
-                cursor, position=position, seen=max(cursor.seen, position), skipped=cursor.skipped + count
-            )
-        })
-        if lost:
+        position, count = await self._floors.way_over(owned, to_end=self._options.lost is Start.END)
+        if await self._leases.change({owned: passing_over(position, count)}):
             self._due.set()
             return
         owned.mark, owned.missing = max(owned.mark, position), 0
@@ -354,14 +254,14 @@ class NatsSubscription:
                 self._trouble, told = None, ""
             except ConnectionLostError as error:
                 if str(error) != told:
-                    logger.warning("leases of group %s are not renewed until this is over: %s", self._group, error)
+                    logger.warning("leases of group %s are not renewed until this is over: %s", self.group, error)
                 told = str(error)
                 await asyncio.sleep(0.2)
-            except BrokerError as error:
+            except AntiphonError as error:
                 self._trouble = error
                 self._news.set()
             except Exception:
-                logger.exception("leases of group %s are not renewed until this is over", self._group)
+                logger.exception("leases of group %s are not renewed until this is over", self.group)
 
     async def _pause(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -377,7 +277,7 @@ class NatsSubscription:
 
     async def _ring(self) -> None:
         """Let the other members look at once."""
-        await self._table.ring(self._group, self.id)
+        await self._table.ring(self.group, self.id)
 
     async def _hear(self, message: Arrived) -> None:
         if message.data != self.id.encode():
@@ -390,4 +290,4 @@ class NatsSubscription:
 
     def _require_open(self, tried: str) -> None:
         if self._is_closed:
-            raise ClosedError(f"the subscription of group {self._group!r}", tried)
+            raise ClosedError(f"the subscription of group {self.group!r}", tried)

@@ -12,11 +12,12 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
-from antiphon.brokers.nats.link import STREAM_MISSING, WRONG_SEQUENCE, Ack, Arrived, Link, Post, Refused
+from antiphon.brokers.nats.calls import STREAM_MISSING, WRONG_SEQUENCE, Ack, Arrived, Post, RefusedError
+from antiphon.brokers.nats.link import Link
 from antiphon.brokers.nats.names import token
 from antiphon.brokers.nats.topics import Topic, refuse_dropped
 from antiphon.brokers.ports import Partition
-from antiphon.errors import BrokerError
+from antiphon.errors import BrokerError, StoreCorruptError
 
 _IN_USE = 10058
 _AT_ONCE = 900
@@ -105,7 +106,7 @@ class Table:
         }
         try:
             answer = await self._link.ask(f"STREAM.CREATE.{self._stream}", wanted)
-        except Refused as error:
+        except RefusedError as error:
             if error.code != _IN_USE:
                 raise BrokerError(f"bucket {self.name} cannot be made on {self._link.url}: {error}") from error
             answer = await self._link.ask(f"STREAM.INFO.{self._stream}")
@@ -114,7 +115,7 @@ class Table:
         self._is_there = True
 
     async def read(self, group: str, topics: Sequence[Topic]) -> Standing:
-        """What is written of the group in these topics. Raises BrokerError when the bucket is gone."""
+        """What is written of the group in these topics. Raises StoreCorruptError when the bucket is gone."""
         start = f"{self._start}{token(group)}"
         found = await self._find([f"{start}.m.*"])
         filters: list[str] = []
@@ -189,7 +190,7 @@ class Table:
     async def _find(self, filters: Sequence[str]) -> list[_Found]:
         try:
             messages = await self._link.read(self._stream, {"multi_last": list(filters)})
-        except Refused as error:
+        except RefusedError as error:
             if error.code == STREAM_MISSING and not self._is_there:
                 return []
             raise self._gone(error) from error
@@ -198,7 +199,7 @@ class Table:
     async def _subjects(self, filter: str) -> list[str]:
         try:
             answer = await self._link.ask(f"STREAM.INFO.{self._stream}", {"subjects_filter": filter})
-        except Refused as error:
+        except RefusedError as error:
             if error.code == STREAM_MISSING and not self._is_there:
                 return []
             raise self._gone(error) from error
@@ -207,7 +208,7 @@ class Table:
     async def _ask(self, name: str, body: Mapping[str, object]) -> None:
         try:
             await self._link.ask(name, body)
-        except Refused as error:
+        except RefusedError as error:
             raise self._gone(error) from error
 
     async def _unwritten(self, ack: Ack) -> BrokerError:
@@ -216,12 +217,12 @@ class Table:
             return self._link.lost(f"bucket {self.name} cannot be written now")
         return BrokerError(f"{self._link.url} refused to write into bucket {self.name}: {ack.reason} ({ack.code})")
 
-    def _gone(self, error: Refused) -> BrokerError:
+    def _gone(self, error: RefusedError) -> BrokerError | StoreCorruptError:
         if error.code != STREAM_MISSING:
             return BrokerError(f"bucket {self.name} of {self._link.url} cannot be used: {error}")
-        return BrokerError(
-            f"bucket {self.name}, where groups keep their positions, is gone from {self._link.url}: the server lost its "
-            "data, or somebody deleted it: restore it, or start this process again and seek its groups"
+        return StoreCorruptError(
+            f"bucket {self.name}, where groups keep their positions, is gone from {self._link.url}: the server lost "
+            "its data, or somebody deleted it: restore it, or start this process again and seek its groups"
         )
 
 

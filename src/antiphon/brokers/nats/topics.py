@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
-from msgspec import Struct, convert, field
+from msgspec import Struct, convert
 
-from antiphon.brokers.nats.link import STREAM_MISSING, Link, Refused
+from antiphon.brokers.nats.calls import STREAM_MISSING, RefusedError
+from antiphon.brokers.nats.link import Link
 from antiphon.brokers.nats.names import stream_of, subjects_of
 from antiphon.brokers.ports import TopicSpec, TopicState
 from antiphon.errors import BrokerError, UnknownTopicError, UnsupportedCapabilityError, UsageError
@@ -18,6 +19,8 @@ _MARK = "antiphon.topic"
 _NAMESPACE = "antiphon.namespace"
 _IN_USE, _OVERLAP = 10058, 10065
 _AT_ONCE = 64
+_MOST = 900
+"""Partitions whose places can be read at once."""
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -31,12 +34,12 @@ class Shape(Struct, frozen=True, kw_only=True):
 
 class StreamConfig(Struct):
     name: str = ""
-    subjects: list[str] = field(default_factory=list)
+    subjects: list[str] = []
     max_age: int = 0
     max_bytes: int = -1
     allow_atomic: bool = False
     allow_direct: bool = False
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = {}
 
 
 class StreamState(Struct):
@@ -99,7 +102,7 @@ class Topics:
         stream = stream_of(name, self._shape.namespace)
         try:
             info = convert(await self._link.ask(f"STREAM.INFO.{stream}"), StreamInfo)
-        except Refused as error:
+        except RefusedError as error:
             if error.code == STREAM_MISSING:
                 raise UnknownTopicError(name) from error
             raise BrokerError(f"topic {name!r} of {self._link.url} cannot be looked at: {error}") from error
@@ -168,12 +171,12 @@ class Topics:
         return _MARK in metadata and metadata.get(_NAMESPACE, "") == self._shape.namespace
 
     async def _make(self, spec: TopicSpec) -> None:
-        if spec.partitions < 1:
-            raise UsageError(f"topic {spec.name!r} cannot have {spec.partitions} partitions: it needs one at least")
+        if not 1 <= spec.partitions <= _MOST:
+            raise UsageError(f"topic {spec.name!r} cannot have {spec.partitions} partitions: it has 1 to {_MOST}")
         wanted = self._config(spec)
         try:
             answer = await self._link.ask(f"STREAM.CREATE.{wanted['name']}", wanted)
-        except Refused as error:
+        except RefusedError as error:
             if error.code == _IN_USE:  # somebody else was faster
                 await self.ensure(spec)
                 return
@@ -191,14 +194,15 @@ class Topics:
             return
         try:
             answer = await self._link.ask(f"STREAM.UPDATE.{topic.stream}", config | wanted)
-        except Refused as error:
+        except RefusedError as error:
             raise BrokerError(f"topic {spec.name!r} of {self._link.url} cannot be changed: {error}") from error
         await refuse_dropped(self._link, wanted, answer)
 
     def _config(self, spec: TopicSpec) -> dict[str, object]:
         age = 0 if spec.keep_for is None else spec.keep_for // _MICROSECOND * 1000
         remember = self._shape.remember // _MICROSECOND * 1000
-        return {
+        window: dict[str, object] = {"duplicate_window": min(remember, age) if age else remember} if remember else {}
+        return window | {
             "name": stream_of(spec.name, self._shape.namespace),
             "subjects": subjects_of(spec.name, spec.partitions, self._shape.namespace),
             "retention": "limits",
@@ -207,7 +211,6 @@ class Topics:
             "num_replicas": self._shape.replicas,
             "max_age": age,
             "max_bytes": -1 if spec.keep_bytes is None else spec.keep_bytes,
-            "duplicate_window": min(remember, age) if age else remember,
             "allow_direct": True,
             "allow_atomic": True,
             "metadata": {_MARK: spec.name, _NAMESPACE: self._shape.namespace},
@@ -228,7 +231,7 @@ class Topics:
 _RETENTION = {"max_age", "max_bytes", "duplicate_window"}
 
 
-def _unmakeable(name: str, url: str, error: Refused) -> str:
+def _unmakeable(name: str, url: str, error: RefusedError) -> str:
     mend = "another stream takes these subjects: use a namespace" if error.code == _OVERLAP else "see the server's log"
     return f"topic {name!r} cannot be made on {url}: {error}: {mend}"
 
