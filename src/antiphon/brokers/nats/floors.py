@@ -42,7 +42,7 @@ class Floors:
         return dict(zip(order, infos, strict=True))
 
     async def check(self, held: Sequence[Owned], now: float) -> None:
-        """Note of each what retention took. Raises StoreCorruptError when a stream is another than that which was read."""
+        """Note of each what retention took. Raises StoreCorruptError when a stream is another than the one read."""
         infos = await self.look({owned.partition.topic for owned in held})
         for owned in held:
             info = infos[owned.partition.topic]
@@ -79,8 +79,7 @@ class Floors:
             owned.mark = max(owned.mark, owned.received if owned.consumer else owned.read)
             return
         if not self._has_waited(owned):
-            owned.missing += owned.floor - max(owned.mark, owned.read)
-            owned.missing = max(0, owned.missing)
+            owned.lose(owned.floor)
         owned.mark = owned.floor
 
     def _has_waited(self, owned: Owned) -> bool:

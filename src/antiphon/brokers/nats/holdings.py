@@ -38,7 +38,7 @@ class Holdings:
     def ready(self) -> list[Owned]:
         """Those of which something is there that may be handed out, whoever waited longest first."""
         return [
-            owned for owned in self._owned.values() if owned.buffer and owned.leave_by is None and self.is_open(owned)
+            owned for owned in self._owned.values() if owned.has_more and owned.leave_by is None and self.is_open(owned)
         ]
 
     def is_open(self, owned: Owned) -> bool:

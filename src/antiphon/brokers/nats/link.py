@@ -8,6 +8,7 @@ import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import count
 from typing import cast
 from uuid import uuid4
@@ -155,18 +156,19 @@ class Link:
         failures: list[Exception] = []
 
         async def on_error(error: Exception) -> None:
-            failures.append(error)
-            if not self._connected.is_set() and len(failures) >= len(login.servers):
-                failed.set()
+            if client is not self._client:
+                failures.append(error)
+                if len(failures) >= len(login.servers):
+                    failed.set()
             self._note(error)
 
         connecting = asyncio.create_task(
             client.connect(
                 servers=list(login.servers),
                 error_cb=on_error,
-                disconnected_cb=self._on_disconnect,
-                reconnected_cb=self._on_reconnect,
-                closed_cb=self._on_close,
+                disconnected_cb=partial(self._on_disconnect, client),
+                reconnected_cb=partial(self._on_reconnect, client),
+                closed_cb=partial(self._on_close, client),
                 name="antiphon",
                 connect_timeout=max(1, int(login.timeout / 2)),
                 reconnect_time_wait=_RECONNECT_PAUSE,  # type: ignore[arg-type] # it is only slept for
@@ -191,8 +193,8 @@ class Link:
             giving_up.cancel()
             if not connecting.done():
                 connecting.cancel()
-                with suppress(BaseException):
-                    await connecting
+                await asyncio.wait({connecting})
+                await client.close()
         await self._adopt(client)
 
     async def _adopt(self, client: Client) -> None:
@@ -209,23 +211,24 @@ class Link:
             await listening.begin(client)
         self._connected.set()
 
-    async def _on_disconnect(self) -> None:
+    async def _on_disconnect(self, client: Client) -> None:
+        if client is not self._client:
+            return
         if self._connected.is_set():
             logger.warning("the connection to %s is lost and is tried again", self.url)
         self._connected.clear()
         self._fail_all(self.lost("the connection was lost"))
 
-    async def _on_reconnect(self) -> None:
-        if self._client is not None:
-            self.max_payload = self._client.max_payload
+    async def _on_reconnect(self, client: Client) -> None:
+        self.max_payload = client.max_payload
         self._connected.set()
         logger.info("the connection to %s is back", self.url)
         for watcher in tuple(self._watchers):
             watcher()
 
-    async def _on_close(self) -> None:
+    async def _on_close(self, client: Client) -> None:
         """The driver gave up, which it does after errors that it does not know."""
-        if not self._is_closing and self._reopening is None:
+        if client is self._client and not self._is_closing and self._reopening is None:
             self._reopening = asyncio.create_task(self._reopen(), name="antiphon-nats-reopen")
 
     async def _reopen(self) -> None:
@@ -237,7 +240,8 @@ class Link:
                 logger.warning("%s cannot be reached again, and is tried on: %s", self.url, error)
                 await asyncio.sleep(1)
         self._reopening = None
-        await self._on_reconnect()
+        if self._client is not None:
+            await self._on_reconnect(self._client)
 
     def _note(self, error: Exception) -> None:
         """What the driver tells of beside: rights that are missing concern whoever asked."""

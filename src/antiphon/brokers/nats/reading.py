@@ -26,7 +26,7 @@ from antiphon.errors import BrokerError, ConnectionLostError
 
 _CHUNK = 256
 """Messages of one request; twice as many of a partition are held at most."""
-_HELD = 64 << 20
+_HELD = 32 << 20
 """Bytes that all requests of a subscription may bring at once, though each may bring one message of any size."""
 _EXPIRES, _SILENCE = 20.0, 10.0
 """Seconds after which a request ends by itself, and after which more the server is taken to have forgotten it."""
@@ -50,9 +50,10 @@ class Owned:
         self.read = cursor.position
         self.mark = max(cursor.position, cursor.seen)
         """Whatever the partition had up to here was received."""
-        self.missing = 0
-        """How many places of the stream behind the mark retention has deleted, before they could be looked at."""
+        self.missing = self.gap = 0
+        """How many places of the stream retention has deleted before they could be looked at, and behind which one."""
         self.floor = 0
+        self.is_released = False
         self.is_paused = False
         self.leave_by: float | None = None
         """When it is given up at the latest, in the loop's time; None while it is ours to keep."""
@@ -81,6 +82,17 @@ class Owned:
     def is_lost(self) -> bool:
         """Whether retention deleted what may have been unread."""
         return self.missing > 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something is there that may be handed out: with a gap, only what came before it."""
+        return bool(self.buffer) and (not self.missing or self.buffer[0][0] <= self.gap)
+
+    def lose(self, floor: int) -> None:
+        """Retention has deleted everything up to `floor`, and nobody knows what of that was unread."""
+        if not self.missing:
+            self.gap = self.mark
+        self.missing += max(0, floor - max(self.mark, self.read))
 
     def begin_anew(self) -> None:
         """Ask again for what is not there yet, of another consumer."""
@@ -133,6 +145,7 @@ class Reader:
 
     def release(self, owned: Owned) -> None:
         """Hold nothing more of it."""
+        owned.is_released = True
         owned.begin_anew()
         if self._by_subject.get(owned.subject) is owned:
             del self._by_subject[owned.subject]
@@ -166,6 +179,8 @@ class Reader:
             if error.code == STREAM_MISSING:
                 raise gone(owned.topic.name, self._link.url) from error
             raise BrokerError(f"{_name(owned.partition)} of {self._link.url} cannot be read: {error}") from error
+        if owned.is_released:
+            return  # the server forgets the consumer
         owned.consumer, owned.next_place = name, 1
         self._by_subject[owned.subject] = owned
         self._by_serial[str(owned.serial)] = owned
@@ -211,9 +226,11 @@ class Reader:
     async def _conclude(self, message: Arrived) -> None:
         """A request is over, before it was served in full."""
         status = status_of(message)
+        if not status:
+            return  # of a partition that is not read any more
         _, serial, request = message.subject.rsplit(".", 2)
         owned = self._by_serial.get(serial)
-        if not status or owned is None or request != str(owned.request):
+        if owned is None or request != str(owned.request):
             return
         text = (message.headers or {}).get("Description", "").lower()
         if status in ("404", "408") or any(each in text for each in _GO_ON):
@@ -246,7 +263,7 @@ def _take_from(owned: Owned, deliveries: list[Delivery], count: int, max_bytes: 
     buffer, partition, size = owned.buffer, owned.partition, 0
     for _ in range(min(count, len(buffer))):
         place, stored, message = buffer[0]
-        if size + len(message.data) > max_bytes and deliveries:
+        if (size + len(message.data) > max_bytes and deliveries) or (owned.missing and place > owned.gap):
             break
         buffer.popleft()
         size += len(message.data)

@@ -93,11 +93,9 @@ class NatsSubscription:
             if self._trouble is not None:
                 raise self._trouble
             await self._pass_over_lost()
-            ready = self._held.ready()
-            if not ready and self._link.is_connected:
-                await self._reader.read_on(self._held.wanted())
-                ready = self._held.ready()
-            deliveries = self._take(ready, limit, max_bytes)
+            if self._link.is_connected:
+                await self._read_on()
+            deliveries = self._take(self._held.ready(), limit, max_bytes)
             left = deadline - loop.time()
             if deliveries or self._held.has_alarm or left <= 0:
                 self._held.has_alarm = False
@@ -106,6 +104,13 @@ class NatsSubscription:
                 return deliveries
             await self._wait(left)
         return ()
+
+    async def _read_on(self) -> None:
+        try:
+            await self._reader.read_on(self._held.wanted())
+        except ConnectionLostError:
+            if not self._held.ready():
+                raise
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -226,7 +231,7 @@ class NatsSubscription:
 
     async def _pass_over_lost(self) -> None:
         for owned in self._held:
-            if not owned.is_lost or not self._held.is_open(owned) or owned.buffer:
+            if not owned.is_lost or not self._held.is_open(owned) or owned.has_more:
                 continue
             if self._options.lost is Start.STOP:
                 await self.keep_up()  # perhaps somebody has moved the group meanwhile
