@@ -173,7 +173,7 @@ async def test_a_topic_that_was_deleted_and_made_again_is_reported_until_the_gro
     sent = numbered(5)
     await broker.publish(sent)
     await broker.seek("payments", "orders", SeekTo.START)
-    assert ids(await read_until(subscription, lambda found: len(found) == 5)).sort() == ids(sent).sort()
+    assert sorted(ids(await read_until(subscription, lambda found: len(found) == 5))) == sorted(ids(sent))
 
 
 async def test_a_paused_server_takes_no_partition_from_anybody(server: NatsServer, broker: NatsBroker) -> None:

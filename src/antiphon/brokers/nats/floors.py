@@ -62,9 +62,9 @@ class Floors:
     async def way_over(self, owned: Owned, *, to_end: bool) -> tuple[int, int]:
         """Where to go on behind what was lost, and how many messages were passed over, as far as can be known."""
         info = (await self.look({owned.partition.topic}))[owned.partition.topic]
-        floor, count = info.state.first_seq - 1, owned.missing
-        # Nobody knows whose the deleted messages were; each partition counts its share.
-        count = -(-count // owned.topic.partitions)
+        floor = info.state.first_seq - 1
+        # Of places nobody knows whose messages were there; each partition counts its share.
+        count = owned.missing + -(-owned.missing_places // owned.topic.partitions)
         if not to_end:
             return max(owned.read, floor), count
         first = await self._link.read(
@@ -75,12 +75,24 @@ class Floors:
 
     def _check(self, owned: Owned, first: int) -> None:
         owned.floor = first - 1
+        if owned.suspected:
+            self._settle(owned)
+            return
         if owned.floor <= owned.mark:
             owned.mark = max(owned.mark, owned.received if owned.consumer else owned.read)
             return
         if not self._has_waited(owned):
             owned.lose(owned.floor)
         owned.mark = owned.floor
+
+    def _settle(self, owned: Owned) -> None:
+        """Fewer messages were left than there could be: has retention come so far?"""
+        if owned.gap is not None and owned.floor > owned.gap:
+            owned.missing += owned.suspected
+            owned.suspected = 0
+        elif not owned.is_lost:
+            owned.close_gap()
+        owned.mark = max(owned.mark, owned.floor, owned.received)
 
     def _has_waited(self, owned: Owned) -> bool:
         """Whether the server was being asked for more all the time since the last look, and had nothing."""

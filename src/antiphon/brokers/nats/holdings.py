@@ -41,6 +41,10 @@ class Holdings:
             owned for owned in self._owned.values() if owned.has_more and owned.leave_by is None and self.is_open(owned)
         ]
 
+    def has_suspect(self) -> bool:
+        """Whether of any some messages seem to be gone."""
+        return any(owned.suspected for owned in self._owned.values())
+
     def is_open(self, owned: Owned) -> bool:
         """Whether its reader lets it be read, and knows what it lost of it."""
         is_paused = owned.is_paused or owned.partition.topic in self._paused_topics

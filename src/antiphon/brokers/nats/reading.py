@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
 from uuid import uuid4
 
 import msgspec
+from msgspec import convert
 
 from antiphon.brokers.nats.calls import STREAM_MISSING, Arrived, RefusedError, status_of
 from antiphon.brokers.nats.envelope import moment_of, unpack
@@ -50,9 +51,13 @@ class Owned:
         self.read = cursor.position
         self.mark = max(cursor.position, cursor.seen)
         """Whatever the partition had up to here was received."""
-        self.missing = self.gap = 0
-        """How many places of the stream retention has deleted before they could be looked at, and behind which one."""
         self.floor = 0
+        self.gap: int | None = None
+        """Nothing behind this place is handed out before it is known what is missing there."""
+        self.suspected = self.missing = self.missing_places = 0
+        """Messages that seem to be gone, and that are; and places of the stream, nobody knows whose."""
+        self.left: int | None = None
+        """How many more there were when the last one was received."""
         self.is_released = False
         self.is_paused = False
         self.leave_by: float | None = None
@@ -64,6 +69,8 @@ class Owned:
         self.request = self.outstanding = 0
         self.asked = self.waits_since = 0.0
         self.serial = 0
+        self.is_asking = False
+        """Whether a request was out all the time since the last message came."""
 
     @property
     def epoch(self) -> int:
@@ -81,38 +88,56 @@ class Owned:
     @property
     def is_lost(self) -> bool:
         """Whether retention deleted what may have been unread."""
-        return self.missing > 0
+        return self.missing + self.missing_places > 0
 
     @property
     def has_more(self) -> bool:
         """Whether something is there that may be handed out: with a gap, only what came before it."""
-        return bool(self.buffer) and (not self.missing or self.buffer[0][0] <= self.gap)
+        return bool(self.buffer) and (self.gap is None or self.buffer[0][0] <= self.gap)
+
+    def count(self, left: int, *, taken: int) -> bool:
+        """Note how many there are still, after `taken` of them; whether fewer are left than can be."""
+        missing = 0 if self.left is None else self.left - taken - left
+        self.left = left
+        if missing > 0:
+            self.gap = self.received if self.gap is None else self.gap
+            self.suspected += missing
+        return missing > 0
 
     def lose(self, floor: int) -> None:
         """Retention has deleted everything up to `floor`, and nobody knows what of that was unread."""
-        if not self.missing:
-            self.gap = self.mark
-        self.missing += max(0, floor - max(self.mark, self.read))
+        places = floor - max(self.mark, self.read)
+        if places > 0:
+            self.gap = self.mark if self.gap is None else self.gap
+            self.missing_places += places
+
+    def close_gap(self) -> None:
+        """What was missing is accounted for, or was not missing."""
+        self.gap = None
+        self.suspected = self.missing = self.missing_places = 0
 
     def begin_anew(self) -> None:
         """Ask again for what is not there yet, of another consumer."""
         self.consumer = ""
         self.received = self.buffer[-1][0] if self.buffer else self.read
         self.outstanding = 0
-        self.waits_since = 0.0
+        self.waits_since, self.is_asking = 0.0, False
 
     def go_to(self, position: int) -> None:
         """Go on behind `position`."""
         self.buffer.clear()
         self.read = position
+        self.mark = max(self.mark, position)
+        self.left = None
+        self.close_gap()
         self.begin_anew()
 
 
 class Reader:
-    """Reads ahead for one subscription. `ring` is called when something came."""
+    """Reads ahead for one subscription. `ring` is set when something came; `on_gap` is called when some seem gone."""
 
-    def __init__(self, link: Link, group: str, ring: asyncio.Event) -> None:
-        self._link, self._ring = link, ring
+    def __init__(self, link: Link, group: str, ring: asyncio.Event, on_gap: Callable[[], None]) -> None:
+        self._link, self._ring, self._on_gap = link, ring, on_gap
         self._inbox = link.new_inbox()
         self._name = f"antiphon-{uuid4().hex[:12]}"
         self._metadata = {"antiphon.group": group}
@@ -174,13 +199,15 @@ class Reader:
         }
         body = {"stream_name": stream, "config": config}
         try:
-            await self._link.ask(f"CONSUMER.CREATE.{stream}.{name}.{owned.subject}", body)
+            answer = await self._link.ask(f"CONSUMER.CREATE.{stream}.{name}.{owned.subject}", body)
         except RefusedError as error:
             if error.code == STREAM_MISSING:
                 raise gone(owned.topic.name, self._link.url) from error
             raise BrokerError(f"{_name(owned.partition)} of {self._link.url} cannot be read: {error}") from error
         if owned.is_released:
             return  # the server forgets the consumer
+        if owned.count(convert(answer.get("num_pending", 0), int), taken=0):
+            self._on_gap()
         owned.consumer, owned.next_place = name, 1
         self._by_subject[owned.subject] = owned
         self._by_serial[str(owned.serial)] = owned
@@ -214,11 +241,15 @@ class Reader:
             self._ring.set()
             return
         owned.next_place += 1
-        owned.received = int(place)
-        owned.buffer.append((owned.received, int(stored), message))
+        at = int(place)
+        if owned.left == 0 and owned.is_asking and owned.mark >= owned.received:
+            owned.mark = at  # the server was being asked, and had nothing until this one
+        owned.is_asking = True
+        if owned.count(int(pending), taken=1):
+            self._on_gap()
+        owned.received = at
+        owned.buffer.append((at, int(stored), message))
         owned.outstanding -= 1
-        if pending == "0":
-            owned.mark = owned.received
         self._ring.set()
         if not owned.outstanding:
             await self._pull_again(owned)
@@ -242,7 +273,7 @@ class Reader:
 
     async def _pull_again(self, owned: Owned) -> None:
         if owned.is_paused or owned.leave_by is not None or len(owned.buffer) > _CHUNK:
-            owned.waits_since = 0.0
+            owned.waits_since, owned.is_asking = 0.0, False
             return
         with suppress(ConnectionLostError):  # whoever fetches asks again, and hears of it
             await self._pull(owned)
@@ -263,7 +294,7 @@ def _take_from(owned: Owned, deliveries: list[Delivery], count: int, max_bytes: 
     buffer, partition, size = owned.buffer, owned.partition, 0
     for _ in range(min(count, len(buffer))):
         place, stored, message = buffer[0]
-        if (size + len(message.data) > max_bytes and deliveries) or (owned.missing and place > owned.gap):
+        if (size + len(message.data) > max_bytes and deliveries) or (owned.gap is not None and place > owned.gap):
             break
         buffer.popleft()
         size += len(message.data)

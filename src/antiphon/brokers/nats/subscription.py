@@ -58,7 +58,7 @@ class NatsSubscription:
         self._membership = Membership(self.id, frozenset(self._seat.topics), patience.lease)
         self._news, self._due = asyncio.Event(), asyncio.Event()
         self._held = Holdings(self._news.set)
-        self._reader = Reader(link, group, self._news)
+        self._reader = Reader(link, group, self._news, on_gap=self._due.set)
         self._floors = Floors(link, topics)
         self._leases = Leases(table, group, read, self.id, self._held, self._reader)
         self._acting = asyncio.Lock()
@@ -216,8 +216,10 @@ class NatsSubscription:
             claimed = await self._leases.claim([lease.partition for lease in plan.claim], standing)
             await self._leases.hand_over(leaving, self._floors.seen)
             await self._show_life(now, is_known=self.id in standing.members)
-            if claimed or self._floors.is_due(now, self._patience.lease / 3):
+            if claimed or self._floors.is_due(now, self._patience.lease / 3) or self._held.has_suspect():
                 await self._floors.check(list(self._held), now)
+        self._trouble = None
+        self._news.set()
         if leaving or claimed < len(plan.claim):
             await self._ring()
 
@@ -246,7 +248,6 @@ class NatsSubscription:
         if await self._leases.change({owned: passing_over(position, count)}):
             self._due.set()
             return
-        owned.mark, owned.missing = max(owned.mark, position), 0
         owned.go_to(position)
 
     async def _keep(self) -> None:
@@ -256,7 +257,7 @@ class NatsSubscription:
             await self._pause()
             try:
                 await self.keep_up()
-                self._trouble, told = None, ""
+                told = ""
             except ConnectionLostError as error:
                 if str(error) != told:
                     logger.warning("leases of group %s are not renewed until this is over: %s", self.group, error)
