@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 
 from antiphon.brokers.embedded import EmbeddedBroker
@@ -74,12 +75,20 @@ class Street:
         self._revive()
 
     async def until_worked_off(self, *, parked: bool) -> None:
-        """Return when nothing is unread or delayed; with `parked` only what is parked, and behind that, is left."""
-        async with asyncio.timeout(PATIENCE.total_seconds()):
-            while not await _is_worked_off(self._broker, parked=parked):
+        """Return when nothing is unread or delayed; with `parked` only what is parked, and behind that, is left.
+
+        However much that is; but it fails when for long nothing becomes less.
+        """
+        least = await _left(self._broker, parked=parked)
+        async with asyncio.timeout(PATIENCE.total_seconds()) as patience:
+            while least > 0:
                 self._revive()
                 # Only another process knows better, and it cannot set an event here.
                 await asyncio.sleep(0.02)
+                left = await _left(self._broker, parked=parked)
+                if left < least:
+                    least = left
+                    patience.reschedule(asyncio.get_running_loop().time() + PATIENCE.total_seconds())
 
     def _revive(self) -> None:
         self._members = [member if member.poll() is None else self._begin() for member in self._members]
@@ -118,13 +127,14 @@ async def _until_redriven(broker: EmbeddedBroker) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _is_worked_off(broker: EmbeddedBroker, *, parked: bool) -> bool:
+async def _left(broker: EmbeddedBroker, *, parked: bool) -> float:
+    """How many are left to be worked off; without end while a group has not begun."""
+    total = 0.0
     for group in EVERY:
         lags, aside = await broker.lag(group), await counts(broker.database, group)
-        left = aside[AsideState.DELAYED] + (0 if parked else aside[AsideState.PARKED] + aside[AsideState.BEHIND])
-        if not lags or any(lag.messages for lag in lags) or left:
-            return False
-    return True
+        total += aside[AsideState.DELAYED] + (0 if parked else aside[AsideState.PARKED] + aside[AsideState.BEHIND])
+        total += sum(lag.messages for lag in lags) if lags else inf
+    return total
 
 
 async def _parked_for_deaths(broker: EmbeddedBroker) -> Counter[str]:

@@ -14,6 +14,7 @@ from antiphon.errors import LeaseLostError
 from antiphon.events.clock import Clock
 from antiphon.storage.clocks import store_time
 from antiphon.storage.database import Database, Transaction
+from antiphon.storage.moments import time_of
 from antiphon.storage.outbox import BUCKETS
 from antiphon.storage.relays import BucketLease, RelayTable
 from antiphon.storage.runs import Process
@@ -22,7 +23,6 @@ TTL = timedelta(seconds=6)
 """How long the buckets of a relay that died wait for another one; on the same machine its death is seen at once."""
 _OUTBOX = "outbox"
 _PROCESS = msgspec.json.Decoder(Process)
-_EPOCH = datetime(1970, 1, 1).astimezone()
 
 
 class BucketLeases:
@@ -143,4 +143,4 @@ def _is_dead(token: str, heard: datetime, now: datetime) -> bool:
 
 
 def _lease(row: BucketLease) -> Lease:
-    return Lease(Partition(_OUTBOX, row.bucket), row.token, row.epoch, _EPOCH + timedelta(microseconds=row.expires_at))
+    return Lease(Partition(_OUTBOX, row.bucket), row.token, row.epoch, time_of(row.expires_at))

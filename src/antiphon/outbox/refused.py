@@ -77,8 +77,11 @@ class Refused:
         await set_aside(tx, sorted([*parked, *waiting], key=lambda item: int(item.position)))
         return parked
 
-    async def retry(self, publish: Publish) -> Posting | None:
-        """Publish what was sent again and is due; None when nothing is. Raises what keeps all from being published."""
+    async def retry(self, publish: Publish) -> tuple[Posting, Sequence[SetAside]] | None:
+        """Publish what was sent again and is due, and say what is parked anew; None when nothing is due.
+
+        Raises what keeps all from being published.
+        """
         now = self._clock.now()
         if not await self._retries.is_due(self._store, now):
             return None
@@ -94,21 +97,25 @@ class Refused:
             await posting.run(staged)
         finally:
             async with turn_first(self._store) as tx:
-                await self._settle(tx, posting, {each.number: each for each in claimed})
-        return posting
+                parked = await self._settle(tx, posting, {each.number: each for each in claimed})
+        return posting, parked
 
-    async def _settle(self, tx: Transaction, posting: Posting, claimed: dict[int, Claimed]) -> None:
+    async def _settle(self, tx: Transaction, posting: Posting, claimed: dict[int, Claimed]) -> Sequence[SetAside]:
         now = self._clock.now()
         finished = [each.number for each in posting.published]
         await self._retries.finish(tx, finished)
         await self._retries.promote(tx, {lane for each in posting.published if (lane := lane_of(each))}, now)
+        parked: list[SetAside] = []
         for each, reason, error in posting.refused:
             attempts = (*claimed[each.number].attempts, Attempt(now, type(error).__name__, reason))
-            await self._retries.again(tx, each.number, self._parked(each, attempts))
+            item = self._parked(each, attempts)
+            if await self._retries.again(tx, each.number, item):
+                parked.append(item)
         for each in posting.waiting:
             item = self._item(each, AsideState.DELAYED, claimed[each.number].attempts, delay=SOON)
             await self._retries.again(tx, each.number, item)
         await self._retries.release_all(tx)
+        return parked
 
     def _parked(self, each: Staged, attempts: tuple[Attempt, ...]) -> SetAside:
         return self._item(each, AsideState.PARKED, attempts, REFUSED)

@@ -272,8 +272,10 @@ class Relay:
 
     async def _retry(self) -> None:
         await self._refused.look()
-        while (posting := await self._refused.retry(self._publish)) is not None:
+        while (retried := await self._refused.retry(self._publish)) is not None:
+            posting, parked = retried
             self._tell(posting)
+            self._tell_parked(parked, posting)
             if posting.waiting or not posting.published:
                 return
 

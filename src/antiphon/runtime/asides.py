@@ -14,6 +14,9 @@ from antiphon.runtime.shelf import Shelf
 from antiphon.runtime.work import Work, fingerprint_of
 from antiphon.storage.set_aside import AsideState, Attempt, SetAside
 
+LONGEST_TOLD = 300
+"""Characters of an error that a log line has."""
+
 
 class Log(Protocol):
     """Where it is told."""
@@ -85,7 +88,7 @@ class Asides:
             owner.log.error("parked unhandled: %s", item.reason, extra=extra)
             return
         tried = "1 attempt" if len(item.attempts) == 1 else f"{len(item.attempts)} attempts"
-        owner.log.error("parked after %s: %s", tried, item.attempts[-1].error, extra=extra)
+        owner.log.error("parked after %s: %s", tried, _said(item.attempts[-1]), extra=extra)
 
     def _tell_delayed(self, work: Work, item: SetAside) -> None:
         owner = self._owner
@@ -96,7 +99,8 @@ class Asides:
             owner.hooks.delayed(told)
         if item.attempts:
             failed, wait = len(item.attempts), delay.total_seconds()
-            owner.log.warning("attempt %d failed, the next one comes in %.1f s", failed, wait)
+            said = _said(item.attempts[-1])
+            owner.log.warning("attempt %d failed, the next one comes in %.1f s: %s", failed, wait, said)
         else:
             owner.log.warning("put off, uncounted, for %.1f s", delay.total_seconds())
 
@@ -131,3 +135,10 @@ class Asides:
             fingerprint=fingerprint,
             code_version=owner.code_version,
         )
+
+
+def _said(attempt: Attempt) -> str:
+    """What an attempt failed of, on one line; the whole is kept with the message."""
+    text = attempt.text.strip().partition("\n")[0]
+    short = text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}..."
+    return f"{attempt.error}: {short}" if short else attempt.error

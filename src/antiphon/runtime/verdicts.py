@@ -55,7 +55,10 @@ class Verdicts:
         )
         if step.decision is Decision.AGAIN:
             route.instruments.retries.inc()
-            surroundings.log.warning("attempt %d failed, trying again", len(attempts), exc_info=_shown(error))
+            failed, shown = len(attempts), _shown(error)
+            # Without its traceback an error would be told without its text.
+            why = "" if shown is not None else f": {attempts[-1].error}: {attempts[-1].text}"
+            surroundings.log.warning("attempt %d failed, trying again%s", failed, why, exc_info=shown)
         elif step.reason == DEADLINE:
             route.instruments.late.inc()
         return step

@@ -22,10 +22,10 @@ from antiphon.storage.database import Database, Migration, Transaction
 from antiphon.storage.dialects import PortableSql, filled
 from antiphon.storage.joining import ColumnText, JoinedTransaction
 from antiphon.storage.making import make_tables_in
+from antiphon.storage.moments import moment
 from antiphon.storage.outbox import MOST_BYTES, OutboxBacklog, Staged, Unreadable
 from antiphon.storage.outboxes import only_bucket
 from antiphon.storage.queries import load_queries
-from antiphon.storage.set_aside import moment
 
 _SQL = load_queries("antiphon.storage", "sql/debezium_outbox.sql")
 _MARK = "{aggregatetype}"

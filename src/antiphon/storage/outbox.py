@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -13,13 +13,11 @@ from antiphon.errors import EncodeError
 from antiphon.events.message import Message, Outgoing
 from antiphon.storage.database import Database, SqlValue, Transaction
 from antiphon.storage.envelopes import decode_message, encode_message
+from antiphon.storage.moments import moment, time_of
 from antiphon.storage.queries import load_queries
-from antiphon.storage.set_aside import moment
 from antiphon.storage.texts import kept
 
 _SQL = load_queries("antiphon.storage", "sql/outbox.sql")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TICK = timedelta(microseconds=1)
 
 BUCKETS: Final = 64
 """Parts of the outbox, by the hash of the key, that are published side by side."""
@@ -91,7 +89,7 @@ async def outbox_backlog(store: Database | Transaction, now: datetime) -> Outbox
     """How much rests in the outbox of the whole store."""
     ((messages, first),) = await store.fetch(_SQL["backlog"])
     assert isinstance(messages, int)
-    age = max(now - _EPOCH - first * _TICK, timedelta()) if isinstance(first, int) else timedelta()
+    age = max(now - time_of(first), timedelta()) if isinstance(first, int) else timedelta()
     return OutboxBacklog(messages, age)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -13,11 +13,11 @@ from msgspec import Struct
 
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.dead_letters import RedriveState
+from antiphon.storage.moments import moment, time_of
 from antiphon.storage.queries import load_queries
-from antiphon.storage.set_aside import moment, take_turn
+from antiphon.storage.set_aside import take_turn
 
 _SQL = load_queries("antiphon.storage", "sql/redrives.sql")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -196,7 +196,7 @@ class _Row(NamedTuple):
 async def _standing(store: Database | Transaction, row: _Row) -> Standing:
     values = row._asdict()
     values["spacing"] = row.spacing * _MICROSECOND
-    values["next_at"] = _EPOCH + row.next_at * _MICROSECOND
+    values["next_at"] = time_of(row.next_at)
     counts = dict(await store.fetch(_SQL["counts"], row.id, row=tuple[RedriveState, int]))
     waiting, under_way, failed = (counts.get(state, 0) for state in _COUNTED)
     return Standing(Redrive(**values), waiting, under_way, failed)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
 
 from antiphon.storage.clocks import store_time
 from antiphon.storage.database import Database, Transaction
+from antiphon.storage.moments import moment, time_of
 from antiphon.storage.outbox import BUCKETS
 from antiphon.storage.queries import load_queries
-from antiphon.storage.set_aside import moment
 
 _SQL = load_queries("antiphon.storage", "sql/outbox.sql")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TICK = timedelta(microseconds=1)
 
 
 SILENCE = timedelta(seconds=10)
@@ -58,7 +56,7 @@ class RelayTable:
     async def relays(self, tx: Transaction) -> Mapping[str, datetime]:
         """When each relay of the same outbox was last heard of, by its token."""
         rows = await tx.fetch(_SQL["relays"], row=tuple[str, int])
-        return {token: _EPOCH + heard * _TICK for token, heard in rows if self._is_of_same_outbox(token)}
+        return {token: time_of(heard) for token, heard in rows if self._is_of_same_outbox(token)}
 
     async def leases(self, tx: Transaction) -> Sequence[BucketLease]:
         """Every bucket's."""

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from antiphon.storage.database import Database, Transaction
+from antiphon.storage.moments import moment, time_of
 from antiphon.storage.queries import load_queries
-from antiphon.storage.set_aside import moment
 
 _SQL = load_queries("antiphon.storage", "sql/runs.sql")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SILENCE = timedelta(seconds=60)
 """A process of another machine that has not been heard of for so long is taken for dead."""
 
@@ -95,7 +94,7 @@ async def list_runs(store: Database | Transaction, group: str | None = None) -> 
             service=row.service,
             process=Process(row.host, row.pid, row.process),
             started_at=row.started_at,
-            heard_of=_EPOCH + timedelta(microseconds=row.beat_at),
+            heard_of=time_of(row.beat_at),
             status=msgspec.json.decode(row.status, type=dict[str, object]),
         )
         for row in await store.fetch(_SQL["runs"], group, row=_Row)
@@ -124,7 +123,7 @@ async def bury(tx: Transaction, run: Run, now: datetime) -> int:
 async def suspects_of(store: Database | Transaction, group: str) -> Suspects:
     """What a group has to be careful with."""
     rows = await store.fetch(_SQL["suspects"], group, row=tuple[str, int, int])
-    found_at = next((_EPOCH + timedelta(microseconds=found) for identity, _, found in rows if not identity), None)
+    found_at = next((time_of(found) for identity, _, found in rows if not identity), None)
     return Suspects({identity: crashes for identity, crashes, _ in rows if identity}, found_at)
 
 

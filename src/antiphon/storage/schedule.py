@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -13,12 +13,11 @@ from antiphon.errors import EncodeError, SchemaError
 from antiphon.events.message import Message, Outgoing
 from antiphon.storage.database import Database, SqlValue, Transaction
 from antiphon.storage.envelopes import decode_message, encode_message
+from antiphon.storage.moments import TICK, moment, time_of
 from antiphon.storage.queries import load_queries
 from antiphon.storage.texts import kept
 
 _SQL = load_queries("antiphon.storage", "sql/schedule.sql")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TICK = timedelta(microseconds=1)
 
 MOST_BYTES = 4 * 1024 * 1024
 """What is claimed at once has at most so many bytes, or is one message."""
@@ -100,7 +99,7 @@ async def backlog(store: Database | Transaction, now: datetime) -> Backlog:
     """How much waits, failed ones left out."""
     ((messages, first),) = await store.fetch(_SQL["backlog"])
     assert isinstance(messages, int)
-    late = max(now - _datetime(first), timedelta()) if isinstance(first, int) else timedelta()
+    late = max(now - time_of(first), timedelta()) if isinstance(first, int) else timedelta()
     return Backlog(messages, late)
 
 
@@ -114,10 +113,10 @@ async def cancel(tx: Transaction, ids: Iterable[str]) -> list[str]:
 
 async def next_due(store: Database | Transaction, now: datetime) -> datetime | None:
     """The next moment at which something can be claimed, `now` if it can be already; None when nothing waits."""
-    ((first, *later),) = await store.fetch(_SQL["moments"], _moment(now))
-    if isinstance(first, int) and first <= _moment(now) and await store.fetch(_SQL["free"], _moment(now), 1):
+    ((first, *later),) = await store.fetch(_SQL["moments"], moment(now))
+    if isinstance(first, int) and first <= moment(now) and await store.fetch(_SQL["free"], moment(now), 1):
         return now
-    return min((_datetime(moment) for moment in later if isinstance(moment, int)), default=None)
+    return min((time_of(each) for each in later if isinstance(each, int)), default=None)
 
 
 async def claim_due(tx: Transaction, now: datetime, limit: int, hold: timedelta, token: str) -> list[Due]:
@@ -127,10 +126,10 @@ async def claim_due(tx: Transaction, now: datetime, limit: int, hold: timedelta,
     its key is in hand. One that cannot be read is marked as failed.
     """
     await tx.execute(_SQL["take_turn"])
-    numbers = _within_bounds(await tx.fetch(_SQL["free"], _moment(now), limit, row=tuple[int, int]))
+    numbers = _within_bounds(await tx.fetch(_SQL["free"], moment(now), limit, row=tuple[int, int]))
     if not numbers:
         return []
-    until = _moment(now) + hold // _TICK
+    until = moment(now) + hold // TICK
     claimed = await tx.fetch(_SQL["claim"], token, until, _json(numbers), row=tuple[int, int, str, str, str])
     due: list[Due] = []
     for _, number, id, topic, text in sorted(claimed):
@@ -153,8 +152,8 @@ async def put_off(
 
     One that `is_doubtful` may have been published, so that it cannot be canceled any more.
     """
-    pauses = FIRST_PAUSE // _TICK, LONGEST_PAUSE // _TICK
-    await tx.execute(_SQL["put_off"], token, _json(numbers), _moment(now), *pauses, is_doubtful)
+    pauses = FIRST_PAUSE // TICK, LONGEST_PAUSE // TICK
+    await tx.execute(_SQL["put_off"], token, _json(numbers), moment(now), *pauses, is_doubtful)
 
 
 async def fail(tx: Transaction, reasons: Mapping[int, str], token: str) -> None:
@@ -176,7 +175,7 @@ class _Row(NamedTuple):
 
 def _scheduled(row: _Row) -> Scheduled:
     values = row._asdict()
-    return Scheduled(at=_datetime(values.pop("due_at")), **values)
+    return Scheduled(at=time_of(values.pop("due_at")), **values)
 
 
 def _values(outgoing: Outgoing, at: datetime) -> tuple[SqlValue, ...]:
@@ -186,7 +185,7 @@ def _values(outgoing: Outgoing, at: datetime) -> tuple[SqlValue, ...]:
     except ValueError as error:
         raise EncodeError(f"message {message.id} to {topic!r} cannot be kept until {at}: {error}") from error
     key = None if message.key is None else kept(message.key)
-    return kept(message.identity), message.source, topic, key, kept(message.type), len(text), _moment(at), text
+    return kept(message.identity), message.source, topic, key, kept(message.type), len(text), moment(at), text
 
 
 def _read(id: str, text: str) -> Message:
@@ -206,14 +205,6 @@ def _within_bounds(free: Iterable[tuple[int, int]]) -> list[int]:
             break
         numbers.append(number)
     return numbers
-
-
-def _moment(time: datetime) -> int:
-    return (time - _EPOCH) // _TICK
-
-
-def _datetime(moment: int) -> datetime:
-    return _EPOCH + moment * _TICK
 
 
 def _json(numbers: Sequence[int]) -> str:

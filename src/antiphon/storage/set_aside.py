@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ from antiphon.events.ids import repeatable_id
 from antiphon.events.message import Message
 from antiphon.storage.database import Database, SqlValue, Transaction
 from antiphon.storage.envelopes import decode_message, encode_message
+from antiphon.storage.moments import moment, time_of
 from antiphon.storage.queries import load_queries
 from antiphon.storage.texts import kept
 
 _SQL = load_queries("antiphon.storage", "sql/set_aside.sql")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Lane = tuple[str, str]
 """Topic and key: messages that must not overtake each other."""
@@ -183,7 +183,7 @@ class RetryStore:
         """When the next one is due that nobody holds, but for those of the topics `without`; None: nothing waits."""
         shut = _json(list(without))
         ((due,),) = await store.fetch(_SQL["next_due"], self.group, moment(now), shut, self.token)
-        return _EPOCH + timedelta(microseconds=due) if isinstance(due, int) else None
+        return time_of(due) if isinstance(due, int) else None
 
     async def is_due(self, store: Database, now: datetime, without: Iterable[str] = ()) -> bool:
         """Whether anything is due, or in anybody's hands, but for these topics."""
@@ -285,12 +285,7 @@ async def list_waiting(store: Database | Transaction, group: str | None = None, 
 async def next_moment(store: Database | Transaction, after: datetime) -> datetime | None:
     """The first moment after this one at which anything that is delayed is due; of all groups."""
     ((due,),) = await store.fetch(_SQL["next_moment"], moment(after))
-    return _EPOCH + timedelta(microseconds=due) if isinstance(due, int) else None
-
-
-def moment(time: datetime) -> int:
-    """Microseconds since 1970, as the tables keep moments that are compared."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
+    return time_of(due) if isinstance(due, int) else None
 
 
 def _by_topic(lanes: Iterable[Lane]) -> dict[str, list[str]]:
@@ -381,7 +376,7 @@ def _waiting(row: _Waiting) -> SetAside:
     values["message"] = decode_message(row.message)
     values["attempts"] = _ATTEMPTS.decode(row.attempts)
     is_delayed = row.state is AsideState.DELAYED
-    values["due_at"] = _EPOCH + timedelta(microseconds=row.due_at) if is_delayed else None
+    values["due_at"] = time_of(row.due_at) if is_delayed else None
     return SetAside(**values)
 
 

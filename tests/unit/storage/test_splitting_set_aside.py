@@ -8,7 +8,8 @@ from antiphon.events.message import Message
 from antiphon.storage.dead_letters import RedriveState, find
 from antiphon.storage.letter_query import LetterQuery
 from antiphon.storage.migrations import own_migrations
-from antiphon.storage.set_aside import AsideState, Attempt, RetryStore, list_waiting, moment
+from antiphon.storage.moments import moment
+from antiphon.storage.set_aside import AsideState, Attempt, RetryStore, list_waiting
 from tests.unit.storage.test_set_aside import NOW
 
 SPLIT = next(migration.version for migration in own_migrations() if migration.name == "split_set_aside")
