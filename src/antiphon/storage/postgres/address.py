@@ -85,7 +85,8 @@ def _divided(url: str, shown: str) -> tuple[dict[str, str], str]:
         raise SettingsError(f"{shown} has a '#': write %23 where it belongs to a name or a password")
     ours = {name: value for name, value in pairs if name in _OURS}
     rest = urlencode([(name, value) for name, value in pairs if name not in _OURS])
-    base = url.partition("?")[0]  # put together again, one without a host would lose its slashes
+    # Put together by `urlunsplit`, one without a host would lose its slashes.
+    base = f"{parts.scheme}://{url.partition('?')[0].partition('://')[2]}"
     return ours, f"{base}?{rest}" if rest else base
 
 
