@@ -432,6 +432,29 @@ async def test_programs_that_were_flushed_are_sent_again(broker):
     assert state.messages == 2
 
 
+async def test_a_reader_that_stands_still_holds_no_more_than_it_asked_for(broker):
+    subscription = await broker.subscribe("payments", ["orders"])
+    await broker.publish(numbered(5000, keys=100))
+    first = await read(subscription, lambda found: len(found) >= 10, commit=False)
+    await subscription.fetch(10, ROOM, SECOND)
+    await asyncio.sleep(0.3)
+    assert sum(len(owned.buffer) for owned in subscription._held) <= 8 * 1000
+    assert len(first) <= 1000
+
+
+async def test_large_messages_are_read_ahead_one_by_one(broker):
+    subscription = await broker.subscribe("payments", ["orders"])
+    await broker.publish(numbered(1))
+    await read(subscription, lambda found: len(found) == 1)
+    await subscription.fetch(1000, 2_000_000, SECOND / 10)
+    await broker.publish(numbered(80, keys=40, size=500_000))
+    for _ in range(3):
+        await subscription.fetch(1000, 2_000_000, SECOND)
+        await asyncio.sleep(0.1)
+    held = [delivery for owned in subscription._held for delivery in owned.buffer]
+    assert sum(len(delivery.message.data) for delivery in held) <= 8 * 500_000
+
+
 async def test_redis_itself_shows_how_far_a_group_is(broker):
     await broker.ensure_topic(TopicSpec("orders", partitions=1))
     subscription = await broker.subscribe("payments", ["orders"])

@@ -31,6 +31,7 @@ class Keys:
         self._log = f"{prefix}:log:"
         self.id = f"{prefix}:id"
         self.floors = f"{prefix}:floors"
+        self.largest = f"{prefix}:largest"
         self.news = f"{prefix}:news:{group}"
         self.bell = f"{prefix}:bell:{member}"
 
@@ -114,10 +115,12 @@ class Reader:
         count = max(1, min(share, self._max_bytes // (largest * len(lanes))))
         read: list[Arg] = ["XREAD", "COUNT", count, "STREAMS", *(self._keys.log(owned) for owned in lanes), *starts]
         floors: list[Arg] = ["HMGET", self._keys.floors, *(owned.lane for owned in lanes)]
-        *_, done = await self._link.ask(("MULTI",), ("GET", self._keys.id), read, floors, ("EXEC",))
-        id, found, deleted = cast("list[Reply]", done)
+        asked = (("GET", self._keys.id), read, floors, self._sizes_of(lanes))
+        *_, done = await self._link.ask(("MULTI",), *asked, ("EXEC",))
+        id, found, deleted, sizes = cast("list[Reply]", done)
         self._on_id(id)
         self.trouble = None
+        _learn(lanes, sizes)
         for reply in (found, deleted):
             if isinstance(reply, Exception):
                 raise BrokerError(f"reading was refused: {reply}") from reply
@@ -143,6 +146,10 @@ class Reader:
             owned.ahead = owned.buffer[-1].position
             owned.ahead_count += len(entries)
 
+    def _sizes_of(self, lanes: Sequence[OwnedPartition]) -> list[Arg]:
+        """How to ask for the largest message of each. Whoever publishes a larger one says so before."""
+        return ["HMGET", self._keys.largest, "", *(owned.lane for owned in lanes)]
+
     async def _wait(self, lanes: Sequence[OwnedPartition]) -> None:
         """Return when there is something new in these, or news of the group, or the bell was rung, or after a while."""
         if self._wanted.is_set():
@@ -151,12 +158,22 @@ class Reader:
         after = [*(owned.ahead for owned in lanes), *self._seen.values()]
         self.is_waiting = True
         try:
-            (found,) = await self._link.ask(("XREAD", "COUNT", 1, "BLOCK", int(BLOCK * 1000), "STREAMS", *keys, *after))
+            waiting: list[Arg] = ["XREAD", "COUNT", 1, "BLOCK", int(BLOCK * 1000), "STREAMS", *keys, *after]
+            found, sizes = await self._link.ask(waiting, self._sizes_of(lanes))
         finally:
             self.is_waiting = False
+        _learn(lanes, sizes)
         for key, entries in cast("list[tuple[bytes, list[_Entry]]]", found or []):
             name = key.decode()
             if name in self._seen:
                 self._seen[name] = entries[-1][0].decode()
                 if name == self._keys.news:
                     self._on_news()
+
+
+def _learn(lanes: Sequence[OwnedPartition], sizes: Reply) -> None:
+    """Note how large the messages of these may be."""
+    _, *found = cast("list[bytes | None]", sizes)
+    for owned, size in zip(lanes, found, strict=True):
+        if size is not None:
+            owned.largest = max(owned.largest, int(size))

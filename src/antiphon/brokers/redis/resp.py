@@ -31,6 +31,11 @@ class Nothing:
 NOTHING: Final = Nothing()
 
 
+def _root() -> tuple[list[Reply], int]:
+    """What holds the one reply that is read."""
+    return [], 1
+
+
 class ReplyReader:
     """Bytes in, replies out. What is incomplete is gone on with, never begun again."""
 
@@ -39,7 +44,7 @@ class ReplyReader:
     def __init__(self, error: Callable[[str], Exception]) -> None:
         self._error = error
         self._buffer = b""
-        self._at = 0
+        self._at: int = 0
         self._depths: list[tuple[list[Reply], int]] = []
         self.missing = 0
         """How many bytes are needed at least to go on, where that is known."""
@@ -61,7 +66,7 @@ class ReplyReader:
         buffer, depths = self._buffer, self._depths
         at: int = self._at
         find, size = buffer.find, len(buffer)
-        items, wanted = depths.pop() if depths else ([], 1)
+        items, wanted = depths.pop() if depths else _root()
         value: Reply
         while (end := find(b"\r\n", at)) >= 0:
             kind, start = buffer[at], end + 2

@@ -113,7 +113,7 @@ class DrainScenarios(RuntimeSuite):
             await self.place(broker, *orders(500, keys=1))
             await self.until(lambda: begun)
             stopping = asyncio.create_task(service.stop())
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)  # until it fetches no more, also where it says goodbye to a store before
             held.set()
             await stopping
         assert begun == [0]
