@@ -21,8 +21,6 @@ class TestNats(Beside):
     # They publish a message twice, which the server recognizes.
     test_without_the_inbox_the_same_message_takes_effect_twice = None
     test_what_a_handler_emits_twice_has_the_same_ids = None
-    # It starts a service that finds its store by itself, in the broker.
-    test_who_cannot_be_cancelled_is_left_behind_and_told = None
 
     evict = staticmethod(silence)
     retain = staticmethod(retained)

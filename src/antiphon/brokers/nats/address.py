@@ -15,6 +15,8 @@ from antiphon.brokers.nats.topics import Shape
 from antiphon.errors import SettingsError
 
 _PORT = 4222
+_GRACE = timedelta(seconds=10)
+"""A short lease is for noticing deaths soon; whoever lives may still finish what it has."""
 _NAME = re.compile("[A-Za-z0-9_-]+")
 
 
@@ -71,7 +73,7 @@ def from_address(
         timeout=timeout.total_seconds(),
     )
     shape = Shape(replicas=replicas, remember=dedup, namespace=namespace)
-    return NatsBroker(login, shape=shape, patience=Patience(lease, grace=lease))
+    return NatsBroker(login, shape=shape, patience=Patience(lease, grace=max(lease, _GRACE)))
 
 
 def _hosts(address: ServerAddress, servers: str | None) -> list[str]:

@@ -16,13 +16,15 @@ from antiphon.brokers.nats.leases import Leases, moving_to, passing_over
 from antiphon.brokers.nats.link import Link, Listening
 from antiphon.brokers.nats.membership import Membership
 from antiphon.brokers.nats.reading import Owned, Reader, take
-from antiphon.brokers.nats.table import Seat, Table
+from antiphon.brokers.nats.table import Seat, Standing, Table
 from antiphon.brokers.nats.topics import Topic, Topics
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
 from antiphon.errors import AntiphonError, ClosedError, ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.nats")
 
+_REST = 0.5
+"""Seconds between two looks at what is broken."""
 _LONGEST_GOODBYE = 5.0
 """Seconds that closing takes at most."""
 
@@ -77,7 +79,6 @@ class NatsSubscription:
         missing = self._leases.without_place(await self._leases.read())
         infos = await self._floors.look({partition.topic for partition in missing})
         await self._leases.make_places(missing, infos, at_end=self._options.start is Start.END)
-        await self._table.enter(self.id, self._seat)
         await self.keep_up()
         await self._ring()
         self._keeping = asyncio.create_task(self._keep(), name="antiphon-nats-leases")
@@ -206,6 +207,7 @@ class NatsSubscription:
         if self._is_closed:
             return
         async with self._acting:
+            await self._show_life()
             standing = await self._leases.read()
             now = asyncio.get_running_loop().time()
             self._membership.hear(standing.members, now)
@@ -215,19 +217,28 @@ class NatsSubscription:
             leaving = self._held.leaving(now)
             claimed = await self._leases.claim([lease.partition for lease in plan.claim], standing)
             await self._leases.hand_over(leaving, self._floors.seen)
-            await self._show_life(now, is_known=self.id in standing.members)
-            if claimed or self._floors.is_due(now, self._patience.lease / 3) or self._held.has_suspect():
+            await self._settle_members(standing, now)
+            if claimed or self._floors.is_due(now, self._patience.lease / 4) or self._held.has_suspect():
                 await self._floors.check(list(self._held), now)
         self._trouble = None
         self._news.set()
         if leaving or claimed < len(plan.claim):
             await self._ring()
 
-    async def _show_life(self, now: float, *, is_known: bool) -> None:
-        if is_known and now - self._beat_at < self._patience.lease.total_seconds() / 3 * 0.9:
-            return
-        await self._table.enter(self.id, self._seat)
-        self._beat_at = now
+    async def _show_life(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_beat():
+            await self._table.enter(self.id, self._seat)
+            self._beat_at = now
+
+    def _next_beat(self) -> float:
+        # A quarter of the lease: two that are late or lost cost nothing.
+        return self._beat_at + self._patience.lease.total_seconds() / 4
+
+    async def _settle_members(self, standing: Standing, now: float) -> None:
+        """Enter again when the others took us for gone, and forget those of whom nobody will hear again."""
+        if self.id not in standing.members:
+            await self._table.enter(self.id, self._seat)
         for id in self._membership.silent(now):
             await self._table.leave(self.group, id)
 
@@ -266,14 +277,15 @@ class NatsSubscription:
             except AntiphonError as error:
                 self._trouble = error
                 self._news.set()
+                await asyncio.sleep(_REST)
             except Exception:
                 logger.exception("leases of group %s are not renewed until this is over", self.group)
+                await asyncio.sleep(_REST)
 
     async def _pause(self) -> None:
         now = asyncio.get_running_loop().time()
-        longest = self._patience.lease.total_seconds() / 3
-        leave = self._held.next_leave()
-        seconds = longest if leave is None else max(0.0, min(longest, leave - now))
+        leave, beat = self._held.next_leave(), self._next_beat()
+        seconds = max(0.0, (beat if leave is None else min(beat, leave)) - now)
         try:
             async with asyncio.timeout(seconds):
                 await self._due.wait()
