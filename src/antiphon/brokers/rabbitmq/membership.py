@@ -95,7 +95,7 @@ class Membership:
             Share(reader.partition.topic, reader.partition.number, reader.held, reader.oldest)
             for reader in self._subscription.readers.values()
         ]
-        return Word("beat", self.id, self._queue, self._topics, shares, not self._subscription.is_stalled)
+        return Word("beat", self.id, self._queue, self._topics, shares, self._subscription.takes_part)
 
     async def _run(self, wait: float) -> None:
         await asyncio.sleep(wait)
@@ -131,14 +131,14 @@ class Membership:
 
     async def _tell(self) -> None:
         """Say what changed at once, and that one lives from time to time."""
-        now, own = self._clock.monotonic(), (set(self._subscription.readers), self._subscription.is_stalled)
+        now, own = self._clock.monotonic(), (set(self._subscription.readers), self._subscription.takes_part)
         if own != self._told or self.roster.owes or now >= self._beat_at:
             self._told, self._beat_at = own, now + _BEAT
             await self.roster.beat()
 
     def _plan(self) -> Plan:
         now, mine = self._clock.now(), self._subscription
-        members = [Member(self.id, frozenset(() if mine.is_stalled else self._topics), now)]
+        members = [Member(self.id, frozenset(self._topics if mine.takes_part else ()), now)]
         owners = dict.fromkeys(mine.readers, self.id)
         for id, peer in self.roster.peers.items():
             members.append(Member(id, frozenset(peer.word.topics if peer.word.is_able else ()), peer.heard))
@@ -229,5 +229,5 @@ class Membership:
                 ", ".join(f"{r.partition.topic}/{r.partition.number}" for r in stalled),
                 self._settings.hold,
             )
-            self._subscription.is_stalled = True
+            self._subscription.takes_part = False
             await self._give_up(stalled)

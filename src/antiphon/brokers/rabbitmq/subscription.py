@@ -28,16 +28,16 @@ class RabbitSubscription:
         self.notes = notes
         self.failure: BrokerError | None = None
         """Why nothing can be read any more."""
-        self.fetched_at = clock.monotonic()
         self.on_activity: Callable[[], None] = lambda: None
-        """Called when it may be that somebody has to look: a fetch after a stall, or nothing in hand of a reader."""
+        """Called when it may be that somebody has to look: a fetch after none, or nothing in hand of a reader."""
         self.leave: Callable[[], Awaitable[None]]
         self._hold = hold
         self._copy, self._clock = copy, clock
         self._bell = asyncio.Event()
         self._paused: set[str] = set()
         self._turns: deque[Reader] = deque()
-        self.is_stalled = False
+        self.takes_part = False
+        """Whether it is fetched from: not before the first time, nor after something was held for too long."""
         self.is_closed = False
 
     @property
@@ -129,9 +129,8 @@ class RabbitSubscription:
                 entry.until = 0.0
 
     def _be_active(self) -> None:
-        self.fetched_at = self._clock.monotonic()
-        if self.is_stalled:
-            self.is_stalled = False
+        if not self.takes_part:
+            self.takes_part = True
             self.on_activity()
 
     async def _be_sure(self) -> None:
