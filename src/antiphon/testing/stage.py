@@ -61,5 +61,5 @@ class Stage(Saboteur):
     ) -> Sequence[Delivery]:
         deliveries = await super().fetch(subscription, limit, max_bytes, max(wait, _PATIENCE))
         for delivery in deliveries if self.problems else ():
-            delivery.problem = self.problems.get(delivery.message.id)
+            delivery.problem = self.problems.get(delivery.message.id, delivery.problem)
         return deliveries

@@ -28,6 +28,8 @@ PATIENCE = 20.0
 """Seconds after which a server that does not answer is taken for lost."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
 _AT_ONCE = 64 * 1024
+_NO_REPLICA = "does not have a replica on the local node"
+"""What is said of a stream that was made a moment ago."""
 UNROUTED, NOT_TAKEN = "no queue takes it", "the server did not take it"
 """Why a message was refused that may be taken later."""
 
@@ -113,12 +115,14 @@ class Lane:
         self._open: set[Confirming] = set()
         self._watchers: list[Callable[[], None]] = []
         self._reason: BrokerError | None = None
+        self._is_closing = False
         self._tasks: set[asyncio.Future[None]] = set()
         channel.closing.add_done_callback(self._on_closed)
 
     @property
     def is_open(self) -> bool:
-        return not self._channel.is_closed
+        # Once a close is under way nothing more may be sent: the server would end the whole connection.
+        return not (self._is_closing or self._channel.is_closed or getattr(self._channel, "_close_exception", None))
 
     def watch(self, lost: Callable[[], None]) -> None:
         """Call this once it is closed, whoever did it."""
@@ -225,7 +229,7 @@ class Lane:
         confirmations = cast(dict[int, object], channel.confirmations)
         known, parts, size = channel.message_id_delivery_tag, list[bytes](), 0
         for index, (frames, id) in enumerate(zip(messages, ids, strict=True)):
-            if self._channel.is_closed:
+            if not self.is_open:
                 raise self.lost("it is closed")
             part = frames(number, most, id)
             channel.delivery_tag = tag = channel.delivery_tag + 1
@@ -240,8 +244,6 @@ class Lane:
 
     async def _write(self, payload: bytes) -> None:
         """Hand bytes to the connection; returns when they are on their way, so that memory is bounded."""
-        if not self.is_open:
-            raise self.lost("it is closed")
         drained = self._channel.create_future()
         frame = ChannelFrame(payload=payload, should_close=False, drain_future=drained)
 
@@ -254,8 +256,12 @@ class Lane:
 
     async def close(self) -> None:
         """Everything that it holds goes back to its place. Twice is safe."""
+        if self._is_closing:
+            return
+        async with self._sending:
+            self._is_closing = True
         with suppress(BrokerError):
-            await self._ask(self._channel.close())
+            await self._answer(self._channel.close())
 
     def lost(self, why: str) -> ConnectionLostError:
         return ConnectionLostError(f"the connection to {self._where} is lost ({why}); it is made again by itself")
@@ -270,7 +276,14 @@ class Lane:
             watcher()
 
     async def _ask(self, call: Coroutine[object, object, T]) -> T:
-        """Its answer, or our error. Canceling the caller cancels nothing here: the driver would close the channel."""
+        """Its answer, or our error."""
+        if not self.is_open:
+            call.close()
+            raise self.lost("it is closed")
+        return await self._answer(call)
+
+    async def _answer(self, call: Coroutine[object, object, T]) -> T:
+        # Canceling the caller cancels nothing here: the driver would close the channel.
         asked = asyncio.ensure_future(_in_time(call))
         try:
             return await asyncio.shield(asked)
@@ -308,7 +321,7 @@ def translated(error: BaseException, where: str) -> BrokerError:
         return RefusedError(f"{where} does not let us in: {error}; look at the user and the password in the URL")
     if isinstance(error, aiormq.exceptions.ConnectionNotAllowed):
         return RefusedError(f"{where} does not let us in: {error}; look at the virtual host, and who may use it")
-    if isinstance(error, aiormq.ChannelPreconditionFailed):
+    if isinstance(error, aiormq.ChannelPreconditionFailed) and _NO_REPLICA not in str(error):
         return RefusedError(f"{where} refuses it: {error}")
     return ConnectionLostError(f"{where} cannot be reached ({error!r}); it is tried again by itself")
 

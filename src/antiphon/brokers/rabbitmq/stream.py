@@ -21,6 +21,7 @@ from antiphon.errors import BrokerError, ConnectionLostError
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
 Record = TypeVar("Record", bound=msgspec.Struct)
 _HELD, _EACH = 1_000, 250
+_PAUSES = (0.01, 0.05, 0.2, 1.0)
 _SOON = 0.2
 """Seconds within which an idle server hands out the first record; nothing is wrong where it takes longer."""
 _encode = msgspec.json.Encoder().encode
@@ -46,9 +47,19 @@ class Stream(Generic[Record]):
     async def open(self) -> None:
         """Make it where it is missing, and read on from where that ended; returns before everything is read."""
         await self._link.do(lambda lane: lane.declare_queue(self.name, self._arguments))
-        lane = await self._link.lane()
+        for pause in (*_PAUSES, None):
+            lane = await self._link.lane()
+            self._lane = lane
+            try:
+                await self._read(lane)
+                return
+            except ConnectionLostError:  # for a moment a stream that is new has nobody to read from
+                if pause is None or not self._link.is_up:
+                    raise
+                await asyncio.sleep(pause)
+
+    async def _read(self, lane: Lane) -> None:
         start: int | str = self._next or "first"
-        self._lane = lane
         await lane.consume(self.name, lambda received: self._on_record(lane, received), _HELD, {"x-stream-offset": start})
 
     async def catch_up(self) -> bool:

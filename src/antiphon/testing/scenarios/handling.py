@@ -183,7 +183,7 @@ class HandlingScenarios(RuntimeSuite):
         assert heard == [0, 1]
 
     async def test_a_service_runs_inside_a_loop_that_does_other_things(self, broker: Broker) -> None:
-        service, other = Service("payments", broker=broker), list[int]()
+        service, other = Service("payments", broker=broker, store=self.beside(broker)), list[int]()
 
         @service.on(OrderPlaced)
         async def take(order: OrderPlaced) -> None:

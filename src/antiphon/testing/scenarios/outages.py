@@ -10,7 +10,7 @@ from typing import TypeVar, overload
 
 import pytest
 
-from antiphon.brokers.ports import Broker, Delivery, Subscription
+from antiphon.brokers.ports import Broker, Delivery, StoreBroker, Subscription
 from antiphon.errors import StoreUnavailableError
 from antiphon.resilience import Breaker, Retry
 from antiphon.storage.database import (
@@ -209,10 +209,13 @@ class AwayStore:
 class Away(Saboteur):
     """A broker whose store cannot be reached for a while."""
 
+    store: AwayStore
+
     def __init__(self, broker: Broker, *, with_broker: bool = False) -> None:
         super().__init__(broker)
-        self.store = AwayStore(super().database)
-        self.is_apart = False
+        self.is_apart = not isinstance(broker, StoreBroker)
+        if not self.is_apart:
+            self.store = AwayStore(super().database)
         self.with_broker = with_broker
         """Whether nothing can be fetched then, either."""
 

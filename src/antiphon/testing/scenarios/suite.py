@@ -80,6 +80,11 @@ class RuntimeSuite(BrokerSuite):
         """The store of the services, where it is not the broker's own."""
         return None
 
+    def settings(self, broker: Broker) -> Settings:
+        """What services need to know to be described."""
+        own = self.beside(broker)
+        return Settings(common=ServiceSettings(broker=broker.url, store=None if own is None else own.url))
+
     def clock(self) -> Clock:
         """The time that services live in."""
         stand_ins = self.stand_ins()
