@@ -42,7 +42,9 @@ async def remove(server: str, prefix: str) -> None:
         queues += [each for group in registry.groups for each in (names.dead_letters(group), names.notes(group))]
         exchanges = [*map(names.topic, registry.topics), *map(names.group, registry.groups), names.dead]
         await registry.close()
-        await asyncio.gather(*(link.do(lambda lane, q=queue: _delete_queue(lane, q)) for queue in [*queues, names.registry]))
+        await asyncio.gather(
+            *(link.do(lambda lane, q=queue: _delete_queue(lane, q)) for queue in [*queues, names.registry])
+        )
         await asyncio.gather(*(link.do(lambda lane, e=each: lane.delete_exchange(e)) for each in exchanges))
     finally:
         await link.close()

@@ -37,7 +37,6 @@ def from_address(
     heartbeat: timedelta = timedelta(seconds=10),
     max_message_bytes: int = 16 * 1024 * 1024,
     tls: bool = False,
-    ca_file: str | None = None,
 ) -> RabbitBroker:
     """`rabbitmq://user:password@host:5672/vhost`; without a path it is the virtual host `/`."""
     if address.host is None:
@@ -52,8 +51,6 @@ def from_address(
     user, password = quote(address.user or "guest", safe=""), quote(address.password or "guest", safe="")
     host = f"[{address.host}]" if ":" in address.host else address.host
     query = {"heartbeat": str(max(1, round(heartbeat.total_seconds())))}
-    if ca_file is not None:
-        query["cafile"] = ca_file
     port = address.port or (5671 if tls else 5672)
     url = f"{'amqps' if tls else 'amqp'}://{user}:{password}@{host}:{port}/{quote(address.path or '/', safe='')}"
     return RabbitBroker(

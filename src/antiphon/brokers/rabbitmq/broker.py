@@ -77,7 +77,7 @@ class RabbitBroker:
         self._own: dict[Membership, Own] = {}
         self._subscriptions: dict[Membership, RabbitSubscription] = {}
         self._standing = Standing(
-            self._link, self._registry, self._lines, self._words, self._names, self._own, self._clock
+            self._link, self._registry, self._lines, self._words, self._names, self._own.values(), self._clock
         )
         self._opening = asyncio.Lock()
         self._is_open = False
@@ -151,9 +151,7 @@ class RabbitBroker:
             name, self._settings.hold, notes, partial(self._copy, group, queues), self._clock
         )
         member = Membership(self._link, subscription, group, id, queues, self._settings, self._clock)
-        member.roster = Roster(
-            self._link, self._words, self._names, group, member.word, self._clock, member.look
-        )
+        member.roster = Roster(self._link, self._words, self._names, group, member.word, self._clock, member.look)
         self._own[member] = Own(group, id, subscription.readers)
         self._subscriptions[member] = subscription
         subscription.leave = partial(self._leave, member)
@@ -203,7 +201,10 @@ class RabbitBroker:
         self._require_open("write dead letters")
         accepted, refusals = self._publishing.screened(kept)
         refused = await self._dead_letters.write(group, accepted)
-        refusals = [*refusals, *(Refusal(*_names(accepted[i]), reason, retryable=True) for i, reason in refused.items())]
+        refusals += [
+            Refusal(accepted[index].topic, accepted[index].message.id, reason, retryable=True)
+            for index, reason in refused.items()
+        ]
         if refusals:
             raise PublishError(refusals)
 
@@ -263,7 +264,3 @@ class RabbitBroker:
             raise UsageError(
                 f"broker {self._shown} was opened in another event loop: close it there, or make another one here"
             )
-
-
-def _names(outgoing: Outgoing) -> tuple[str, str]:
-    return outgoing.topic, outgoing.message.id

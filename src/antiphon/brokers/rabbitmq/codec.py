@@ -29,13 +29,11 @@ _LONGEST_HEADER = 128
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 63) - 1
 _PERSISTENT = b"\x02"
 _QUEUE = frozenset({"x-delivery-count", ATTEMPTS, TOMBSTONE, TOPIC, PARTITION})
-_KNOWN = frozenset(
-    AMQP + name
-    for name in (
-        "specversion", "id", "source", "type", "time", "schemaversion", "partitionkey", "correlationid", "causationid",
-        "traceparent", "tracestate", "deadline", "tenant",
-    )
+_ATTRIBUTES = (
+    "specversion", "id", "source", "type", "time", "schemaversion", "partitionkey", "correlationid", "causationid",
+    "traceparent", "tracestate", "deadline", "tenant",
 )  # fmt: skip
+_KNOWN = frozenset(AMQP + name for name in _ATTRIBUTES)
 _USUAL = _KNOWN | _QUEUE
 
 
@@ -189,36 +187,39 @@ def _arrival(position: str, at: float | None) -> datetime | None:
 
 
 def _usual(headers: Mapping[str, object], data: bytes | None, content_type: str | None) -> Message | None:
-    """The message as we write them, read without looking at what can be wrong; None where something is."""
-    take = headers.get
+    """The message as we write them, read without asking what can be wrong; None where something is."""
+    texts: dict[str, str] = {name: value for name, value in headers.items() if type(value) is str}
+    take = texts.get
     try:
-        id, kind, source = headers[AMQP + "id"], headers[AMQP + "type"], headers[AMQP + "source"]
-        time, version, key = headers[AMQP + "time"], headers[AMQP + "schemaversion"], take(AMQP + "partitionkey")
-        deadline = take(AMQP + "deadline")
-        if headers[AMQP + "specversion"] != "1.0" or not (id and kind and source):
-            return None
-        texts = (id, kind, source, time, version, key, *(take(name) for name in _OPTIONAL))
-        if not all(text is None or type(text) is str for text in texts):
+        id, kind, source, deadline = texts[_ID], texts[_TYPE], texts[_SOURCE], take(_DEADLINE)
+        if (
+            texts[_SPEC] != "1.0"
+            or not (id and kind and source)
+            or not _QUEUE.issuperset(headers.keys() - texts.keys())
+        ):
             return None
         return Message(
-            str(id),
-            str(kind),
-            _utc(str(time)),
+            id,
+            kind,
+            _utc(texts[_TIME]),
             data,
-            key,  # type: ignore[arg-type]  # checked with the others
-            "" if source == UNKNOWN_SOURCE else str(source),
-            int(str(version)),
+            take(_KEY),
+            "" if source == UNKNOWN_SOURCE else source,
+            int(texts[_SCHEMA]),
             content_type,
-            *(take(name) for name in _OPTIONAL[:4]),  # type: ignore[arg-type]  # checked above
-            None if deadline is None else _utc(str(deadline)),
-            take(AMQP + "tenant"),  # type: ignore[arg-type]  # checked above
+            take(_CORRELATION),
+            take(_CAUSATION),
+            take(_PARENT),
+            take(_STATE),
+            None if deadline is None else _utc(deadline),
+            take(_TENANT),
         )
     except (KeyError, ValueError):
         return None
 
 
-_OPTIONAL: Final = tuple(
-    AMQP + name for name in ("correlationid", "causationid", "traceparent", "tracestate", "deadline", "tenant")
+(_SPEC, _ID, _SOURCE, _TYPE, _TIME, _SCHEMA, _KEY, _CORRELATION, _CAUSATION, _PARENT, _STATE, _DEADLINE, _TENANT) = (
+    AMQP + name for name in _ATTRIBUTES
 )
 
 

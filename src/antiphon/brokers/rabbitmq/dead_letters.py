@@ -38,9 +38,7 @@ class Grip(Struct, eq=False):
 class DeadLetters:
     """The queues of rejected messages, one for each group."""
 
-    def __init__(
-        self, link: Link, lines: Lines, outlet: Outlet, names: Names, hold: timedelta, clock: Clock
-    ) -> None:
+    def __init__(self, link: Link, lines: Lines, outlet: Outlet, names: Names, hold: timedelta, clock: Clock) -> None:
         self._link, self._lines, self._outlet, self._names = link, lines, outlet, names
         self._hold, self._clock = hold.total_seconds(), clock
         self._holds: list[Hold] = []
@@ -53,7 +51,9 @@ class DeadLetters:
         ]
         refused = await self._outlet.send(envelopes, [each.position for each in rejected])
         if refused:
-            raise BrokerError(f"{self._link.shown} does not keep what {group!r} rejects: {next(iter(refused.values()))}")
+            raise BrokerError(
+                f"{self._link.shown} does not keep what {group!r} rejects: {next(iter(refused.values()))}"
+            )
 
     async def write(self, group: str, kept: Sequence[Outgoing]) -> Mapping[int, str]:
         """Keep these, which came from nowhere; returns why some were refused, by index."""

@@ -43,7 +43,8 @@ class Lines:
             raise UnsupportedCapabilityError(
                 f"topic {spec.name!r} of {where}",
                 "change of partitions",
-                f"it has {held} and cannot have {spec.partitions}, since keys would move: make a topic with another name",
+                f"it has {held} and cannot have {spec.partitions}, since keys would move: "
+                "make a topic with another name",
             )
 
     async def open_routes(self, places: Iterable[tuple[str, int]]) -> None:
@@ -62,7 +63,9 @@ class Lines:
         await asyncio.gather(*(self._make(Line(topic, ""), number) for topic, number in set(places)))
         await self.open_routes(places)
 
-    async def join(self, group: str, topics: Iterable[str], *, takes_waiting: bool) -> tuple[dict[Partition, str], bool]:
+    async def join(
+        self, group: str, topics: Iterable[str], *, takes_waiting: bool
+    ) -> tuple[dict[Partition, str], bool]:
         """The queues of a group, made where they are missing, and whether nobody reads them."""
         topics = list(dict.fromkeys(topics))
         await self.make_topics(dict.fromkeys(topics))

@@ -1,4 +1,4 @@
-"""Keeps one member in its group: its share of the partitions, what it holds for too long, and its way back after a loss."""
+"""Keeps one member in its group: its share of the partitions, what it holds for too long, its way back after a loss."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How often was a message handed back without an attempt?
 
-A quorum queue counts each time that a message comes back to it. When a reader gives up a partition in good order, what it
-held was not attempted; it writes down which messages that was before it lets go, and whoever gets them subtracts it.
+A quorum queue counts each time that a message comes back to it. When a reader gives up a partition in good order, what
+it held was not attempted; it writes down which messages that was before it lets go, and whoever gets them subtracts it.
 """
 
 from __future__ import annotations

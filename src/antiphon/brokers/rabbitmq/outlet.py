@@ -43,16 +43,18 @@ class Outlet:
         # One of them made the server close the channel. Which, it does not say, so that each is sent alone.
         refused = dict(batch.refused)
         for index in list(batch.open):
-            refused.update({index: reason for reason in await self._alone(messages[index], ids[index])})
+            reason = await self._alone(messages[index], ids[index])
+            if reason is not None:
+                refused[index] = reason
         return refused
 
-    async def _alone(self, message: Frames, id: str) -> Sequence[str]:
+    async def _alone(self, message: Frames, id: str) -> str | None:
         batch, error = await (await self._opened()).publish([message], [id])
         if isinstance(error, RefusedError):
-            return [str(error)]
+            return str(error)
         if error is not None:
             raise error
-        return list(batch.refused.values())
+        return batch.refused.get(0)
 
     async def _opened(self) -> Lane:
         async with self._opening:

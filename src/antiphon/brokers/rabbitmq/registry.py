@@ -82,7 +82,9 @@ class Registry:
     async def join(self, group: str, topics: Iterable[str], *, takes_waiting: bool) -> None:
         """Write down that `group` reads these from now on."""
         known = self.groups.get(group, ())
-        new = [Entry("group", group, topic=topic, takes_waiting=takes_waiting) for topic in topics if topic not in known]
+        new = [
+            Entry("group", group, topic=topic, takes_waiting=takes_waiting) for topic in topics if topic not in known
+        ]
         if new:
             await self._stream.write(new)
 

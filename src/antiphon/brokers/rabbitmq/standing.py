@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from uuid import uuid4
 
@@ -49,7 +49,7 @@ class Standing:
     """Measures. `own` are the members in this process."""
 
     def __init__(
-        self, link: Link, registry: Registry, lines: Lines, outlet: Outlet, names: Names, own: Mapping[object, Own],
+        self, link: Link, registry: Registry, lines: Lines, outlet: Outlet, names: Names, own: Collection[Own],
         clock: Clock,
     ) -> None:  # fmt: skip
         self._link, self._registry, self._lines, self._outlet, self._names = link, registry, lines, outlet, names
@@ -60,8 +60,12 @@ class Standing:
         lines: defaultdict[str, dict[Line, int]] = defaultdict(dict)
         places = list(self._registry.queues(self._names))
         depths = await asyncio.gather(*(self._lines.depth(queue) for _, _, queue in places))
-        held = {(own.group, p): reader.held for own in self._own.values() for p, reader in own.readers.items()}
-        groups = {self._registry.line(group, topic): group for group, names in self._registry.groups.items() for topic in names}
+        held = {(own.group, p): reader.held for own in self._own for p, reader in own.readers.items()}
+        groups = {
+            self._registry.line(group, topic): group
+            for group, names in self._registry.groups.items()
+            for topic in names
+        }
         for (line, number, _), depth in zip(places, depths, strict=True):
             here = held.get((groups.get(line, ""), Partition(line.topic, number)), 0)
             lines[line.topic][line] = lines[line.topic].get(line, 0) + depth.messages + here
@@ -86,7 +90,7 @@ class Standing:
         """Both at one moment: messages move from the queues into readers while one looks."""
         depths = await self._depths(queues)
         for _ in range(_TRIES):
-            readers = [reader for own in self._own.values() if own.group == group for reader in own.readers.values()]
+            readers = [reader for own in self._own if own.group == group for reader in own.readers.values()]
             await asyncio.gather(*(reader.barrier() for reader in readers))
             shares = self._shares(group)
             others = {p for p, depth in depths.items() if depth.consumers and p not in shares}
@@ -104,7 +108,7 @@ class Standing:
     def _shares(self, group: str) -> dict[Partition, Share]:
         return {
             partition: Share(reader.held, reader.oldest, own.id)
-            for own in self._own.values()
+            for own in self._own
             if own.group == group
             for partition, reader in own.readers.items()
             if reader.is_reading

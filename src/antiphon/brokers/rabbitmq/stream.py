@@ -42,6 +42,7 @@ class Stream(Generic[Record]):
         self._route = route("", name)
         self._lane: Lane | None = None
         self._next = 0
+        self._more = asyncio.Event()
         self._awaited: dict[str, asyncio.Future[None]] = {}
 
     async def open(self) -> None:
@@ -60,7 +61,9 @@ class Stream(Generic[Record]):
 
     async def _read(self, lane: Lane) -> None:
         start: int | str = self._next or "first"
-        await lane.consume(self.name, lambda received: self._on_record(lane, received), _HELD, {"x-stream-offset": start})
+        await lane.consume(
+            self.name, lambda received: self._on_record(lane, received), _HELD, {"x-stream-offset": start}
+        )
 
     async def catch_up(self) -> bool:
         """Return when what was there at the call is taken; False where nothing seems to be there."""
@@ -69,7 +72,8 @@ class Stream(Generic[Record]):
             return False
         async with asyncio.timeout(PATIENCE):
             while self._next <= last[0]:
-                await asyncio.sleep(0.002)
+                self._more.clear()
+                await self._more.wait()
         return True
 
     async def first(self) -> Record | None:
@@ -124,6 +128,7 @@ class Stream(Generic[Record]):
         if lane is not self._lane or offset < self._next:
             return
         self._next = offset + 1
+        self._more.set()
         try:
             self._take(self._decode(received.body))
         except msgspec.DecodeError as error:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 
-from antiphon.brokers.ports import Delivery, Outcome, Partition, Settlement
+from antiphon.brokers.ports import Delivery, Partition, Settlement
 from antiphon.brokers.rabbitmq.codec import ATTEMPTS, read
 from antiphon.brokers.rabbitmq.notes import Notes
 from antiphon.brokers.rabbitmq.reader import Entry, Reader

@@ -151,8 +151,7 @@ class MisuseScenarios(RuntimeSuite):
                     log.info("goes on")
 
         _with_transaction(service, mode, work)
-        settings = Settings(common=ServiceSettings(broker=broker.url, drain_timeout=SHORT))
-        await service.start(broker, settings, store=self.beside(broker))
+        await service.start(broker, Settings(common=ServiceSettings(broker=broker.url, drain_timeout=SHORT)))
         await self.place(broker, OrderPlaced("order-1"))
         await self.until(lambda: began)
         async with asyncio.timeout(10):
