@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from antiphon import Message, errors
-from antiphon.brokers import embedded, memory
+from antiphon.brokers import embedded, memory, rabbitmq
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, TopicSpec
 from antiphon.cli.failures import ExitCode
@@ -99,6 +99,7 @@ def shown(value: object) -> str:
 BROKERS = [
     ("brokers/embedded.md", ("embedded:///log.db",), embedded.from_address),
     ("brokers/memory.md", ("memory:///", "memory:///?model=queue"), memory.from_address),
+    ("brokers/rabbitmq.md", ("rabbitmq://localhost",), rabbitmq.from_address),
 ]
 
 

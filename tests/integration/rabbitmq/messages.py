@@ -12,7 +12,7 @@ from antiphon.events.ids import new_id
 from antiphon.events.message import Message, Outgoing
 
 ROOM = 1 << 26
-PATIENCE = 60.0
+PATIENCE = 30.0
 SOON = timedelta(milliseconds=200)
 
 

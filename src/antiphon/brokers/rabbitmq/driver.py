@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar, cast
+from uuid import uuid4
 
 import aio_pika
 import aiormq
@@ -106,6 +107,18 @@ class Frames(Protocol):
     def __call__(self, channel: int, most: int, message_id: str) -> bytes: ...
 
 
+class _Bare(Protocol):
+    """Of the driver's channels and connections what it leaves untyped, and we use."""
+
+    confirmations: dict[int, object]
+    consumers: dict[str, object]
+    write_queue: asyncio.Queue[ChannelFrame]
+
+    @property
+    def closing(self) -> asyncio.Future[object]: ...
+    def create_future(self) -> asyncio.Future[None]: ...
+
+
 class Lane:
     """One channel. When it is lost it stays so; `closed` says why."""
 
@@ -117,7 +130,8 @@ class Lane:
         self._reason: BrokerError | None = None
         self._is_closing = False
         self._tasks: set[asyncio.Future[None]] = set()
-        channel.closing.add_done_callback(self._on_closed)
+        self._bare = cast(_Bare, channel)
+        self._bare.closing.add_done_callback(self._on_closed)
 
     @property
     def is_open(self) -> bool:
@@ -158,8 +172,9 @@ class Lane:
     ) -> None:
         """Hand each message to `take`, in order, at most so many that are not acknowledged."""
 
-        async def taken(message: DeliveredMessage) -> None:
-            take(_received(message))
+        def taken(message: DeliveredMessage) -> Coroutine[object, object, None]:
+            take(_received(message))  # at once, and not when the driver's task has its turn
+            return _nothing()
 
         def canceled(_: object) -> None:
             task = asyncio.ensure_future(self.close())  # nothing comes any more: whoever reads has to look
@@ -168,7 +183,10 @@ class Lane:
 
         self._channel.on_consumer_cancel_callbacks.add(canceled)
         await self.barrier(prefetch)
-        await self._ask(self._channel.basic_consume(queue, taken, arguments=dict(arguments or {})))
+        tag = uuid4().hex
+        self._bare.consumers[tag] = taken
+        asked = commands.Basic.Consume(queue=queue, consumer_tag=tag, arguments=dict(arguments or {}))
+        await self._ask(self._channel.rpc(asked))
 
     async def get(self, queue: str) -> Received | None:
         """The first message of a queue, or None; it is held until it is acknowledged or this is closed."""
@@ -226,7 +244,7 @@ class Lane:
     async def _send(self, messages: Sequence[Frames], ids: Sequence[str], batch: Confirming) -> None:
         channel, number, most = self._channel, self._channel.number, self._channel.max_content_size
         # Each of these is answered like the driver's own future, and costs a tenth of it.
-        confirmations = cast(dict[int, object], channel.confirmations)
+        confirmations = self._bare.confirmations
         known, parts, size = channel.message_id_delivery_tag, list[bytes](), 0
         for index, (frames, id) in enumerate(zip(messages, ids, strict=True)):
             if not self.is_open:
@@ -244,11 +262,11 @@ class Lane:
 
     async def _write(self, payload: bytes) -> None:
         """Hand bytes to the connection; returns when they are on their way, so that memory is bounded."""
-        drained = self._channel.create_future()
+        drained = self._bare.create_future()
         frame = ChannelFrame(payload=payload, should_close=False, drain_future=drained)
 
         async def written() -> None:
-            await self._channel.write_queue.put(frame)
+            await self._bare.write_queue.put(frame)
             await drained
 
         # What is half written cannot be taken back: the tags are counted on both sides.
@@ -297,6 +315,10 @@ class Lane:
             raise self.lost("it does not answer") from error
         except (aiormq.AMQPError, aiormq.ChannelInvalidStateError, RuntimeError, OSError) as error:
             raise translated(error, self._where) from error
+
+
+async def _nothing() -> None:
+    """The driver wants to wait for something."""
 
 
 async def _in_time(call: Coroutine[object, object, T]) -> T:
@@ -408,14 +430,21 @@ class Link:
         try:
             async with asyncio.timeout(PATIENCE):
                 self._connection = await aio_pika.connect(self._url, client_properties={"connection_name": "antiphon"})
+        except aiormq.exceptions.InvalidFrameError as error:
+            raise RefusedError(
+                f"{self.shown} ends the connection while it is opened: is there such a virtual host, and may the user "
+                "use it? (rabbitmqctl list_permissions)"
+            ) from error
         except (TimeoutError, aiormq.AMQPError, RuntimeError, OSError) as error:
             raise translated(error, self.shown) from error
         self.is_up = True
 
     async def _keep(self) -> None:
-        while self._connection is not None:
-            await self._connection.closed()
+        while self._connection is not None and self._connection.transport is not None:
+            await asyncio.wait([cast(_Bare, self._connection.transport.connection).closing])
             self.is_up = False
+            with suppress(Exception):  # what is lost has nothing more to say
+                await self._connection.close()
             self._pool.clear()
             logger.warning("the connection to %s is lost; it is made again", self.shown)
             await self._come_back()

@@ -76,10 +76,7 @@ class Membership:
             await asyncio.gather(self._task, return_exceptions=True)
         readers = list(self._subscription.readers.values())
         with suppress(BrokerError):
-            await self._note(readers, counted=False)
-        await asyncio.gather(*(reader.close() for reader in readers))
-        for reader in readers:
-            self._subscription.remove(reader)
+            await self._return(readers, counted=False)
         with suppress(BrokerError):
             await self.roster.bye()
         await self.roster.close()
@@ -175,30 +172,41 @@ class Membership:
 
     async def _give_up(self, readers: Sequence[Reader]) -> None:
         if readers:
-            await self._note(readers, counted=True)
-            await asyncio.gather(*(reader.close() for reader in readers))
+            await self._return(readers, counted=True)
             for reader in readers:
-                self._subscription.remove(reader)
                 self._back.pop(reader, None)
 
-    async def _note(self, readers: Sequence[Reader], *, counted: bool) -> None:
-        """Write down which messages were not attempted: those in nobody's hand, or, uncounted, all."""
-        await asyncio.gather(*(reader.barrier() for reader in readers))
-        entries = (entry for reader in readers for entry in reader.tags.values())
-        positions = [entry.position for entry in entries if not counted or entry.delivery is None]
-        await self._subscription.notes.write(positions)
+    async def _return(self, readers: Sequence[Reader], *, counted: bool) -> None:
+        """Give everything back, and write down what of it was not attempted: what nobody had in hand, or all of it."""
+        try:
+            await asyncio.gather(*(reader.barrier() for reader in readers))
+            entries = [entry for reader in readers for entry in reader.tags.values()]
+            last = {reader: max(reader.tags, default=0) for reader in readers}
+            notes = self._subscription.notes
+            await notes.write([entry.position for entry in entries if not counted or entry.delivery is None])
+        except BrokerError:
+            if counted:
+                raise
+            last = {}
+        await asyncio.gather(*(reader.close() for reader in readers))
+        for reader in readers:
+            self._subscription.remove(reader)
+        late = [position for reader, tag in last.items() for position in reader.came_since(tag)]
+        for reader in readers:
+            reader.forget()
+        await self._subscription.notes.write(late)
 
     async def _open(self) -> None:
         """Begin to read what is ours, and go on where a channel was lost."""
         now = self._clock.monotonic()
         closed = [r for r in self._subscription.readers.values() if not r.is_reading]
         results = await asyncio.gather(*(reader.open(self._link) for reader in closed), return_exceptions=True)
+        self._back.update(dict.fromkeys(closed, now + _RETURN))
         for reader, result in zip(closed, results, strict=True):
             if isinstance(result, MissingError):
                 self.fail(reader.partition, str(result))
             elif isinstance(result, BaseException):
                 raise result
-            self._back[reader] = now + _RETURN
         for reader in [reader for reader, until in self._back.items() if now >= until]:
             del self._back[reader]
             reader.forget_away()

@@ -56,6 +56,7 @@ class Reader:
         self.on_lost: Callable[[], None] = lambda: None
         self._prefetch, self._ring = prefetch, ring
         self._lane: Lane | None = None
+        self._is_closed = False
         self._orders = 0
         self._away: dict[str, Entry] = {}
         """What was in hand when the channel was lost, by position: it is still worked on, and may come back to us."""
@@ -103,12 +104,16 @@ class Reader:
 
     async def close(self) -> None:
         """Let everything go back to its place; whatever was in hand cannot be settled any more. Twice is safe."""
-        lane, self._lane = self._lane, None
-        self._forget()
-        if lane is not None:
-            await lane.close()
+        self._is_closed = True
+        if self._lane is not None:
+            await self._lane.close()
 
-    def _forget(self) -> None:
+    def came_since(self, tag: int) -> list[str]:
+        """The positions of what came after that tag, which nobody had in hand."""
+        return [entry.position for own, entry in self.tags.items() if own > tag]
+
+    def forget(self) -> None:
+        """Nothing of it is here any more."""
         for entry in self.in_hand():
             entry.delivery = None
         self.ready.clear()
@@ -189,9 +194,10 @@ class Reader:
             self._places.clear()
 
     def _on_lost(self, lane: Lane) -> None:
-        if lane is not self._lane:
+        if lane is not self._lane or self._is_closed:
             return
-        self._places = {**self._places, **{entry.position: entry.order for entry in self.tags.values()}}
+        here = (*self._leaving.values(), *self.tags.values())
+        self._places = {**self._places, **{entry.position: entry.order for entry in here}}
         entries = {entry.position: entry for entry in self.tags.values() if entry.delivery is not None}
         self._away = {**self._away, **entries, **self._leaving}
         self._leaving.clear()

@@ -88,7 +88,7 @@ class Standing:
         self, group: str, queues: Mapping[Partition, str]
     ) -> tuple[dict[Partition, Depth], dict[Partition, Share]]:
         """Both at one moment: messages move from the queues into readers while one looks."""
-        depths = await self._depths(queues)
+        depths, shares = await self._depths(queues), dict[Partition, Share]()
         for _ in range(_TRIES):
             readers = [reader for own in self._own if own.group == group for reader in own.readers.values()]
             await asyncio.gather(*(reader.barrier() for reader in readers))

@@ -72,8 +72,8 @@ class RabbitSubscription:
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         self._require_open("settle")
         held = [(s, entry) for s in settlements if (entry := self._held(s.delivery)) is not None]
-        away = [(s, entry) for s, entry in held if s.outcome.kind == "reject" or s.outcome.delay]
-        await self._copy([s for s, entry in away if s.delivery.problem is None])
+        away = [settlement for settlement, _ in held if settlement.outcome.kind == "reject" or settlement.outcome.delay]
+        await self._copy([settlement for settlement in away if settlement.delivery.problem is None])
         by_reader: dict[Reader, list[Entry]] = {}
         for settlement, entry in held:
             delivery, outcome = settlement
@@ -88,7 +88,7 @@ class RabbitSubscription:
         results = await asyncio.gather(
             *(reader.acknowledge(entries) for reader, entries in by_reader.items()), return_exceptions=True
         )
-        if any(reader.is_leaving for _, entry in held for reader in (entry.reader,)):
+        if any(entry.reader.is_leaving for _, entry in held):
             self.on_activity()
         for result in results:
             if isinstance(result, BaseException):
