@@ -451,7 +451,7 @@ class Link:
             logger.info("the connection to %s is there again", self.shown)
 
     async def _come_back(self) -> None:
-        pause = _FIRST_PAUSE
+        pause, told = _FIRST_PAUSE, ""
         while True:
             try:
                 if not self.is_up:
@@ -459,7 +459,9 @@ class Link:
                 await self._restore()
                 return
             except BrokerError as error:
-                logger.warning("%s; the next try is in %.2g s", error, pause)
+                if type(error).__name__ != told:  # once is enough for one outage
+                    logger.warning("%s", error)
+                told = type(error).__name__
                 self.is_up = self.is_up and self._connection is not None and not self._connection.is_closed
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -214,6 +214,8 @@ class Membership:
     def fail(self, partition: Partition, why: str) -> None:
         """Nothing can be read any more: say so at the next fetch."""
         self._subscription.failure = QueueGoneError(self._group, partition, self._link.shown, why)
+        for reader in self._subscription.readers.values():
+            reader.forget()
         self._subscription.ring()
 
     async def _end_holds(self) -> None:
