@@ -237,22 +237,26 @@ class RabbitBroker:
 
     async def _restore(self) -> None:
         """After a loss: see whether it is the same server with all that was there, and let everybody go on."""
-        if await self._registry.is_another():
-            logger.error(
-                "%s lost everything that it held, or is another server: its topics are begun anew, and groups stop",
-                self._shown,
-            )
-            self._registry.begin_anew()
-            for member, subscription in self._subscriptions.items():
-                partition = next(iter(subscription.readers), Partition("", 0))
-                member.fail(partition, "the server was emptied, or is another one")
-            self._lines.forget()
-            self._later.forget()
-            await self._registry.open()
-        else:
+        if self._registry.identity and await self._registry.is_another():
+            self._begin_anew()
+        if self._registry.identity:
             await self._registry.reopen()
+        else:
+            await self._registry.open()
         for member in self._own:
             member.look()
+
+    def _begin_anew(self) -> None:
+        logger.error(
+            "%s lost everything that it held, or is another server: its topics are begun anew, and groups stop",
+            self._shown,
+        )
+        self._registry.begin_anew()
+        for member, subscription in self._subscriptions.items():
+            partition = next(iter(subscription.readers), Partition("", 0))
+            member.fail(partition, "the server was emptied, or is another one")
+        self._lines.forget()
+        self._later.forget()
 
     def _require_open(self, tried: str) -> None:
         if not self._is_open:
