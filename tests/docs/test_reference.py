@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from antiphon import Message, errors
-from antiphon.brokers import embedded, memory, nats, postgres, redis
+from antiphon.brokers import embedded, memory, nats, postgres, rabbitmq, redis
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, TopicSpec
 from antiphon.cli.failures import ExitCode
@@ -102,6 +102,7 @@ BROKERS = [
     ("brokers/postgresql.md", ("postgresql://h/d",), postgres.from_address),
     ("brokers/redis.md", ("redis://localhost",), redis.from_address),
     ("brokers/nats.md", ("nats://localhost",), nats.from_address),
+    ("brokers/rabbitmq.md", ("rabbitmq://localhost",), rabbitmq.from_address),
 ]
 
 

@@ -1,0 +1,467 @@
+"""The driver behind typed calls: a connection that comes back, and channels that raise our errors.
+
+`aio_pika` keeps the connection; channels are those of `aiormq` under it, since the classes above cost more for each
+message than all the rest. Batches of messages are written and confirmed here without a task or a future for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple, Protocol, TypeVar, cast
+from uuid import uuid4
+
+import aio_pika
+import aiormq
+from aiormq.abc import ChannelFrame, DeliveredMessage
+from aiormq.channel import Channel
+from pamqp import commands
+
+from antiphon.brokers.rabbitmq.names import Arguments
+from antiphon.errors import BrokerError, ConnectionLostError
+
+logger = logging.getLogger("antiphon.brokers.rabbitmq")
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Seconds after which a server that does not answer is taken for lost."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
+_AT_ONCE = 64 * 1024
+_NO_REPLICA = "does not have a replica on the local node"
+"""What is said of a stream that was made a moment ago."""
+UNROUTED, NOT_TAKEN = "no queue takes it", "the server did not take it"
+"""Why a message was refused that may be taken later."""
+
+
+class MissingError(BrokerError):
+    """There is no such queue or exchange."""
+
+
+class RefusedError(BrokerError):
+    """The server refuses this, now and later."""
+
+
+class Received(NamedTuple):
+    """One message as it came: its tag on its channel, properties, and body."""
+
+    tag: int
+    headers: Mapping[str, object]
+    body: bytes
+    content_type: str | None
+    message_id: str | None
+    at: float | None
+    """Seconds since 1970, where the sender says when it was sent."""
+
+
+class Depth(NamedTuple):
+    """What a queue holds that is handed to nobody, and how many read it."""
+
+    messages: int
+    consumers: int
+
+
+class Confirming:
+    """What becomes of messages that were sent together."""
+
+    def __init__(self, count: int) -> None:
+        self.refused: dict[int, str] = {}
+        """Why the server did not take some, by index."""
+        self.open: dict[int, None] = dict.fromkeys(range(count))
+        """Those of which nothing is known yet."""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(self, index: int, reason: str | None) -> None:
+        if reason is not None:
+            self.refused[index] = reason
+        del self.open[index]
+        if not self.open and not self.done.done():
+            self.done.set_result(None)
+
+
+class _Awaited:
+    """Stands among the driver's futures for one message that was sent."""
+
+    __slots__ = ("_batch", "_ids", "_index", "_message_id")
+
+    def __init__(self, batch: Confirming, index: int, message_id: str, ids: dict[str, int]) -> None:
+        self._batch, self._index, self._message_id, self._ids = batch, index, message_id, ids
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _: object) -> None:
+        self._ids.pop(self._message_id, None)
+        self._batch.end(self._index, None)
+
+    def set_exception(self, error: BaseException) -> None:
+        self._ids.pop(self._message_id, None)
+        reason = UNROUTED if isinstance(error, aiormq.exceptions.PublishError) else NOT_TAKEN
+        self._batch.end(self._index, reason)
+
+
+class Frames(Protocol):
+    """A message as bytes for a channel of that number; frames hold at most so many bytes of its data."""
+
+    def __call__(self, channel: int, most: int, message_id: str) -> bytes: ...
+
+
+class _Bare(Protocol):
+    """Of the driver's channels and connections what it leaves untyped, and we use."""
+
+    confirmations: dict[int, object]
+    consumers: dict[str, object]
+    write_queue: asyncio.Queue[ChannelFrame]
+
+    @property
+    def closing(self) -> asyncio.Future[object]: ...
+    def create_future(self) -> asyncio.Future[None]: ...
+
+
+class Lane:
+    """One channel. When it is lost it stays so; `closed` says why."""
+
+    def __init__(self, channel: Channel, where: str) -> None:
+        self._channel, self._where = channel, where
+        self._sending = asyncio.Lock()
+        self._open: set[Confirming] = set()
+        self._watchers: list[Callable[[], None]] = []
+        self._reason: BrokerError | None = None
+        self._is_closing = False
+        self._tasks: set[asyncio.Future[None]] = set()
+        self._bare = cast(_Bare, channel)
+        self._bare.closing.add_done_callback(self._on_closed)
+
+    @property
+    def is_open(self) -> bool:
+        # Once a close is under way nothing more may be sent: the server would end the whole connection.
+        return not (self._is_closing or self._channel.is_closed or getattr(self._channel, "_close_exception", None))
+
+    def watch(self, lost: Callable[[], None]) -> None:
+        """Call this once it is closed, whoever did it."""
+        self._watchers.append(lost)
+
+    async def declare_exchange(self, name: str, kind: str) -> None:
+        await self._ask(self._channel.exchange_declare(name, exchange_type=kind, durable=True))
+
+    async def declare_queue(self, name: str, arguments: Arguments, *, exclusive: bool = False) -> Depth:
+        """Make it, or see that it is there. An exclusive one goes with the connection; every other one is durable."""
+        asked = self._channel.queue_declare(
+            name, durable=not exclusive, exclusive=exclusive, auto_delete=exclusive, arguments=dict(arguments)
+        )
+        found = await self._ask(asked)
+        return Depth(found.message_count or 0, found.consumer_count or 0)
+
+    async def look(self, name: str) -> Depth:
+        """Raises MissingError, and is closed then."""
+        found = await self._ask(self._channel.queue_declare(name, passive=True))
+        return Depth(found.message_count or 0, found.consumer_count or 0)
+
+    async def bind(self, queue: str, exchange: str, key: str) -> None:
+        await self._ask(self._channel.queue_bind(queue, exchange, key))
+
+    async def delete_queue(self, name: str) -> None:
+        await self._ask(self._channel.queue_delete(name))
+
+    async def delete_exchange(self, name: str) -> None:
+        await self._ask(self._channel.exchange_delete(name))
+
+    async def consume(
+        self, queue: str, take: Callable[[Received], None], prefetch: int, arguments: Arguments | None = None
+    ) -> None:
+        """Hand each message to `take`, in order, at most so many that are not acknowledged."""
+
+        def taken(message: DeliveredMessage) -> Coroutine[object, object, None]:
+            take(_received(message))  # at once, and not when the driver's task has its turn
+            return _nothing()
+
+        def canceled(_: object) -> None:
+            task = asyncio.ensure_future(self.close())  # nothing comes any more: whoever reads has to look
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self._channel.on_consumer_cancel_callbacks.add(canceled)
+        await self.barrier(prefetch)
+        tag = uuid4().hex
+        self._bare.consumers[tag] = taken
+        asked = commands.Basic.Consume(queue=queue, consumer_tag=tag, arguments=dict(arguments or {}))
+        await self._ask(self._channel.rpc(asked))
+
+    async def get(self, queue: str) -> Received | None:
+        """The first message of a queue, or None; it is held until it is acknowledged or this is closed."""
+        message = await self._ask(self._channel.basic_get(queue))
+        return None if isinstance(message.delivery, commands.Basic.GetEmpty) else _received(message)
+
+    async def barrier(self, prefetch: int = 1) -> None:
+        """Return when the server has taken what was sent here before."""
+        await self._ask(self._channel.basic_qos(prefetch_count=prefetch))
+
+    async def acknowledge(self, through: int, single: Sequence[int]) -> None:
+        """Acknowledge all up to `through` (0 for none), and each of `single`; returns when the server has taken it."""
+        number = self._channel.number.to_bytes(2, "big")
+        frames = [_ack(number, through, multiple=True)] if through else []
+        frames += [_ack(number, tag, multiple=False) for tag in single]
+        if frames:
+            await self._write(b"".join(frames))
+
+    def acknowledge_later(self, through: int) -> None:
+        """Acknowledge all up to `through`, without waiting for anything."""
+        task = asyncio.ensure_future(self.acknowledge(through, ()))
+        task.add_done_callback(_forget)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def give_back(self, tag: int) -> None:
+        """Let the queue have it again; where in it is not said."""
+        await self._ask(self._channel.basic_nack(tag, requeue=True))
+
+    async def drop(self, tag: int) -> None:
+        """Let it be a dead letter of its queue."""
+        await self._ask(self._channel.basic_nack(tag, requeue=False))
+
+    async def publish(self, messages: Sequence[Frames], ids: Sequence[str]) -> tuple[Confirming, BrokerError | None]:
+        """Return when the server has answered for each, or does not any more: then with the reason.
+
+        `ids` are unlike all others that are under way here.
+        """
+        batch = Confirming(len(messages))
+        self._open.add(batch)
+        try:
+            async with self._sending:
+                await self._send(messages, ids, batch)
+            async with asyncio.timeout(PATIENCE):
+                await batch.done
+        except TimeoutError:
+            return batch, self.lost("it confirmed nothing")
+        except BrokerError as error:
+            return batch, self._reason or error
+        finally:
+            self._open.discard(batch)
+            batch.done.cancel()
+        return batch, None
+
+    async def _send(self, messages: Sequence[Frames], ids: Sequence[str], batch: Confirming) -> None:
+        channel, number, most = self._channel, self._channel.number, self._channel.max_content_size
+        # Each of these is answered like the driver's own future, and costs a tenth of it.
+        confirmations = self._bare.confirmations
+        known, parts, size = channel.message_id_delivery_tag, list[bytes](), 0
+        for index, (frames, id) in enumerate(zip(messages, ids, strict=True)):
+            if not self.is_open:
+                raise self.lost("it is closed")
+            part = frames(number, most, id)
+            channel.delivery_tag = tag = channel.delivery_tag + 1
+            confirmations[tag] = _Awaited(batch, index, id, known)
+            known[id] = tag
+            parts.append(part)
+            size += len(part)
+            if size > _AT_ONCE:
+                await self._write(b"".join(parts))
+                parts, size = [], 0
+        await self._write(b"".join(parts))
+
+    async def _write(self, payload: bytes) -> None:
+        """Hand bytes to the connection; returns when they are on their way, so that memory is bounded."""
+        drained = self._bare.create_future()
+        frame = ChannelFrame(payload=payload, should_close=False, drain_future=drained)
+
+        async def written() -> None:
+            await self._bare.write_queue.put(frame)
+            await drained
+
+        # What is half written cannot be taken back: the tags are counted on both sides.
+        await self._ask(written())
+
+    async def close(self) -> None:
+        """Everything that it holds goes back to its place. Twice is safe."""
+        if self._is_closing:
+            return
+        async with self._sending:
+            self._is_closing = True
+        with suppress(BrokerError):
+            await self._answer(self._channel.close())
+
+    def lost(self, why: str) -> ConnectionLostError:
+        return ConnectionLostError(f"the connection to {self._where} is lost ({why}); it is made again by itself")
+
+    def _on_closed(self, closing: asyncio.Future[object]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        self._reason = None if error is None else translated(error, self._where)
+        for batch in self._open:
+            if not batch.done.done():
+                batch.done.set_exception(self._reason or self.lost("it was closed"))
+        for watcher in self._watchers:
+            watcher()
+
+    async def _ask(self, call: Coroutine[object, object, T]) -> T:
+        """Its answer, or our error."""
+        if not self.is_open:
+            call.close()
+            raise self.lost("it is closed")
+        return await self._answer(call)
+
+    async def _answer(self, call: Coroutine[object, object, T]) -> T:
+        # Canceling the caller cancels nothing here: the driver would close the channel.
+        asked = asyncio.ensure_future(_in_time(call))
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                asked.add_done_callback(_forget)
+                raise
+            raise self.lost("it was closed meanwhile") from error
+        except TimeoutError as error:
+            raise self.lost("it does not answer") from error
+        except (aiormq.AMQPError, aiormq.ChannelInvalidStateError, RuntimeError, OSError) as error:
+            raise translated(error, self._where) from error
+
+
+async def _nothing() -> None:
+    """The driver wants to wait for something."""
+
+
+async def _in_time(call: Coroutine[object, object, T]) -> T:
+    async with asyncio.timeout(PATIENCE):
+        return await call
+
+
+def _forget(task: asyncio.Future[T]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def translated(error: BaseException, where: str) -> BrokerError:
+    """Our error for one of the driver's."""
+    if isinstance(error, BrokerError):
+        return error
+    if isinstance(error, aiormq.ChannelNotFoundEntity):
+        return MissingError(f"{where} says: {error}")
+    if isinstance(error, aiormq.ChannelAccessRefused):
+        return RefusedError(f"{where} does not allow it: {error}; give the user the right to it (rabbitmqctl)")
+    if isinstance(error, aiormq.exceptions.ProbableAuthenticationError | aiormq.exceptions.AuthenticationError):
+        return RefusedError(f"{where} does not let us in: {error}; look at the user and the password in the URL")
+    if isinstance(error, aiormq.exceptions.ConnectionNotAllowed):
+        return RefusedError(f"{where} does not let us in: {error}; look at the virtual host, and who may use it")
+    if isinstance(error, aiormq.ChannelPreconditionFailed) and _NO_REPLICA not in str(error):
+        return RefusedError(f"{where} refuses it: {error}")
+    return ConnectionLostError(f"{where} cannot be reached ({error!r}); it is tried again by itself")
+
+
+def _received(message: DeliveredMessage) -> Received:
+    properties = message.header.properties
+    delivery = cast("commands.Basic.Deliver", message.delivery)
+    at = properties.timestamp
+    return Received(
+        delivery.delivery_tag or 0,
+        properties.headers or {},
+        message.body,
+        properties.content_type,
+        properties.message_id,
+        None if at is None else at.timestamp(),
+    )
+
+
+def _ack(channel: bytes, tag: int, *, multiple: bool) -> bytes:
+    return b"\x01%b\x00\x00\x00\x0d\x00\x3c\x00\x50%b%b\xce" % (channel, tag.to_bytes(8, "big"), bytes([multiple]))
+
+
+Restore = Callable[[], Awaitable[None]]
+
+
+class Link:
+    """One connection, made again whenever it is lost."""
+
+    def __init__(self, url: str, shown: str, restore: Restore) -> None:
+        self._url, self.shown, self._restore = url, shown, restore
+        self._connection: aio_pika.abc.AbstractConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._pool: list[Lane] = []
+        self._free = asyncio.Semaphore(8)
+        self.is_up = False
+
+    @property
+    def native(self) -> object:
+        return self._connection
+
+    async def open(self) -> None:
+        """Raises ConnectionLostError, or RefusedError."""
+        await self._connect()
+        self._task = asyncio.create_task(self._keep(), name="antiphon rabbitmq connection")
+
+    async def close(self) -> None:
+        self.is_up = False
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        if self._connection is not None:
+            with suppress(TimeoutError, aiormq.AMQPError, OSError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._connection.close()
+        self._pool.clear()
+
+    async def lane(self, *, confirms: bool = False) -> Lane:
+        """A channel of one's own; publishing needs one that confirms. Raises ConnectionLostError."""
+        connection = self._connection
+        transport = None if connection is None else connection.transport
+        if transport is None or not self.is_up:
+            raise ConnectionLostError(f"{self.shown} cannot be reached at the moment; it is tried again by itself")
+        try:
+            async with asyncio.timeout(PATIENCE):
+                channel = await transport.connection.channel(publisher_confirms=confirms)
+        except (TimeoutError, aiormq.AMQPError, aiormq.ChannelInvalidStateError, RuntimeError, OSError) as error:
+            raise translated(error, self.shown) from error
+        return Lane(cast(Channel, channel), self.shown)
+
+    async def do(self, work: Callable[[Lane], Awaitable[T]]) -> T:
+        """Run this on a channel that is kept for such work; one of several at a time."""
+        async with self._free:
+            while self._pool and not self._pool[-1].is_open:
+                self._pool.pop()
+            lane = self._pool.pop() if self._pool else await self.lane()
+            try:
+                return await work(lane)
+            finally:
+                if lane.is_open:
+                    self._pool.append(lane)
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                self._connection = await aio_pika.connect(self._url, client_properties={"connection_name": "antiphon"})
+        except aiormq.exceptions.InvalidFrameError as error:
+            raise RefusedError(
+                f"{self.shown} ends the connection while it is opened: is there such a virtual host, and may the user "
+                "use it? (rabbitmqctl list_permissions)"
+            ) from error
+        except (TimeoutError, aiormq.AMQPError, RuntimeError, OSError) as error:
+            raise translated(error, self.shown) from error
+        self.is_up = True
+
+    async def _keep(self) -> None:
+        while self._connection is not None and self._connection.transport is not None:
+            await asyncio.wait([cast(_Bare, self._connection.transport.connection).closing])
+            self.is_up = False
+            with suppress(Exception):  # what is lost has nothing more to say
+                await self._connection.close()
+            self._pool.clear()
+            logger.warning("the connection to %s is lost; it is made again", self.shown)
+            await self._come_back()
+            logger.info("the connection to %s is there again", self.shown)
+
+    async def _come_back(self) -> None:
+        pause, told = _FIRST_PAUSE, ""
+        while True:
+            try:
+                if not self.is_up:
+                    await self._connect()
+                await self._restore()
+                return
+            except BrokerError as error:
+                if type(error).__name__ != told:  # once is enough for one outage
+                    logger.warning("%s", error)
+                told = type(error).__name__
+                self.is_up = self.is_up and self._connection is not None and not self._connection.is_closed
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)

@@ -1,0 +1,275 @@
+"""What becomes of publishers and readers when the server or the way to it fails: nothing is lost, and all goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from msgspec.structs import replace
+
+from antiphon.brokers.connect import connect
+from antiphon.brokers.ports import Broker, Delivery, Start, SubscribeOptions
+from antiphon.brokers.rabbitmq import RabbitBroker
+from antiphon.errors import BrokerError, ConnectionLostError, PositionLostError, PublishError
+from antiphon.events.message import Outgoing
+from antiphon.testing.servers import RabbitServer, ServerMissingError
+from tests.integration.rabbitmq.brokers import a_broker
+from tests.integration.rabbitmq.faults import NarrowServer, a_road, delete_queue, settle_surely, wipe
+from tests.integration.rabbitmq.messages import (
+    ROOM,
+    SOON,
+    a_name,
+    ids,
+    is_in_order,
+    numbered,
+    publish_surely,
+    until,
+    work,
+)
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RabbitServer]:
+    try:
+        with RabbitServer() as running:
+            yield running
+    except ServerMissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def narrow(server: RabbitServer) -> Iterator[NarrowServer]:
+    with NarrowServer() as running:
+        yield running
+
+
+@asynccontextmanager
+async def opened(url: str, prefix: str, **options: str) -> AsyncIterator[RabbitBroker]:
+    broker = a_broker(url, prefix, **options)
+    await broker.open()
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+@asynccontextmanager
+async def reading(broker: Broker, group: str, topic: str, seen: list[Delivery]) -> AsyncIterator[None]:
+    subscription = await broker.subscribe(group, [topic])
+    task = asyncio.create_task(work(subscription, seen))  # type: ignore[arg-type]  # it is a queue
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await subscription.close()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_a_server_that_is_restarted_loses_nothing_and_all_goes_on(server: RabbitServer, how: str) -> None:
+    topic, group, seen = a_name("orders"), a_name("payments"), list[Delivery]()
+    async with opened(server.url, a_name("p")) as broker, reading(broker, group, topic, seen):
+        await broker.publish(numbered(topic, range(500)))
+        await until(lambda: len(seen) > 50)
+        await asyncio.to_thread(server.stop if how == "stop" else server.kill)
+        with pytest.raises(ConnectionLostError):
+            await broker.publish(numbered(topic, range(500, 501)))
+        await asyncio.to_thread(server.start)
+        await publish_surely(broker, numbered(topic, range(500, 1000)))
+        await until(lambda: len(set(ids(seen))) == 1000)
+        await asyncio.sleep(0.3)
+        assert sum(lag.messages for lag in await broker.lag(group)) == 0
+    assert is_in_order(seen)
+
+
+async def test_a_connection_that_is_cut_in_the_middle_of_batches_costs_nothing(server: RabbitServer) -> None:
+    topic, group, seen = a_name("orders"), a_name("payments"), list[Delivery]()
+    async with (
+        a_road(server.url) as (road, url),
+        opened(url, a_name("p")) as broker,
+        reading(broker, group, topic, seen),
+    ):
+        for start in range(0, 4000, 1000):
+            publishing = asyncio.create_task(publish_surely(broker, numbered(topic, range(start, start + 1000))))
+            await asyncio.sleep(0.05)
+            road.cut()
+            await publishing
+        await until(lambda: len(set(ids(seen))) == 4000)
+    assert is_in_order(seen) or len(seen) > 4000  # a batch that is sent twice comes twice, and each time in order
+
+
+async def test_a_server_that_stands_still_for_a_while_costs_nothing(server: RabbitServer) -> None:
+    topic, group, seen = a_name("orders"), a_name("payments"), list[Delivery]()
+    async with opened(server.url, a_name("p")) as broker, reading(broker, group, topic, seen):
+        await broker.publish(numbered(topic, range(100)))
+        server.pause()
+        publishing = asyncio.create_task(publish_surely(broker, numbered(topic, range(100, 200))))
+        await asyncio.sleep(3)
+        server.go_on()
+        await publishing
+        await until(lambda: len(set(ids(seen))) == 200)
+    assert is_in_order(seen)
+
+
+async def test_a_server_that_stands_still_for_long_is_left_and_found_again(server: RabbitServer) -> None:
+    topic, group, seen = a_name("orders"), a_name("payments"), list[Delivery]()
+    async with opened(server.url, a_name("p"), heartbeat="1s") as broker, reading(broker, group, topic, seen):
+        await broker.publish(numbered(topic, range(100)))
+        await until(lambda: len(seen) == 100)
+        server.pause()
+        try:
+            with pytest.raises(ConnectionLostError):
+                await broker.publish(numbered(topic, range(100, 200)))
+        finally:
+            server.go_on()
+        await publish_surely(broker, numbered(topic, range(100, 200)))
+        await until(lambda: len(set(ids(seen))) == 200)
+
+
+async def test_a_server_that_was_emptied_is_reported_to_readers_and_can_be_begun_anew(
+    server: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with RabbitServer() as first:
+        topic, group, seen = a_name("orders"), a_name("payments"), list[Delivery]()
+        async with opened(first.url, a_name("p")) as broker:
+            subscription = await broker.subscribe(group, [topic])
+            task = asyncio.create_task(work(subscription, seen))
+            await broker.publish(numbered(topic, range(100)))
+            await until(lambda: len(seen) == 100)
+            await asyncio.to_thread(wipe, first)
+            with pytest.raises(PositionLostError, match="gone"):
+                await asyncio.wait_for(task, 60)
+            assert "lost everything" in caplog.text
+            await subscription.close()
+            async with reading(broker, group, topic, seen):
+                await publish_surely(broker, numbered(topic, range(100, 200)))
+                await until(lambda: len(set(ids(seen))) == 200)
+
+
+async def test_a_queue_that_somebody_deletes_is_reported(server: RabbitServer) -> None:
+    topic, group, prefix = a_name("orders"), a_name("payments"), a_name("p")
+    async with opened(server.url, prefix) as broker:
+        subscription = await broker.subscribe(group, [topic])
+        await subscription.fetch(1, ROOM, SOON)
+        await delete_queue(server.url, f"{prefix}.{topic}/0")
+        with pytest.raises(PositionLostError, match=f"{topic}/0 is gone"):
+            await asyncio.wait_for(work(subscription, []), 20)
+
+
+async def test_publishing_to_a_queue_that_somebody_deleted_makes_it_anew(server: RabbitServer) -> None:
+    topic, prefix = a_name("orders"), a_name("p")
+    async with opened(server.url, prefix) as broker:
+        await broker.publish(numbered(topic, range(100)))
+        await delete_queue(server.url, f"{prefix}.{topic}/0")
+        await broker.publish(numbered(topic, range(100, 200)))
+        (state,) = await broker.topics()
+        assert state.messages >= 100 + 100 * 7 // 8 - 30
+
+
+async def test_members_that_come_and_go_every_moment_lose_nothing_and_keep_order(server: RabbitServer) -> None:
+    topic, group, seen, prefix = a_name("orders"), a_name("payments"), list[Delivery](), a_name("p")
+    async with (
+        opened(server.url, prefix) as steady,
+        opened(server.url, prefix) as other,
+        reading(steady, group, topic, seen),
+    ):
+
+        async def come_and_go() -> None:
+            for _ in range(6):
+                async with reading(other, group, topic, seen):
+                    await asyncio.sleep(0.5)
+                await asyncio.sleep(0.2)
+
+        coming = asyncio.create_task(come_and_go())
+        for start in range(0, 3000, 100):
+            await steady.publish(numbered(topic, range(start, start + 100)))
+            await asyncio.sleep(0.1)
+        await coming
+        await until(lambda: len(set(ids(seen))) == 3000)
+    assert len(seen) == 3000
+    assert is_in_order(seen)
+    assert {delivery.attempt for delivery in seen} == {1}
+
+
+async def test_a_member_whose_connection_is_cut_goes_on_with_what_it_has_in_hand(server: RabbitServer) -> None:
+    """What it works on comes back to it unseen, and is settled though it came by another connection."""
+    topic, group = a_name("orders"), a_name("payments")
+    async with a_road(server.url) as (road, url), opened(url, a_name("p")) as broker:
+        subscription = await broker.subscribe(group, [topic])
+        await broker.publish(numbered(topic, range(40)))
+        in_hand: list[Delivery] = []
+        while len(in_hand) < 10:
+            in_hand += await subscription.fetch(10 - len(in_hand), ROOM, SOON)
+        road.cut()
+        rest: list[Delivery] = []
+        task = asyncio.create_task(work(subscription, rest))
+        await until(lambda: len(rest) == 30)
+        await settle_surely(subscription, in_hand)
+        await asyncio.sleep(0.3)
+        task.cancel()
+        assert sorted(ids([*in_hand, *rest])) == [f"{n:06}" for n in range(40)]
+        assert sum(lag.messages for lag in await broker.lag(group)) == 0
+
+
+async def test_what_the_server_finds_too_large_is_refused_alone(narrow: NarrowServer) -> None:
+    topic = a_name("orders")
+    async with opened(narrow.url, a_name("p")) as broker:
+        batch = numbered(topic, range(9))
+        large = Outgoing(topic, replace(batch[4].message, data=b"x" * (1 << 17)))
+        with pytest.raises(PublishError, match="000004") as raised:
+            await broker.publish([*batch[:4], large, *batch[5:]])
+        assert {each.message_id: each.retryable for each in raised.value.refusals} == {"000004": False}
+        seen: list[Delivery] = []
+        async with reading(broker, a_name("payments"), topic, seen):
+            await until(lambda: len(set(ids(seen))) == 8)
+
+
+async def test_a_handler_that_outlasts_the_servers_patience_goes_on_and_settles(narrow: NarrowServer) -> None:
+    """The server closes the channel; what is in hand comes back to it unseen."""
+    topic, group = a_name("orders"), a_name("payments")
+    async with opened(narrow.url, a_name("p")) as broker:
+        subscription = await broker.subscribe(group, [topic])
+        await broker.publish(numbered(topic, range(1)))
+        (delivery,) = await subscription.fetch(1, ROOM, 5 * SOON)
+        for _ in range(12):
+            await asyncio.sleep(0.5)
+            await subscription.extend([delivery])
+        await settle_surely(subscription, [delivery])
+        await asyncio.sleep(0.3)
+        assert not await subscription.fetch(1, ROOM, SOON)
+        assert sum(lag.messages for lag in await broker.lag(group)) == 0
+
+
+async def test_who_may_not_enter_is_told_so_at_once(server: RabbitServer) -> None:
+    broker = connect(server.url.replace("guest:guest", "guest:wrong"))
+    with pytest.raises(BrokerError, match="user and the password") as raised:
+        await broker.open()
+    assert not raised.value.retryable
+    assert "wrong" not in str(raised.value)
+    nowhere = connect(f"{server.url}/nowhere")
+    with pytest.raises(BrokerError, match="virtual host"):
+        await nowhere.open()
+
+
+async def test_a_server_that_is_not_there_is_told_at_once() -> None:
+    broker = connect("rabbitmq://guest:guest@127.0.0.1:9")
+    with pytest.raises(ConnectionLostError, match="cannot be reached"):
+        await broker.open()
+
+
+async def test_a_group_that_starts_at_the_end_leaves_what_waits_to_others(server: RabbitServer) -> None:
+    topic = a_name("orders")
+    async with opened(server.url, a_name("p")) as broker:
+        await broker.publish(numbered(topic, range(10)))
+        late = await broker.subscribe(a_name("late"), [topic], SubscribeOptions(start=Start.END))
+        assert not await late.fetch(10, ROOM, SOON)
+        first = await broker.subscribe(a_name("first"), [topic])
+        seen: list[Delivery] = []
+        async with asyncio.timeout(10):
+            while len(seen) < 10:
+                seen += await first.fetch(10, ROOM, SOON)
+        assert sorted(ids(seen)) == [f"{n:06}" for n in range(10)]
