@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import cycle
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
 from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database
-from antiphon.storage.outbox import is_outbox_empty
+from antiphon.storage.outbox import outbox_backlog
 from antiphon.testing.servers import PostgresServer
 from tests.torture import Tally, scenario, tally
 from tests.torture.bank import POINTS, TransferAsked
@@ -101,21 +102,28 @@ def _die_once(bank: Bank, point: str, log: str, stores: Sequence[str], options: 
 
 
 async def _until_done(broker: EmbeddedBroker, stores: Sequence[Database]) -> None:
-    async with asyncio.timeout(PATIENCE.total_seconds()):
-        for store in stores:
-            await store.open()
-        while not await _is_done(broker, stores):
+    """Return when nothing is left on the way; fails when for long nothing becomes less of it."""
+    for store in stores:
+        await store.open()
+    least = await _left(broker, stores)
+    async with asyncio.timeout(PATIENCE.total_seconds()) as patience:
+        while least > 0:
             # Only another process knows better, and it cannot set an event here.
             await asyncio.sleep(0.02)
+            left = await _left(broker, stores)
+            if left < least:
+                least = left
+                patience.reschedule(asyncio.get_running_loop().time() + PATIENCE.total_seconds())
 
 
-async def _is_done(broker: EmbeddedBroker, stores: Sequence[Database]) -> bool:
-    """Whether nothing is left on the way: looked at from the source on, so that nothing slips through behind."""
+async def _left(broker: EmbeddedBroker, stores: Sequence[Database]) -> float:
+    """How much is on the way: looked at from the source on, so that nothing slips through behind."""
+    total = 0.0
     for group, store in zip(("transfers", "statements"), stores, strict=True):
         lags = await broker.lag(group)
-        if not lags or any(lag.messages for lag in lags) or not await is_outbox_empty(store):
-            return False
-    return True
+        total += sum(lag.messages for lag in lags) if lags else inf
+        total += (await outbox_backlog(store, SystemClock().now())).messages
+    return total
 
 
 async def _books(store: Database) -> Counter[str]:

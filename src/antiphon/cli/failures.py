@@ -9,6 +9,7 @@ from enum import IntEnum
 from antiphon.errors import (
     AntiphonError,
     ConnectionLostError,
+    StoreAccessError,
     StoreError,
     StoreReadOnlyError,
     StoreUnavailableError,
@@ -39,9 +40,12 @@ _HINTS: tuple[tuple[type[AntiphonError], str], ...] = (
         ConnectionLostError,
         "is the broker running? Its address is the first of --broker, ANTIPHON_BROKER, antiphon.toml",
     ),
-    (StoreReadOnlyError, "another place can be named with --broker embedded:///PATH"),
+)
+_HINTS_ON_FILES: tuple[tuple[type[AntiphonError], str], ...] = (
+    (StoreReadOnlyError, "another place can be named with --broker embedded:///PATH, or --store sqlite:///PATH"),
     (StoreUnavailableError, "another process may hold it; try again"),
 )
+_NO_SCHEMA = "the schema is not there"
 """What only the command line knows; how to mend it otherwise is in the error's own text."""
 
 
@@ -54,10 +58,18 @@ def report(error: AntiphonError) -> ExitCode:
     """Print the error as one line, and how to mend it, to standard error."""
     text = " ".join(str(error).split())
     print(f"error: {text}", file=sys.stderr)
-    hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
+    hint = _hint(error, text)
     if hint:
         print(f"hint:  {hint}", file=sys.stderr)
     return exit_code(error)
+
+
+def _hint(error: AntiphonError, text: str) -> str:
+    """What fits the error and the place that it names: nobody holds a server as one process holds a file."""
+    if isinstance(error, StoreAccessError) and _NO_SCHEMA in text:
+        return "or it is there, and this user may not use it: grant usage on schema ... to ..."
+    fitting = _HINTS if text.startswith("postgresql://") else (*_HINTS, *_HINTS_ON_FILES)
+    return next((hint for kind, hint in fitting if isinstance(error, kind)), "")
 
 
 def hush() -> ExitCode:

@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple, cast
 import typer
 
 from antiphon.brokers.ports import Broker
+from antiphon.cli.messages import time_of
 from antiphon.cli.options import BrokerOption, JsonOption, StoreOption
 from antiphon.cli.output import print_json, print_text
 from antiphon.cli.session import opened_with_store, run_async, settings_for_store
@@ -36,7 +37,9 @@ def pause(
     group: GroupArgument,
     topic: TopicsOption = None,
     handler: HandlersOption = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; shown by inspect.")] = "paused by an operator",
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Why; shown by inspect.", show_default="paused by an operator")
+    ] = None,
     broker: BrokerOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -51,9 +54,10 @@ def pause(
         print_json({"group": group, "topics": sorted((*changed.topics, *changed.others)), "already": changed.others})
         return
     if changed.topics:
-        print(f"{group} pauses {', '.join(changed.topics)}")
+        print(f"group {group} is paused on {_topics_in_words(changed.topics)}")
     if changed.others:
-        print(f"{group} was paused already on {', '.join(changed.others)}; the reason is now {reason!r}")
+        now = "nothing changed there" if reason is None else f"the reason is now {reason!r}"
+        print(f"group {group} was paused already on {_topics_in_words(changed.others)}; {now}")
 
 
 def resume(
@@ -72,9 +76,13 @@ def resume(
         print_json({"group": group, "topics": changed.topics})
         return
     if changed.topics:
-        print(f"{group} goes on with {', '.join(changed.topics)}")
+        print(f"group {group} goes on with {_topics_in_words(changed.topics)}")
     if changed.others and (wanted.is_narrow or not changed.topics):
-        print(f"{group} was not paused on {', '.join(changed.others)}, so nothing changed there")
+        print(f"group {group} was not paused on {_topics_in_words(changed.others)}, so nothing changed there")
+
+
+def _topics_in_words(topics: Sequence[str]) -> str:
+    return f"topic{'s' * (len(topics) != 1)} {', '.join(topics)}"
 
 
 def inspect(
@@ -119,13 +127,16 @@ class _Found(NamedTuple):
     now: datetime
 
 
-async def _pause(settings: Settings, wanted: _Wanted, reason: str) -> _Changed:
+async def _pause(settings: Settings, wanted: _Wanted, reason: str | None) -> _Changed:
+    """What is paused already keeps its reason and who gave it, where none is given now."""
     async with opened_with_store(settings) as (broker, store):
         topics = await _topics(broker, store, wanted)
         by, now = getuser(), datetime.now(UTC)
         async with store.transaction() as tx:
             before = {each.topic for each in await list_topic_pauses(tx, wanted.group)}
-            await pause_topics(tx, [TopicPause(wanted.group, topic, reason, by, now) for topic in topics])
+            told = topics if reason is not None else [topic for topic in topics if topic not in before]
+            why = reason or "paused by an operator"
+            await pause_topics(tx, [TopicPause(wanted.group, topic, why, by, now) for topic in told])
     return _Changed([topic for topic in topics if topic not in before], sorted(before.intersection(topics)))
 
 
@@ -183,8 +194,7 @@ def _lines(group: str, found: _Found) -> Iterable[str]:
     aside = ", ".join(f"{count} {state.name.lower()}" for state, count in found.aside.items())
     yield f"{group}  (set aside: {aside})"
     for pause in found.pauses:
-        since = pause.since.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        yield f"  paused   {pause.topic}: {pause.reason}, by {pause.paused_by} since {since}"
+        yield f"  paused   {pause.topic}: {pause.reason}, by {pause.paused_by} since {time_of(pause.since)}"
     if not found.runs:
         yield "  no process of it runs now"
     for run in found.runs:

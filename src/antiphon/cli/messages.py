@@ -111,5 +111,5 @@ def attempts(count: int) -> str:
 
 
 def time_of(moment: datetime) -> str:
-    """A moment for people, where they are."""
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """A moment for people, who may be anywhere: in UTC, and it says so."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -17,11 +17,11 @@ from antiphon.runtime.service import Service
 from antiphon.runtime.settings import FILE_NAME, Settings
 
 
-def load_services(modules: Sequence[str] | None, settings: Settings) -> list[Service]:
+def load_services(modules: Sequence[str] | None, settings: Settings, *, needed: bool = True) -> list[Service]:
     """The services of these modules, or of those in `antiphon.toml`; each once.
 
-    Raises UsageError when a module is not there, fails while it is imported (with file and line), or has no service,
-    SettingsError when the file has a table about something that its modules do not have.
+    Raises UsageError when a module is not there, fails while it is imported (with file and line), or has no service
+    where one is `needed`, SettingsError when the file has a table about something that its modules do not have.
     """
     names = list(modules or settings.modules)
     if not names:
@@ -31,7 +31,7 @@ def load_services(modules: Sequence[str] | None, settings: Settings) -> list[Ser
             f'or write modules = ["payments"] into {FILE_NAME}'
         )
     search_here(settings)
-    found = [service for name in names for service in _services_of(name)]
+    found = [service for name in names for service in _services_of(name, needed=needed)]
     services = list({id(service): service for service in found}.values())
     if not modules:
         check_names(services, settings)
@@ -49,7 +49,7 @@ def _search_in(*folders: Path) -> None:
             sys.path.insert(0, str(folder))
 
 
-def _services_of(target: str) -> list[Service]:
+def _services_of(target: str, *, needed: bool) -> list[Service]:
     path, _, attribute = target.partition(":")
     name = _module_of_path(Path(path)) if path.endswith(".py") or "/" in path else path
     module = import_module(name)
@@ -58,7 +58,7 @@ def _services_of(target: str) -> list[Service]:
     if attribute:
         return [_named(module, attribute)]
     found = _services_in(module)
-    if not found:
+    if not found and needed:
         made = "a service is made as in payments = Service('payments')"
         raise UsageError(f"{name} has no Service: {_what_it_has(module)}; {made}")
     return found

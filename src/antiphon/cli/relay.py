@@ -8,15 +8,18 @@ from typing import Annotated
 
 import typer
 
+from antiphon.brokers.connect import connect
 from antiphon.cli.failures import ExitCode
 from antiphon.cli.options import BrokerOption, HealthOption, JsonLogsOption, VerboseOption
 from antiphon.cli.output import print_text
-from antiphon.errors import SettingsError
+from antiphon.cli.session import require_file
+from antiphon.errors import SettingsError, UsageError
 from antiphon.observability.logging import configure_logging
 from antiphon.runtime.host import run_async
 from antiphon.runtime.layouts import outbox_of
 from antiphon.runtime.relaying import relay_service
-from antiphon.runtime.settings import load_settings
+from antiphon.runtime.settings import Settings, load_settings
+from antiphon.runtime.stores import store_at
 
 app = typer.Typer(add_completion=False)
 
@@ -67,6 +70,7 @@ def relay(
     url = store or settings.common.store
     if url is None:
         raise SettingsError("relay: say where the outbox is: --store postgresql://..., or --store with a SQLite file")
+    _check(url, settings)
     service = relay_service(url, settings, outbox_of(layout, table, topics))
 
     def started() -> None:
@@ -76,3 +80,15 @@ def relay(
         asyncio.run(run_async([service], settings, started))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _check(url: str, settings: Settings) -> None:
+    """Refuse a broker that would lose what was staged, and a file that nobody made."""
+    broker = connect(settings.broker)
+    if not broker.capabilities.durable:
+        raise UsageError(
+            f"the broker {broker.url} keeps nothing when this process ends, and what a relay published is staged no "
+            "more, so it would be lost: name a broker that stays with --broker"
+        )
+    otherwise = "the application whose outbox it is makes it, or antiphon storage migrate --store URL"
+    require_file(store_at(url, broker), otherwise)

@@ -16,6 +16,7 @@ from antiphon.errors import StoreError, UnsupportedCapabilityError, UsageError
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stores import is_own_store, store_at
 from antiphon.storage.database import Database
+from antiphon.storage.migrations import own_migrations
 from antiphon.storage.outbox import OUTBOX_GROUP
 
 T = TypeVar("T")
@@ -80,10 +81,15 @@ def _services(settings: Settings) -> Iterable[str]:
 
 @asynccontextmanager
 async def opened(settings: Settings, *, existing: bool = True) -> AsyncGenerator[Broker, None]:
-    """The broker, open. Raises StoreError when it is a log that is not there, and should be `existing`."""
+    """The broker, open.
+
+    Raises StoreError when it is a log that is not there, and UsageError when its file is none of ours or of an older
+    version, where it should be `existing`.
+    """
+    broker = connect(settings.broker)
     if existing:
         _require_log(settings)
-    broker = connect(settings.broker)
+        await _require_own_tables(broker)
     await broker.open()
     try:
         yield broker
@@ -95,20 +101,48 @@ async def opened(settings: Settings, *, existing: bool = True) -> AsyncGenerator
 async def opened_with_store(settings: Settings, *, existing: bool = True) -> AsyncGenerator[Place, None]:
     """The broker and the store that `settings_for_store` chose, open; the broker's own, where it chose none.
 
-    Raises StoreError when a file is not there, and should be `existing`; UnsupportedCapabilityError without any store.
+    Raises StoreError when a file is not there, and UsageError when Antiphon's tables are not there or of an older
+    version, where they should be `existing`; UnsupportedCapabilityError without any store.
     """
     broker = connect(settings.broker)
     store = _store_on(broker, settings.common.store)
     if existing:
         _require_log(settings)
-        _require_store(broker, store)
+        await _require_own_tables(broker)
     async with AsyncExitStack() as steps:
         await broker.open()
         steps.push_async_callback(broker.close)
-        if not is_own_store(broker, store):
-            await store.open()
-            steps.push_async_callback(store.close)
+        await _open_store(steps, broker, store, existing=existing)
         yield Place(broker, store)
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncGenerator[Place, None]:
+    """As `opened_with_store`, for what needs nothing but the store: no broker is needed besides, and no log.
+
+    The broker is open where the store is its own, or where it keeps dead letters itself; else it may only be asked what
+    it can do.
+    """
+    broker = connect(settings.broker)
+    store = _store_on(broker, settings.common.store)
+    if is_own_store(broker, store) or broker.capabilities.native_dead_letters:
+        async with opened_with_store(settings) as place:
+            yield place
+        return
+    async with AsyncExitStack() as steps:
+        await _open_store(steps, broker, store, existing=True)
+        yield Place(broker, store)
+
+
+async def _open_store(steps: AsyncExitStack, broker: Broker, store: Database, *, existing: bool) -> None:
+    """Open a store that is not the broker's own, until `steps` end."""
+    if is_own_store(broker, store):
+        return
+    if existing:
+        require_file(store, "run a service on it first, or name another with --store")
+        await _require_tables(store)
+    await store.open()
+    steps.push_async_callback(store.close)
 
 
 def _store_on(broker: Broker, url: str | None) -> Database:
@@ -128,10 +162,32 @@ def _require_log(settings: Settings) -> None:
         )
 
 
-def _require_store(broker: Broker, store: Database) -> None:
-    file = None if is_own_store(broker, store) else _file(store.url, _SQLITE)
+async def _require_own_tables(broker: Broker) -> None:
+    """As `_require_tables`, for the database of a broker that stays."""
+    if isinstance(broker, StoreBroker) and broker.capabilities.durable:
+        await _require_tables(broker.database)
+
+
+async def _require_tables(store: Database) -> None:
+    """Raise UsageError unless Antiphon's tables are there, since opening the store would make them or change them."""
+    missing = await store.missing("antiphon", own_migrations())
+    if len(missing) == len(own_migrations()):
+        why = ", or this user may not use its schema" if file_of(store) is None else ""
+        raise UsageError(f"there is nothing of Antiphon in {store.url}{why}: antiphon storage migrate makes it")
+    if missing:
+        raise UsageError(f"{store.url} is older than this command: antiphon storage migrate brings it up to date")
+
+
+def require_file(store: Database, otherwise: str) -> None:
+    """Raise StoreError when the store is a file that is not there, saying what to do `otherwise`."""
+    file = file_of(store)
     if file is not None and not file.exists():
-        raise StoreError(f"there is no store at {file}: run a service on it first, or name another with --store")
+        raise StoreError(f"there is no store at {file}: {otherwise}")
+
+
+def file_of(store: Database) -> Path | None:
+    """The file of a store that is one."""
+    return _file(store.url, _SQLITE)
 
 
 def log_file(url: str) -> Path | None:

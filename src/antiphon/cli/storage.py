@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -13,10 +14,10 @@ from antiphon.brokers.ports import Broker, TableBroker
 from antiphon.cli.modules import load_services
 from antiphon.cli.options import BrokerOption, JsonOption, ModulesArgument, StoreOption
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import run_async, settings_for
+from antiphon.cli.session import log_file, run_async, settings_for
 from antiphon.errors import UsageError
 from antiphon.runtime.service import Service
-from antiphon.runtime.settings import Settings
+from antiphon.runtime.settings import FILE_NAME, Settings
 from antiphon.runtime.stores import is_own_store, store_at, store_of
 from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database, Migration
@@ -61,7 +62,10 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show the migrations that `migrate`, or the next start of a service, will apply. Changes nothing."""
-    _print(run_async(_missing(_targets(modules, store, settings_for(broker)))), "to apply", as_json=as_json, sql=sql)
+    settings = settings_for(broker)
+    targets = _targets(modules, store, settings)
+    _print(run_async(_missing(targets)), "to apply", as_json=as_json, sql=sql)
+    _tell_what_was_left_out(modules, settings, as_json=as_json)
 
 
 @app.command()
@@ -69,7 +73,12 @@ def migrate(
     modules: ModulesArgument = None, store: StoreOption = None, broker: BrokerOption = None, as_json: JsonOption = False
 ) -> None:
     """Apply what is missing, each migration whole or not at all. Twice, or at once elsewhere, is safe."""
-    _print(run_async(_apply(_targets(modules, store, settings_for(broker)))), "applied", as_json=as_json)
+    settings = settings_for(broker)
+    targets = _targets(modules, store, settings)
+    if not modules:
+        _require_a_place(targets, settings, broker)
+    _print(run_async(_apply(targets)), "applied", as_json=as_json)
+    _tell_what_was_left_out(modules, settings, as_json=as_json)
 
 
 def _targets(modules: Sequence[str] | None, store: str | None, settings: Settings) -> list[Target]:
@@ -88,6 +97,25 @@ def _targets(modules: Sequence[str] | None, store: str | None, settings: Setting
         places.setdefault(database.url, (broker, database))
         by_store[database.url].append(service)
     return [_target(*places[url], of_url) for url, of_url in by_store.items()]
+
+
+def _require_a_place(targets: Sequence[Target], settings: Settings, broker: str | None) -> None:
+    """Raise UsageError where nobody said that there should be a log, so that it would be made by a slip."""
+    file = log_file(settings.broker)
+    is_said = broker is not None or settings.file is not None or "ANTIPHON_BROKER" in os.environ
+    is_meant = any(component.name == LOG for target in targets for component in target.components)
+    if is_said or not is_meant or file is None or file.exists():
+        return
+    raise UsageError(
+        f"there is no log at {file} and no {FILE_NAME}: name a store with --store URL, or a log to be made with "
+        "--broker embedded:///PATH"
+    )
+
+
+def _tell_what_was_left_out(modules: Sequence[str] | None, settings: Settings, *, as_json: bool) -> None:
+    """Without a module nobody knows what tables the services have."""
+    if not as_json and not modules and not settings.modules:
+        print("the services' own tables were not looked at: name their modules, as in antiphon storage plan payments")
 
 
 def _target(broker: Broker, store: Database, services: Sequence[Service]) -> Target:

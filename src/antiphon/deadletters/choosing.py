@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise, starmap, takewhile
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from antiphon.storage.set_aside import AsideState
 
 SHORTEST = 8
 """Characters of an id that are enough, where no other one begins so."""
-_NO_LIMIT = -1
+_NO_LIMIT, _MOST_ALIKE = -1, 100
 
 
 class Chosen(Struct, frozen=True):
@@ -60,7 +61,10 @@ async def forgotten(store: Database, chosen: Chosen, now: datetime, keep: timede
 
 
 async def whole_ids(store: Database, written: Iterable[str]) -> tuple[str, ...]:
-    """The ids that these begin. Raises DeadLetterError for one that no or several ids begin with, or a short one."""
+    """The ids that these begin; where several begin so, the one that is parked.
+
+    Raises DeadLetterError for one that no id or several begin with, or a short one.
+    """
     return tuple([await _whole_id(store, each) for each in dict.fromkeys(written)])
 
 
@@ -68,12 +72,30 @@ async def _whole_id(store: Database, written: str) -> str:
     beginning = written.lower()
     if len(beginning) < SHORTEST:
         raise DeadLetterError(f"{written!r} is too short for a dead letter's id: give at least {SHORTEST} characters")
-    found = await ids_beginning(store, beginning)
+    found = await ids_beginning(store, beginning, _MOST_ALIKE)
     if not found:
         raise DeadLetterError(f"there is no dead letter {written!r}: {_WHERE_IDS_ARE}")
     if len(found) > 1 and beginning not in found:
-        raise DeadLetterError(f"{written!r} begins several dead letters, as {found[0]} and {found[1]}: give more of it")
+        return await _parked_one(store, written, found)
     return found[0]
+
+
+async def _parked_one(store: Database, written: str, found: Sequence[str]) -> str:
+    """The only one of these that is parked: of the others nobody was told, and nothing can be done with them."""
+    parked = [each.id for each in await find_any(store, found) if each.state is AsideState.PARKED]
+    if len(parked) == 1:
+        return parked[0]
+    alike = sorted(parked or found)
+    most = max(starmap(_shared, pairwise(alike)))
+    raise DeadLetterError(
+        f"{written!r} begins several dead letters, as {alike[0]} and {alike[1]}: give more of it, {most + 1} "
+        "characters tell all of these apart"
+    )
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters of two ids are the same before they differ."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 _WHERE_IDS_ARE = "antiphon dead-letters list shows their ids; one that was handled or dropped is gone"

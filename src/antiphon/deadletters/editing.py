@@ -21,11 +21,11 @@ from antiphon.storage.letter_changes import Author, put_edit
 from antiphon.storage.outbox import OUTBOX_GROUP
 
 
-def edited_message(letter: StoredLetter, data: bytes, reader: Reader | None) -> Message:
+def edited_message(letter: StoredLetter, data: bytes, reader: Reader | None, waiting: int = 0) -> Message:
     """What the handler would be given with this data: everything else of the message stays, id and key above all.
 
-    Raises DeadLetterError when `reader` cannot read it, or would see another key. Without a reader nothing is checked
-    but that JSON is JSON.
+    Raises DeadLetterError when `reader` cannot read it, or would see another key; how many are `waiting` behind it is
+    only told. Without a reader nothing is checked but that JSON is JSON.
     """
     require_idle(letter)
     edited = replace(letter.current, data=data)
@@ -34,7 +34,7 @@ def edited_message(letter: StoredLetter, data: bytes, reader: Reader | None) -> 
         return edited
     codec: EventCodec[object] = codec_for(reader.event)
     event = _read(letter, edited, reader, codec)
-    _require_key(letter, event, codec)
+    _require_key(letter, event, codec, waiting)
     return edited
 
 
@@ -88,7 +88,7 @@ def _read(letter: StoredLetter, edited: Message, reader: Reader, codec: EventCod
         ) from error
 
 
-def _require_key(letter: StoredLetter, event: object, codec: EventCodec[object]) -> None:
+def _require_key(letter: StoredLetter, event: object, codec: EventCodec[object], waiting: int) -> None:
     """Its place in order follows from the key, so a message of another key is another message."""
     declared, message = codec.declaration, letter.letter.message
     if declared.key_field is None or message.key is None:
@@ -97,9 +97,10 @@ def _require_key(letter: StoredLetter, event: object, codec: EventCodec[object])
     if key in (message.key, _key_before(letter, codec)):
         return
     field = wire_names(declared.cls).get(declared.key_field, declared.key_field)
+    why = "others wait behind this message for its key" if waiting else "its place in the order follows from its key"
     raise DeadLetterError(
-        f"{field} is the key of {declared.name} and would become {key!r} instead of {message.key!r}, but others wait "
-        "behind this message for its key: leave it as it is, or drop this letter and publish a new event"
+        f"{field} is the key of {declared.name} and would become {key!r} instead of {message.key!r}, but {why}: leave "
+        "it as it is, or drop this letter and publish a new event"
     )
 
 

@@ -16,7 +16,7 @@ from antiphon.runtime.description import (
     ServiceDescription,
     TopicDescription,
 )
-from antiphon.runtime.guarantees import demand, derive
+from antiphon.runtime.guarantees import Derived, demand, derive
 from antiphon.runtime.route import Handler
 from antiphon.runtime.running import Plan
 from antiphon.runtime.sessions import check_sessions
@@ -68,12 +68,20 @@ def _describe_handler(handler: Handler, plan: Plan, broker: Broker, store: Datab
         events=_events([declaration_of(event) for event in handler.signature.events]),
         emits=_events([declaration_of(event) for event in handler.emits]),
         guarantee=derived.guarantee.label,
-        reason=derived.reason,
+        reason=_reason(handler, derived),
         policy=_policy(handler, plan),
         order=_order(handler, broker),
         mode=handler.mode.value,
         newer=handler.options.newer,
         batch=handler.options.batch_size,
+    )
+
+
+def _reason(handler: Handler, derived: Derived) -> str:
+    """Why the guarantee is what it is, and by what a message is known again where that is not its id."""
+    field = handler.options.once_by
+    return (
+        derived.reason if field is None else f"{derived.reason}; what has the same {field} is a duplicate, under any id"
     )
 
 

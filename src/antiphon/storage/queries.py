@@ -17,6 +17,7 @@ from antiphon.errors import DeclarationError
 from antiphon.storage.dialects import OTHERS, Dialect, PortableSql
 
 _NAME_LINE = re.compile(r"^--[ \t]*name:[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
+_COMMENT_LINE = re.compile(r"^[ \t]*--[^\n]*\n?", re.MULTILINE)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -59,11 +60,14 @@ def _with_wordings(name: str, sql: str, wordings: Mapping[Dialect, Mapping[str, 
 
 
 def parse_queries(text: str, source: str) -> Mapping[str, str]:
-    """The statements of a `.sql` text by name; `source` is for error texts."""
+    """The statements of a `.sql` text by name, without lines that are comments; `source` is for error texts.
+
+    Comments are for readers of the file: databases, and errors that quote a statement, do without.
+    """
     _, *parts = _NAME_LINE.split(text)
     queries: dict[str, str] = {}
     for name, body in zip(parts[::2], parts[1::2], strict=True):
-        statement = body.strip().removesuffix(";").rstrip()
+        statement = _COMMENT_LINE.sub("", body).strip().removesuffix(";").rstrip()
         if not _NAME.fullmatch(name):
             raise DeclarationError(f"{source}: {name!r} is no name for a query: use lower case, digits and underscores")
         if name in queries:

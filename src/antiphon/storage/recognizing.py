@@ -76,36 +76,46 @@ def kind_of(cls: type) -> Kind | None:
     return next((KINDS[name] for name in names if name in KINDS), None)
 
 
-def join_plain(connection: object) -> JoinedTransaction:
-    """The transaction of a connection that is not awaited. Raises UsageError for anything else, and without one."""
-    kind = _known(connection, plain=True)
+def join_plain(connection: object, taker: str = "stage") -> JoinedTransaction:
+    """The transaction of a connection that is not awaited. Raises UsageError for anything else, and without one.
+
+    `taker` is the method that was called, for error texts; what is awaited has another one, `stage_async`.
+    """
+    if _is_ours(connection):
+        raise UsageError(f"{_named(connection)} is awaited: await {taker}_async() instead of calling {taker}()")
+    kind = _known(connection, taker, is_awaited=False)
     if kind.is_awaited:
-        raise UsageError(f"{_named(connection)} is awaited, and stage() waits for nothing: await stage_async() instead")
+        raise UsageError(
+            f"{_named(connection)} is awaited, and {taker}() waits for nothing: await {taker}_async() instead"
+        )
     plain = cast("PlainConnection", _adapted(kind, connection))
     plain.require_transaction()
     return JoinedTransaction(Inline(plain))
 
 
-def join_awaited(connection: object) -> Transaction:
-    """The transaction of a connection that is awaited, or ours as it is. Raises UsageError as `join_plain` does."""
-    if _is_ours(connection):
-        return cast("Transaction", connection)
-    kind = _known(connection, plain=False)
+def join_awaited(connection: object, taker: str = "stage_async") -> JoinedTransaction:
+    """The transaction of a connection that is awaited. Raises UsageError as `join_plain` does."""
+    kind = _known(connection, taker, is_awaited=True)
     if not kind.is_awaited:
-        raise UsageError(f"{_named(connection)} is not awaited: call stage() instead of stage_async()")
+        raise UsageError(f"{_named(connection)} is not awaited: call {taker.removesuffix('_async')}() instead")
     awaited = cast("AwaitedConnection", _adapted(kind, connection))
     awaited.require_transaction()
     return JoinedTransaction(awaited)
 
 
-def _known(connection: object, *, plain: bool) -> Kind:
-    if plain and _is_ours(connection):
-        raise UsageError(f"{_named(connection)} is awaited: await stage_async() instead of calling stage()")
+def ours(connection: object) -> Transaction | None:
+    """A Transaction of Antiphon's own, as it is; None for anything else."""
+    return cast("Transaction", connection) if _is_ours(connection) else None
+
+
+def _known(connection: object, taker: str, *, is_awaited: bool) -> Kind:
+    if isinstance(connection, str) and "://" in connection:
+        # It is not quoted, since it may hold a password.
+        raise UsageError(f"a URL is no connection: open one, and give {taker}() that")
     kind = kind_of(type(connection))
     if kind is None:
-        known = [kind.shown for kind in KINDS.values() if kind.is_awaited is not plain]
-        listed = ", ".join(dict.fromkeys([*known, *([] if plain else ["a Transaction of Antiphon"])]))
-        taker = "stage" if plain else "stage_async"
+        known = dict.fromkeys(kind.shown for kind in KINDS.values() if kind.is_awaited is is_awaited)
+        listed = ", ".join([*known, *(["a Transaction of Antiphon"] if taker == "stage_async" else [])])
         raise UsageError(
             f"{_named(connection)} is no connection or session that is known here: {taker}() takes {listed}"
         )
@@ -125,4 +135,8 @@ def _adapted(kind: Kind, connection: object) -> object:
 
 def _named(connection: object) -> str:
     cls = type(connection)
-    return f"{'an' if cls.__name__[:1] in 'AEIOU' else 'a'} {cls.__module__.partition('.')[0]} {cls.__name__}"
+    if connection is None:
+        return "None"
+    room = cls.__module__.partition(".")[0]
+    name = cls.__name__ if room == "builtins" else f"{room} {cls.__name__}"
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar, runtime_checkable
 
-from antiphon.errors import CommitUnknownError, StoreError, UsageError
+from antiphon.errors import CommitUnknownError, StatementError, StoreError, UsageError
 from antiphon.storage.database import Database, SqlValue, Transaction
 from antiphon.storage.dialects import Dialect
 from antiphon.storage.endings import ended
@@ -211,15 +211,23 @@ class OwnedTransaction(JoinedTransaction):
         self._last_writes.add(write, item)
 
     async def begin(self) -> None:
-        """Wait for the turn, where there is one, and begin. Raises StoreError."""
+        """Wait for the turn, where there is one, and begin. Raises StoreError; UsageError on another database."""
         if self._turn is not None:
             await self._turn.__aenter__()
         try:
             await self._session.begin()
             # So that who writes second waits here, and is not refused later for having read first.
-            await self.execute(_SQL["begin_writing"])
+            await self._begin_writing()
         except BaseException:
             await self.rollback()
+            raise
+
+    async def _begin_writing(self) -> None:
+        try:
+            await self.execute(_SQL["begin_writing"])
+        except StatementError:
+            # Where our tables are missing it is rather the wrong database than one without them.
+            await require_same_database(self, self._store, self._session.name)
             raise
 
     async def call(self, work: Callable[[], T]) -> T:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar, overload
 
 from antiphon.brokers.memory import MemoryBroker
-from antiphon.errors import HandlingError, SettingsError, UsageError
+from antiphon.errors import DecodeError, EncodeError, HandlingError, SettingsError, UsageError
 from antiphon.events.amounts import show_duration
 from antiphon.events.message import Message, Outgoing
 from antiphon.observability.hooks import Delayed, Failed
@@ -18,7 +18,7 @@ from antiphon.runtime.compose import Composer
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import ServiceSettings, Settings
 from antiphon.runtime.stand_ins import StandIns
-from antiphon.schemas.codec import codec_for
+from antiphon.schemas.codec import EventCodec, codec_for
 from antiphon.storage.database import Database, Row, SqlValue
 from antiphon.storage.dead_letters import DeadLetter, list_parked
 from antiphon.storage.set_aside import AsideState, SetAside, list_waiting, next_moment
@@ -74,6 +74,9 @@ class Harness:
     Time stands still, and so do delayed retries: with `raising`, a message that is put off for one, or parked, raises
     what its handler raised. Without it, it is in `waiting` with what waits behind it, until `advance` lets its time
     come, and in `dead_letters` once it was given up.
+
+    What services publish is read back, which nothing does in production: with `raising`, an event whose values do not
+    fit their types raises EncodeError.
     """
 
     def __init__(
@@ -100,6 +103,9 @@ class Harness:
         self._errors: dict[_Message, BaseException] = {}
         self._put_off: set[_Message] = set()
         """What was put off since it was shown last."""
+        self._codecs: dict[type, EventCodec[object]] = {}
+        self._checked = 0
+        """How many of the events published were read back."""
 
     async def __aenter__(self) -> Self:
         try:
@@ -131,7 +137,8 @@ class Harness:
     async def give(self, *events: object, key: str | None = None) -> None:
         """Publish these as somebody else would; returns when all that follows is handled and settled.
 
-        Raises what a handler raised whose message was put off or parked, unless `raising` is off.
+        Unless `raising` is off, raises what a handler raised whose message was put off or parked, and EncodeError where
+        a service published an event with a value that does not fit its type.
         """
         await self._give([self._composer.first(event, key=key) for event in events])
 
@@ -236,6 +243,8 @@ class Harness:
         put_off, self._put_off = self._put_off, set()
         parked = [each for each in self.dead_letters if (each.id, len(each.attempts)) not in known]
         delayed = [each for each in self.waiting if each.state is AsideState.DELAYED and _message_of(each) in put_off]
+        if self._raising:
+            self._check_published()
         if self._raising and (parked or delayed):
             raise self._error_of([*parked, *delayed])
 
@@ -257,14 +266,33 @@ class Harness:
     def _note_delay(self, delayed: Delayed) -> None:
         self._put_off.add((delayed.service, delayed.message.id))
 
+    def _check_published(self) -> None:
+        """Read back what is new of what services published, as whoever made it declares it."""
+        new, self._checked = self.broker.published[self._checked :], len(self.broker.published)
+        for topic, message in new:
+            for service in self.services:
+                codec = self._codec(service, topic, message) if service.name == message.source else None
+                if codec is not None and message.data is not None:
+                    _check_values(codec, message)
+
     def _read(self, outgoing: Outgoing) -> object:
         """The event as its publisher declares it, or else whoever reads it."""
         topic, message = outgoing
         for service in sorted(self.services, key=lambda service: service.name != message.source):
-            declared = {(each.topic, each.name): each for each in service.events()}.get((topic, message.type))
-            if declared is not None:
-                return codec_for(declared.cls).read(message)
+            codec = self._codec(service, topic, message)
+            if codec is not None:
+                return codec.read(message)
         return message
+
+    def _codec(self, service: Service, topic: str, message: Message) -> EventCodec[object] | None:
+        """How the service reads it; None where it declares no such event."""
+        declared = {(each.topic, each.name): each for each in service.events()}.get((topic, message.type))
+        if declared is None:
+            return None
+        codec = self._codecs.get(declared.cls)
+        if codec is None:
+            codec = self._codecs[declared.cls] = codec_for(declared.cls)
+        return codec
 
     def _topic_of(self, message: Message) -> str:
         topics = {d.topic for service in self.services for d in service.events() if d.name == message.type}
@@ -274,6 +302,16 @@ class Harness:
         raise SettingsError(
             f"no topic given for {message.type!r}, which is declared {found}: give_message(..., topic=)"
         )
+
+
+def _check_values(codec: EventCodec[object], message: Message) -> None:
+    try:
+        codec.read(message)
+    except DecodeError as error:
+        raise EncodeError(
+            f"service {message.source!r} published {message.type!r} with a value that its type does not allow, so that "
+            f"whoever reads it would park it: {error.reason}"
+        ) from error
 
 
 def _message_of(failed: DeadLetter | SetAside) -> _Message:

@@ -130,6 +130,12 @@ def test_it_is_refused_while_something_would_really_be_called(ask, project, park
     assert not (project / "charged").exists()
 
 
+def test_what_would_not_be_called_cannot_be_allowed(ask, project, parked):
+    done = ask("dead-letters", "dry-run", parked, "--allow", "Bnk")
+    assert done.returncode == 2
+    assert "--allow Bnk: nothing of that name would be called; what would be is Bank" in done.stderr
+
+
 def test_what_is_allowed_by_name_is_called(ask, project, parked):
     done = ask("dead-letters", "dry-run", parked, "--allow", "Bank")
     assert done.returncode == 0, done.stderr

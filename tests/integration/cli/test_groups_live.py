@@ -41,7 +41,7 @@ def test_a_paused_group_keeps_its_partitions_and_goes_on_where_it_stopped(antiph
     until(lambda: lag(ask) == 0)
     members = owners(ask)
     done = ask("groups", "pause", "payments", "--reason", "stocktaking")
-    assert done.stdout == "payments pauses orders\n"
+    assert done.stdout == "group payments is paused on topic orders\n"
     until(lambda: state(ask) == "paused")
     ask("publish", "OrderPlaced", "order_id=o-2", "total=1.00")
     time.sleep(1.0)  # long enough for it to be handled, were it not for the pause
@@ -49,7 +49,8 @@ def test_a_paused_group_keeps_its_partitions_and_goes_on_where_it_stopped(antiph
     assert owners(ask) == members
     (pause,) = inspected(ask)["paused"]
     assert (pause["topic"], pause["reason"]) == ("orders", "stocktaking")
-    assert ask("groups", "resume", "payments", "--handler", "authorise").stdout == "payments goes on with orders\n"
+    resumed = ask("groups", "resume", "payments", "--handler", "authorise")
+    assert resumed.stdout == "group payments goes on with topic orders\n"
     until(lambda: lag(ask) == 0)
     until(lambda: state(ask) == "flows")
 
@@ -98,12 +99,15 @@ def test_names_that_are_not_there_change_nothing_and_are_told(antiphon, ask):
 def test_pausing_twice_and_resuming_what_runs_are_told_as_what_they_are(antiphon, ask):
     antiphon.start("run")
     antiphon.wait_for("running payments")
-    told = "payments was not paused on orders, so nothing changed there\n"
+    told = "group payments was not paused on topic orders, so nothing changed there\n"
     assert ask("groups", "resume", "payments").stdout == told
     assert ask("groups", "resume", "payments", "--topic", "orders").stdout == told
-    assert ask("groups", "pause", "payments").stdout == "payments pauses orders\n"
+    assert ask("groups", "pause", "payments").stdout == "group payments is paused on topic orders\n"
     again = ask("groups", "pause", "payments", "--reason", "stocktaking")
-    assert again.stdout == "payments was paused already on orders; the reason is now 'stocktaking'\n"
+    assert again.stdout == "group payments was paused already on topic orders; the reason is now 'stocktaking'\n"
+    kept = ask("groups", "pause", "payments")
+    assert kept.stdout == "group payments was paused already on topic orders; nothing changed there\n"
+    assert [each["reason"] for each in inspected(ask)["paused"]] == ["stocktaking"]
     as_json = ask("groups", "pause", "payments", "--reason", "the bank", "--json")
     assert json.loads(as_json.stdout) == {"group": "payments", "topics": ["orders"], "already": ["orders"]}
     assert [each["reason"] for each in inspected(ask)["paused"]] == ["the bank"]

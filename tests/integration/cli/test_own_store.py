@@ -144,7 +144,7 @@ def test_commands_look_where_the_service_keeps_its_tables(running, ask):
 def test_a_running_group_is_paused_inspected_and_resumed(running, ask):
     order(ask, "1")
     until(lambda: taken(ask))
-    assert told(ask("groups", "pause", "payments")) == "payments pauses orders\n"
+    assert told(ask("groups", "pause", "payments")) == "group payments is paused on topic orders\n"
     shown = until(lambda: (found := data(ask("groups", "inspect", "payments", "--json")))["processes"] and found)
     assert [each["topic"] for each in shown["paused"]] == ["orders"]
     until(lambda: data(ask("groups", "inspect", "payments", "--json"))["processes"][0]["topics"]["orders"])
@@ -216,6 +216,9 @@ def test_a_refused_one_has_no_handler_to_run_dry_and_is_mended_with_its_event_or
     (ask.folder / "other.py").write_text("from antiphon import Service\nother = Service('other')\n")
     editing = ("dead-letters", "edit", id, "--set", "note=short", "--module", "other")
     assert refused(ask(*editing), "declare no event 'PaymentTaken' of topic 'payments'", "--module", "--unchecked")
+    (ask.folder / "events.py").write_text(SERVICE.partition("payments = Service")[0])
+    told(ask(*editing[:-1], "events"))
+    told(ask("dead-letters", "edit", id, "--revert"))
     told(ask(*editing, "--unchecked"))
     told(ask("dead-letters", "retry", id, "--module", "other", "--wait"))
     until(lambda: ("7", "short") in taken(ask))

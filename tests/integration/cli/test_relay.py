@@ -62,3 +62,20 @@ def test_two_relays_share_the_work(antiphon, ask):
     stage(antiphon.folder, "last")
     until(lambda: published(ask) >= 201)
     assert published(ask) == 201
+
+
+def test_a_file_that_nobody_made_is_told_and_not_made(ask):
+    done = ask("relay", "--store", "sqlite:///new/nope.db")
+    assert done.returncode == 3
+    told = f"there is no store at {ask.folder}/new/nope.db: the application whose outbox it is makes it, or antiphon"
+    assert told in done.stderr
+    assert not (ask.folder / "new").exists()
+
+
+def test_a_broker_that_would_lose_what_was_staged_is_refused(ask):
+    stage(ask.folder, "p-1")
+    done = ask("relay", *STORE, "--broker", "memory:///")
+    assert done.returncode == 2
+    assert "the broker memory:/// keeps nothing when this process ends" in done.stderr
+    with closing(sqlite3.connect(ask.folder / "shop.db")) as connection:
+        assert connection.execute("select count(*) from antiphon_outbox").fetchone() == (1,)

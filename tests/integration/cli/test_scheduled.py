@@ -68,6 +68,15 @@ def test_what_is_canceled_is_gone(ask):
     assert [topic["messages"] for topic in lines(ask("topics", "--json"))[0]] == [0]
 
 
+def test_the_beginning_of_an_id_is_enough_where_only_one_begins_so(ask):
+    first, second = (lines(ask("publish", *ORDER, "--delay", "1h", "--json"))[0]["id"] for _ in range(2))
+    most = next(length for length in range(37) if first[:length] != second[:length])
+    told = f"'{first[:8]}' begins several scheduled messages, as {first} and {second}: give more of it"
+    assert refused(ask("scheduled", "cancel", first[:8]), 2, told, "nothing was canceled")
+    assert ask("scheduled", "cancel", first[:most], first).stdout == f"canceled {first}\n"
+    assert lines(ask("scheduled", "cancel", second[:8], "--json")) == [{"canceled": [second]}]
+
+
 def test_an_unknown_id_is_refused_and_nothing_is_canceled(ask):
     (sent,) = lines(ask("publish", *ORDER, "--delay", "1h", "--json"))
     told = "no message nobodys is scheduled: it was published, canceled, or never scheduled; nothing was canceled"

@@ -82,6 +82,27 @@ def test_tables_in_memory_are_refused(tables, ask, with_modules):
     assert "memory:/// keeps its tables in memory: name a store that stays with --store" in done.stderr
 
 
+LEFT_OUT = "the services' own tables were not looked at: name their modules, as in antiphon storage plan payments\n"
+
+
+def test_without_a_module_it_says_that_the_tables_of_services_were_left_out(tables, ask):
+    (tables / "antiphon.toml").unlink()
+    made = ask("storage", "migrate", "--store", "sqlite:///shop.db")
+    assert made.stdout.endswith(LEFT_OUT)
+    assert ask("storage", "plan", "--store", "sqlite:///shop.db").stdout == f"every table is up to date\n{LEFT_OUT}"
+    assert LEFT_OUT not in ask("storage", "plan", "payments", "--store", "sqlite:///shop.db").stdout
+    assert steps(ask("storage", "plan", "--store", "sqlite:///shop.db", "--json")) == []
+
+
+def test_a_log_is_made_only_where_somebody_said_so(tables, ask):
+    (tables / "antiphon.toml").unlink()
+    done = ask("storage", "migrate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"there is no log at {tables}/.antiphon/log.db and no antiphon.toml: name a store" in done.stderr
+    assert not (tables / ".antiphon").exists()
+    assert components(ask("storage", "migrate", "--broker", "embedded:///log.db", "--json")) == [*OWN, "embedded"]
+
+
 @pytest.mark.parametrize(
     ("store", "code", "told"),
     [

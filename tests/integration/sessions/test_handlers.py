@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import Counter
 from datetime import timedelta
+from inspect import isawaitable
 from typing import get_type_hints
 
 import pytest
@@ -185,6 +186,18 @@ async def test_a_session_on_another_database_is_refused_at_the_start(way, setup,
     shop = Shop(broker, f"sqlite:///{tmp_path}/other.db", setup, tmp_path, fault)
     with pytest.raises(UsageError, match=r"is on another database than the service's store, sqlite:.*other.db"):
         await shop.payments.start(settings=shop.settings)
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+async def test_a_session_on_a_file_without_our_tables_is_refused_as_another_database(tmp_path, broker, fault, is_plain):
+    make = kinds.alchemy_plain if is_plain else kinds.alchemy_awaited
+    setup = make(f"sqlite:///{tmp_path}/elsewhere.db", fault)
+    shop = Shop(broker, f"sqlite:///{tmp_path}/other.db", setup, tmp_path, fault)
+    with pytest.raises(UsageError, match=r"is on another database than the service's store, sqlite:.*other.db"):
+        await shop.payments.start(settings=shop.settings)
+    closed = setup.close()
+    if isawaitable(closed):
+        await closed
 
 
 async def test_a_session_on_the_brokers_own_store_is_refused(setup, tmp_path, broker, fault):

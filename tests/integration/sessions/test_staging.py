@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from antiphon import Outbox
 from antiphon.brokers.memory import MemoryBroker
-from antiphon.errors import EncodeError, StatementError, UsageError
+from antiphon.errors import DeclarationError, EncodeError, StatementError, UsageError
 from antiphon.runtime.relaying import relay_service
 from antiphon.runtime.settings import load_settings
 from antiphon.storage.connect import connect_store
@@ -253,13 +253,87 @@ async def test_a_transaction_of_our_own(outbox, url):
 
 async def test_what_is_awaited_and_what_is_not_are_told_apart(outbox, sqlite_url, tmp_path):
     async with AsyncSession(create_async_engine(alchemy_url(sqlite_url, "aiosqlite"))) as session:
-        with pytest.raises(UsageError, match=r"an sqlalchemy AsyncSession is awaited.*: await stage_async"):
+        with pytest.raises(UsageError, match=r"a sqlalchemy AsyncSession is awaited.*: await stage_async"):
             outbox.stage(session, PLAIN)
     with sqlite_connection(sqlite_url) as connection, pytest.raises(UsageError, match=r"call stage\(\)"):
         await outbox.stage_async(connection, AWAITED)
     for unknown in (3, None, object()):
         with pytest.raises(UsageError, match=r"stage\(\) takes sqlite3.Connection, psycopg.Connection, SQLAlchemy's"):
             outbox.stage(unknown, PLAIN)
+
+
+async def test_tables_are_made_over_what_is_awaited_and_twice_is_safe(outbox, tmp_path, postgres_url):
+    async with await psycopg.AsyncConnection.connect(plain_url(postgres_url)) as connection:
+        await connection.execute(f"create schema {schema_of(postgres_url)}")
+        await connection.execute(f"set search_path = {schema_of(postgres_url)}")
+        await outbox.make_tables_async(connection)
+        await outbox.make_tables_async(connection)
+        await outbox.stage_async(connection, AWAITED)
+    assert await staged(postgres_url) == ["awaited"]
+    for number, way in enumerate(("session", "connection", "run_sync")):
+        url = f"sqlite:///{tmp_path}/{number}.db"
+        engine = create_async_engine(alchemy_url(url, "aiosqlite"))
+        async with engine.begin() as connection:
+            if way == "session":
+                await outbox.make_tables_async(AsyncSession(connection))
+            elif way == "connection":
+                await outbox.make_tables_async(connection)
+            else:
+                await connection.run_sync(outbox.make_tables)
+            await outbox.stage_async(connection, AWAITED)
+        await engine.dispose()
+        assert await staged(url) == ["awaited"]
+
+
+async def test_whoever_makes_tables_is_told_of_that_and_not_of_staging(outbox, sqlite_url):
+    async with AsyncSession(create_async_engine(alchemy_url(sqlite_url, "aiosqlite"))) as session:
+        with pytest.raises(UsageError, match=r"make_tables\(\) waits for nothing: await make_tables_async\(\) instead"):
+            outbox.make_tables(session)
+    with sqlite_connection(sqlite_url) as connection, pytest.raises(UsageError, match=r"call make_tables\(\) instead"):
+        await outbox.make_tables_async(connection)
+    with pytest.raises(UsageError, match=r"make_tables_async\(\) takes psycopg.AsyncConnection, SQLAlchemy's [^,]*$"):
+        await outbox.make_tables_async(3)
+    store = connect_store(sqlite_url)
+    await store.open()
+    async with store.transaction() as tx:
+        with pytest.raises(UsageError, match="has made its tables when it was opened"):
+            await outbox.make_tables_async(tx)
+    await store.close()
+
+
+def test_what_is_no_event_is_told_apart_from_an_event_that_is_not_declared(outbox, sqlite_url):
+    with sqlite_connection(sqlite_url) as connection:
+        with pytest.raises(UsageError, match=r"OrderPlaced is a class, and no event: make one, as OrderPlaced\(...\)"):
+            outbox.stage(connection, OrderPlaced)
+        for several in ([PLAIN], (PLAIN,), iter([PLAIN])):
+            with pytest.raises(UsageError, match=r"is no event: give what is in it one by one, as \*events"):
+                outbox.stage(connection, several)
+        for nothing in (None, 5, "x"):
+            with pytest.raises(UsageError, match="is no event: give an object of a class that has @event above it"):
+                outbox.stage(connection, nothing)
+        with pytest.raises(UsageError, match="key=5: the key of a message is a text: give key='5'"):
+            outbox.stage(connection, PLAIN, key=5)
+
+
+async def test_a_url_is_no_connection_and_is_not_shown(outbox):
+    with pytest.raises(UsageError, match=r"^a URL is no connection: open one, and give stage\(\) that$"):
+        outbox.stage("postgresql://me:secret@host/shop", PLAIN)
+    with pytest.raises(UsageError, match=r"^a URL is no connection: open one, and give stage_async\(\) that$"):
+        await outbox.stage_async("postgresql://me:secret@host/shop", PLAIN)
+
+
+@pytest.mark.parametrize("source", [None, 5, "", " "])
+def test_an_outbox_without_the_name_of_its_application_is_refused(source):
+    with pytest.raises(DeclarationError, match="give it the name of your application"):
+        Outbox(source)
+
+
+async def test_errors_have_the_right_articles(outbox):
+    for given, told in ((None, "None is no"), (3, "an int is no"), (object(), "an object is no"), ({}, "a dict is no")):
+        with pytest.raises(UsageError, match=f"^{told}"):
+            outbox.stage(given, PLAIN)
+    with pytest.raises(UsageError, match=r"^a str is not awaited"):
+        await outbox.stage_async("default", PLAIN)
 
 
 def test_without_tables_it_says_how_they_come_to_be(outbox, sqlite_url, postgres_url):

@@ -40,3 +40,19 @@ def test_a_broker_that_is_down_is_told_with_a_hint(capsys):
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "error: kafka://host: refused"
     assert told[1].startswith("hint:  is the broker running?")
+
+
+@pytest.mark.parametrize("error", [errors.StoreUnavailableError, errors.StoreReadOnlyError])
+def test_only_a_file_can_be_held_by_another_process_or_lie_elsewhere(capsys, error):
+    report(error("/srv/shop.db: cannot write"))
+    assert capsys.readouterr().err.splitlines()[1].startswith("hint:  another p")
+    report(error("postgresql://db/shop: cannot write"))
+    assert capsys.readouterr().err == "error: postgresql://db/shop: cannot write\n"
+
+
+def test_a_schema_that_cannot_be_seen_may_be_one_that_the_user_may_not_use(capsys):
+    told = "postgresql://db/shop: cannot run a statement"
+    report(errors.StoreAccessError(f"{told}: the schema is not there; antiphon storage migrate makes it"))
+    assert capsys.readouterr().err.splitlines()[1].startswith("hint:  or it is there, and this user may not use it")
+    report(errors.StoreAccessError(f"{told}: no password supplied"))
+    assert len(capsys.readouterr().err.splitlines()) == 1

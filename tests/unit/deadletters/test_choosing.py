@@ -26,8 +26,20 @@ async def test_a_beginning_that_several_share_is_refused_with_two_of_them(store)
     await many_parked(store, 2)
     first, second = sorted(letter(number).id for number in (1, 2))
     beginning = first[:12]
-    with pytest.raises(DeadLetterError, match=f"begins several dead letters, as {first} and {second}: give more"):
+    with pytest.raises(DeadLetterError, match=f"begins several dead letters, as {first} and {second}: give more") as it:
         await letter_of(store, beginning)
+    enough = int(str(it.value).rpartition(", ")[2].split()[0])
+    assert await whole_ids(store, [first[:enough], second[:enough]]) == (first, second)
+    assert first[: enough - 1] == second[: enough - 1]
+
+
+async def test_a_beginning_of_one_that_is_parked_and_of_others_that_are_not_means_that_one(store):
+    await many_parked(store, 1)
+    await put_behind(store, "o-1", 11, 12)
+    beginning = letter(1).id[:8]
+    ids = await store.fetch("select id from antiphon_set_aside", row=str)
+    assert sum(id.startswith(beginning) for id in ids) > 1
+    assert await whole_ids(store, [beginning]) == (letter(1).id,)
 
 
 @pytest.mark.parametrize(("written", "told"), [("abc", "too short"), ("0123456789", "there is no dead letter")])

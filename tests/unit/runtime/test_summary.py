@@ -37,6 +37,18 @@ def test_it_names_handlers_topics_guarantee_policy_and_place():
     assert any("test_summary.py:" in line for line in lines)
 
 
+def test_it_says_beside_the_guarantee_by_which_field_a_handler_runs_once():
+    service = Service("payments")
+
+    @service.on(OrderPlaced, once_by="order_id")
+    async def authorise(order: OrderPlaced, tx: Transaction) -> None: ...
+
+    described = service.describe(settings=combine({"broker": "memory:///"}, {}, {}, None, Path("/shop")))
+    assert described.handlers[0].guarantee == "effectively_once"
+    assert described.handlers[0].reason.endswith("; what has the same order_id is a duplicate, under any id")
+    assert "what has the same order_id is a duplicate" in summarize([described])
+
+
 def test_it_says_that_a_relay_publishes_from_a_store_that_is_not_the_brokers():
     settings = combine({"broker": "memory:///", "store": "sqlite:///own.db"}, {}, {}, None, Path("/shop"))
     described = Service("payments").describe(settings=settings)

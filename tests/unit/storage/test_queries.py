@@ -13,14 +13,21 @@ def test_each_name_begins_a_statement():
     assert queries == {"one": "select 1", "two": "select\n  2"}
 
 
-def test_comments_inside_a_statement_stay():
-    assert parse_queries("-- name: one\n-- why\nselect 1;", "q.sql")["one"] == "-- why\nselect 1"
+def test_statements_carry_no_comments():
+    text = "-- name: one\n-- why\nselect 1,\n  -- and this\n  2 - -1, '--';\n-- the end\n"
+    assert parse_queries(text, "q.sql")["one"] == "select 1,\n  2 - -1, '--'"
+    names = [file.name for file in files("antiphon.storage").joinpath("sql").iterdir() if file.name.endswith(".sql")]
+    for name in names:
+        for sql in load_queries("antiphon.storage", f"sql/{name}").values():
+            assert "--" not in sql
+            assert all("--" not in wording for wording in sql.wordings.values())
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("-- name: one\nselect 1;\n-- name: one\nselect 2;", "two queries are called 'one'"),
+        ("-- name: one\n-- only words\n-- name: two\nselect 2;", "'one' has no statement"),
         ("-- name: one\n-- name: two\nselect 2;", "'one' has no statement"),
         ("-- name: Claim-Lease\nselect 1;", "'Claim-Lease' is no name"),
         ("-- name:\nselect 1;", "'' is no name"),

@@ -13,6 +13,7 @@ from antiphon import EventKind, Key, Message, Retry, Service, Struct, Transactio
 from antiphon.errors import (
     ClosedError,
     DecodeError,
+    EncodeError,
     HandlingError,
     SettingsError,
     UnrecognizedMessageError,
@@ -443,3 +444,39 @@ async def test_after_its_end_the_service_is_stopped(gateway: Gateway) -> None:
 def test_a_harness_of_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="at least one service"):
         Harness()
+
+
+def a_sloppy_service() -> Service:
+    service = Service("sloppy")
+
+    @service.on(OrderPlaced)
+    async def send(order: OrderPlaced) -> ParcelSent:
+        street: str = 5 if order.order_id == "bad" else "High Street"  # type: ignore[assignment]  # the mistake
+        return ParcelSent(order.order_id, street)
+
+    return service
+
+
+async def test_an_event_with_a_value_that_its_type_does_not_allow_is_told_of_by_whom_it_was_published() -> None:
+    async with Harness(a_sloppy_service()) as harness:
+        with pytest.raises(EncodeError, match=r"'sloppy' published 'ParcelSent' .* `\$\.street`"):
+            await harness.give(OrderPlaced("bad"))
+        await harness.give(OrderPlaced("good"))
+        assert [one.key for one in harness.emitted_messages] == ["bad", "good"]
+
+
+async def test_whoever_published_a_wrong_value_is_told_of_before_whoever_parked_it() -> None:
+    reader = Service("reader")
+
+    @reader.on(ParcelSent)
+    async def read(parcel: ParcelSent) -> None: ...
+
+    async with Harness(a_sloppy_service(), reader) as harness:
+        with pytest.raises(EncodeError, match="'sloppy' published"):
+            await harness.give(OrderPlaced("bad"))
+        assert [letter.service for letter in harness.dead_letters] == ["reader"]
+
+
+async def test_wrong_values_are_not_raised_where_nothing_is() -> None:
+    async with Harness(a_sloppy_service(), raising=False) as harness:
+        await harness.give(OrderPlaced("bad"))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from antiphon.cli.output import confirmed, is_interactive
-from antiphon.cli.session import opened_with_store
+from antiphon.cli.session import opened_store
 from antiphon.deadletters.choosing import Chosen, choose
 from antiphon.deadletters.native import adopt
 from antiphon.errors import UsageError
 from antiphon.runtime.settings import Settings
+from antiphon.storage.database import Database
+from antiphon.storage.dead_letters import failures
 from antiphon.storage.letter_query import LetterQuery
 
 AllOption = Annotated[bool, typer.Option("--all", help="All dead letters there are.")]
@@ -26,9 +29,19 @@ async def chosen_letters(
     """
     if query.is_open and not everything:
         raise UsageError("say which dead letters: their ids, --group, --fingerprint, ... or --all of them")
-    async with opened_with_store(settings) as (broker, store):
+    async with opened_store(settings) as (broker, store):
         await adopt(broker, store, query)
-        return await choose(store, query, limit)
+        chosen = await choose(store, query, limit)
+        if not chosen.letters and query.group is not None:
+            await _note_unknown(store, query.group)
+        return chosen
+
+
+async def _note_unknown(store: Database, group: str) -> None:
+    """Say of which groups there are dead letters, when there are none of this one: it may be mistyped."""
+    known = sorted({each.group for each in await failures(store)})
+    if known and group not in known:
+        print(f"note: group {group!r} has no dead letters; there are some of {', '.join(known)}", file=sys.stderr)
 
 
 def in_words(chosen: Chosen) -> str:

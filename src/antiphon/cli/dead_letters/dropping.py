@@ -12,7 +12,7 @@ from antiphon.cli.dead_letters.work import author
 from antiphon.cli.messages import data_in_json, letter_in_json, letter_lines, time_of
 from antiphon.cli.option_sets import app_of
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened_with_store, run_async
+from antiphon.cli.session import opened_store, run_async
 from antiphon.deadletters.choosing import Chosen
 from antiphon.deadletters.dropping import drop as drop_letters
 from antiphon.errors import DeadLetterError
@@ -54,7 +54,7 @@ def _tell(chosen: Chosen, *, as_json: bool) -> None:
 
 
 async def _drop(settings: Settings, chosen: Chosen, who: Author) -> int:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         return await drop_letters(store, chosen.numbers, who)
 
 
@@ -82,7 +82,7 @@ def _in_json(change: LetterChange) -> dict[str, object]:
 
 
 async def _dropped(settings: Settings, group: str | None, limit: int) -> list[LetterChange]:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         return await list_dropped(store, group, limit)
 
 

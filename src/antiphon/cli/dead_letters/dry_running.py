@@ -17,7 +17,7 @@ from antiphon.cli.modules import load_services
 from antiphon.cli.option_sets import app_of
 from antiphon.cli.options import ModulesOption
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened_with_store
+from antiphon.cli.session import opened_store
 from antiphon.deadletters.choosing import letter_of
 from antiphon.errors import DeadLetterError, UsageError
 from antiphon.events.message import Message, Outgoing
@@ -73,11 +73,12 @@ def dry_run(
 
 
 async def _dry_run(settings: Settings, asked: _Asked) -> DryRun:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         stored = await letter_of(store, asked.id)
         _require_handled(stored)
         services = load_services(asked.modules, settings)
         service = _service_of(services, settings, stored)
+        _require_called(service, stored, asked.allow)
         how = DryRunPlan(allow=asked.allow, replace=_replacements(service, asked.replace))
         return await service.dry_run(stored.letter.topic, _message(stored), store, how)
 
@@ -104,6 +105,15 @@ def _service_of(services: Sequence[Service], settings: Settings, stored: StoredL
     raise DeadLetterError(
         f"no service of group {group!r} is in these modules; they have {names}: name its module with --module"
     )
+
+
+def _require_called(service: Service, stored: StoredLetter, allowed: Sequence[str]) -> None:
+    """Raise UsageError for a name that nothing has which would be called: it was mistyped."""
+    called = service.dry_run_needs(stored.letter.topic, _message(stored)) if allowed else ()
+    for name in allowed:
+        if name not in called:
+            known = ", ".join(sorted(called)) or "nothing"
+            raise UsageError(f"--allow {name}: nothing of that name would be called; what would be is {known}")
 
 
 def _replacements(service: Service, written: Sequence[str]) -> Mapping[type, object]:

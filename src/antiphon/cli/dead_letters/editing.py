@@ -21,7 +21,7 @@ from antiphon.cli.messages import stored_in_json
 from antiphon.cli.option_sets import OptionSet, app_of
 from antiphon.cli.options import ModulesOption
 from antiphon.cli.output import is_interactive, print_json
-from antiphon.cli.session import opened_with_store, run_async
+from antiphon.cli.session import opened_store, run_async
 from antiphon.deadletters.choosing import letter_of
 from antiphon.deadletters.differences import pretty
 from antiphon.deadletters.editing import edit as put_edit
@@ -33,7 +33,7 @@ from antiphon.errors import DeadLetterError, UsageError
 from antiphon.events.message import Message
 from antiphon.runtime.settings import Settings
 from antiphon.schemas.codec import codec_for
-from antiphon.storage.dead_letters import DeadLetter, StoredLetter
+from antiphon.storage.dead_letters import DeadLetter, StoredLetter, behind
 from antiphon.storage.letter_changes import Author
 from antiphon.storage.letter_query import LetterQuery
 from antiphon.storage.outbox import OUTBOX_GROUP
@@ -75,10 +75,10 @@ def edit(
     if mending.revert:
         _tell(run_async(_revert(settings, id, who)), "is as it came again", as_json=where.as_json)
         return
-    stored = run_async(_read(settings, id))
+    stored, waiting = run_async(_read(settings, id))
     letter = stored.letter
     reader = None if unchecked else _reader(letter, modules, settings)
-    edited = edited_message(stored, _data(stored, mending, reader), reader)
+    edited = edited_message(stored, _data(stored, mending, reader), reader, waiting)
     if edited == stored.current:
         _tell(stored, "was left as it is: nothing is different", as_json=where.as_json)
         return
@@ -92,9 +92,10 @@ def _reader(letter: DeadLetter, modules: list[str] | None, settings: Settings) -
     from antiphon.cli.dead_letters.reading import reader_of_refused, readers_of
 
     if not modules and not settings.modules:
+        what = "its event is" if letter.group == OUTBOX_GROUP else "the handlers that read it are"
         raise UsageError(
-            "the handlers that read it are not known, as no module was given and antiphon.toml names none: name it "
-            "with --module, or say --unchecked"
+            f"{what} not known, as no module was given and antiphon.toml names none: name it with --module, or say "
+            "--unchecked"
         )
     if letter.group == OUTBOX_GROUP:
         return reader_of_refused(letter, modules, settings)
@@ -113,20 +114,22 @@ def _tell(stored: StoredLetter, what: str, *, as_json: bool) -> None:
         print(f"dead letter {stored.id} {what}")
 
 
-async def _read(settings: Settings, id: str) -> StoredLetter:
-    async with opened_with_store(settings) as (broker, store):
+async def _read(settings: Settings, id: str) -> tuple[StoredLetter, int]:
+    """The dead letter, and how many wait behind it."""
+    async with opened_store(settings) as (broker, store):
         await adopt(broker, store, LetterQuery(ids=(id,)))
-        return await letter_of(store, id)
+        stored = await letter_of(store, id)
+        return stored, (await behind(store, stored.letter)).messages
 
 
 async def _edit(settings: Settings, stored: StoredLetter, edited: Message, who: Author) -> StoredLetter:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         await put_edit(store, stored, edited, who)
         return await letter_of(store, stored.id)
 
 
 async def _revert(settings: Settings, id: str, who: Author) -> StoredLetter:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         await revert(store, await letter_of(store, id), who)
         return await letter_of(store, id)
 

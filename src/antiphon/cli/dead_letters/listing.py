@@ -12,7 +12,7 @@ from antiphon.cli.dead_letters.options import Where, Which
 from antiphon.cli.messages import letter_in_json, letter_lines, stored_in_json, stored_lines, time_of
 from antiphon.cli.option_sets import app_of
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened_with_store, run_async
+from antiphon.cli.session import opened_store, run_async
 from antiphon.deadletters.choosing import whole_ids
 from antiphon.deadletters.native import native_letters
 from antiphon.runtime.settings import Settings
@@ -55,12 +55,12 @@ def list_letters(
 
 
 async def _failures(settings: Settings, query: LetterQuery) -> list[Failure]:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         return await failures(store, structs.replace(query, ids=await whole_ids(store, query.ids)))
 
 
 async def _page(settings: Settings, query: LetterQuery, limit: int, after: int) -> Page:
-    async with opened_with_store(settings) as (broker, store):
+    async with opened_store(settings) as (broker, store):
         native = await native_letters(broker, query, limit)
         if not native:  # what an id means there is found by its beginning
             query = structs.replace(query, ids=await whole_ids(store, query.ids))

@@ -25,9 +25,10 @@ def readers_of(modules: Sequence[str] | None, settings: Settings) -> Readers:
 def reader_of_refused(letter: DeadLetter, modules: Sequence[str] | None, settings: Settings) -> Reader:
     """What stands for the readers of a message that never left the outbox: its event, as it is emitted if it can be.
 
-    Raises DeadLetterError when these modules declare no such event, UsageError when there are none.
+    An application that stages its events has no service. Raises DeadLetterError when these modules declare no such
+    event, UsageError when there are none.
     """
-    services = load_services(modules, settings)
+    services = load_services(modules, settings, needed=False)
     # Of each service what it emits comes last; above all counts the one that emitted it.
     by_service = sorted(services, key=lambda service: service.name == letter.service)
     declared = [each for service in by_service for each in service.events()]

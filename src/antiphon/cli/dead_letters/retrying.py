@@ -20,7 +20,7 @@ from antiphon.cli.messages import time_of
 from antiphon.cli.option_sets import OptionSet, app_of
 from antiphon.cli.options import ModulesOption
 from antiphon.cli.output import print_json, print_text
-from antiphon.cli.session import opened_with_store, run_async
+from antiphon.cli.session import opened_store, run_async
 from antiphon.deadletters.choosing import Chosen, forgotten
 from antiphon.deadletters.redrive import Pace, found_redrive, resume_redrive, start_redrive, stop_redrive
 from antiphon.deadletters.redriving import BUSY, Redriving
@@ -131,7 +131,7 @@ def _steer(settings: Settings, query: LetterQuery, steering: Steering, by: str) 
         )
 
     async def steer() -> Standing:
-        async with opened_with_store(settings) as (_, store):
+        async with opened_store(settings) as (_, store):
             if steering.resume is not None:
                 return await resume_redrive(store, SystemClock(), steering.resume)
             return await stop_redrive(store, SystemClock(), steering.stop or "", by)
@@ -154,14 +154,14 @@ def _begin(
     _ask(chosen, run_async(_forgotten(settings, chosen)), settings.common.keep_marks, yes=consent.yes)
 
     async def start() -> Standing:
-        async with opened_with_store(settings) as (_, store):
+        async with opened_store(settings) as (_, store):
             return await start_redrive(store, SystemClock(), chosen.numbers, pace, by)
 
     return run_async(start())
 
 
 async def _forgotten(settings: Settings, chosen: Chosen) -> int:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         return await forgotten(store, chosen, SystemClock().now(), settings.common.keep_marks)
 
 
@@ -178,7 +178,7 @@ def _ask(chosen: Chosen, unknown: int, keep: timedelta, *, yes: bool) -> None:
 
 
 async def _serving(settings: Settings, standing: Standing) -> Serving:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         return await serving_of(store, SystemClock(), standing.redrive.id)
 
 
@@ -189,7 +189,7 @@ def _follow(settings: Settings, standing: Standing) -> Standing:
         print(who_goes_on(standing, serving), file=sys.stderr, flush=True)
 
     async def follow() -> Standing:
-        async with opened_with_store(settings) as (_, store):
+        async with opened_store(settings) as (_, store):
             told = ""
             runner = Redriving(store, SystemClock())
             while True:
@@ -207,9 +207,11 @@ def _follow(settings: Settings, standing: Standing) -> Standing:
 
 def progress(standing: Standing) -> str:
     """How far it is, in one line."""
+    gone = standing.redrive.gone
+    left = f", {gone} dropped or taken by another redrive" if gone else ""
     return (
         f"{standing.handled} of {standing.redrive.total} handled, {standing.under_way} on their way, "
-        f"{standing.waiting} waiting, {standing.failed} failed again"
+        f"{standing.waiting} waiting, {standing.failed} failed again{left}"
     )
 
 
@@ -275,7 +277,7 @@ def _lines(standing: Standing) -> tuple[str, str]:
 
 
 async def _redrives(settings: Settings, id: str | None, limit: int) -> list[Standing]:
-    async with opened_with_store(settings) as (_, store):
+    async with opened_store(settings) as (_, store):
         return await list_redrives(store, limit) if id is None else [await found_redrive(store, id)]
 
 

@@ -9,7 +9,7 @@ from antiphon.cli.dead_letters.options import IdArgument, Where
 from antiphon.cli.messages import data_in_json, place_of, stored_in_json, time_of
 from antiphon.cli.option_sets import app_of
 from antiphon.cli.output import console, print_json, print_text
-from antiphon.cli.session import opened_with_store, run_async
+from antiphon.cli.session import opened_store, run_async
 from antiphon.deadletters.choosing import letter_of
 from antiphon.deadletters.differences import differences, pretty
 from antiphon.deadletters.native import native_of
@@ -18,6 +18,7 @@ from antiphon.runtime.settings import Settings
 from antiphon.storage.dead_letters import Behind, StoredLetter, behind
 from antiphon.storage.letter_changes import ChangeKind, LetterChange, changes_of
 from antiphon.storage.outbox import OUTBOX_GROUP
+from antiphon.storage.set_aside import AsideState
 
 
 class Story(NamedTuple):
@@ -62,7 +63,7 @@ def print_diff(before: Message, after: Message) -> None:
 
 
 async def _story(settings: Settings, id: str) -> Story:
-    async with opened_with_store(settings) as (broker, store):
+    async with opened_store(settings) as (broker, store):
         native = await native_of(broker, id)
         if native is not None:
             return Story(StoredLetter(number=0, letter=native), Behind(0, None), ())
@@ -82,10 +83,8 @@ def _change(change: LetterChange) -> dict[str, object]:
 
 def _lines(story: Story) -> Iterator[str]:
     letter, message = story.stored.letter, story.stored.letter.message
-    version = f", code version {letter.code_version}" if letter.code_version else ""
     yield f"dead letter {letter.id}"
-    yield f"  parked   {time_of(letter.parked_at)} by {letter.group}/{letter.handler}{version}"
-    yield f"  because  {letter.reason}, fingerprint {letter.fingerprint}"
+    yield from _verdict(story.stored)
     yield f"  message  {message.type} {message.id}, version {message.schema_version}"
     yield f"  {'to' if letter.group == OUTBOX_GROUP else 'from':<8} {place_of(letter)}"
     for name, value in _attributes(message):
@@ -95,6 +94,22 @@ def _lines(story: Story) -> Iterator[str]:
     for number, attempt in enumerate(letter.attempts, start=1):
         yield f"\nattempt {number} of {len(letter.attempts)}, {time_of(attempt.time)}"
         yield f"{attempt.error}: {attempt.text}" if not attempt.traceback else attempt.traceback.rstrip()
+
+
+def _verdict(stored: StoredLetter) -> Iterator[str]:
+    """Who gave it up and why; of one that nobody gave up, or not yet again, what it waits for."""
+    letter = stored.letter
+    version = f", code version {letter.code_version}" if letter.code_version else ""
+    who, since = f"{letter.group}/{letter.handler}{version}", time_of(letter.parked_at)
+    if stored.state is AsideState.PARKED:
+        yield f"  parked   {since} by {who}"
+    else:
+        yield f"  waits    {_FOR[stored.state]}, set aside {since} by {who}"
+    if letter.reason:
+        yield f"  because  {letter.reason}, fingerprint {letter.fingerprint}"
+
+
+_FOR = {AsideState.DELAYED: "for its next attempt", AsideState.BEHIND: "behind another one of its key"}
 
 
 def _attributes(message: Message) -> Iterator[tuple[str, object]]:

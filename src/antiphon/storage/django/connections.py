@@ -37,8 +37,8 @@ class DjangoConnection:
             raise UsageError(f"{self.name} cannot be used here: {error}") from error
         if commits:
             raise UsageError(
-                f"{self.name} is in no transaction, so that nothing could take back what is staged: stage inside "
-                "`with transaction.atomic():`"
+                f"{self.name} is in no transaction, so that nothing could take back what is written: do it "
+                "inside `with transaction.atomic():`"
             )
 
     def run(self, sql: str, args: Sequence[SqlValue]) -> Reply:

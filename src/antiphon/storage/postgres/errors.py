@@ -55,7 +55,14 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "XX001": (StoreCorruptError, "a table is damaged; restore a copy"),
     "XX002": (StoreCorruptError, "an index is damaged; reindex it"),
 }
-_REFUSALS = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf", "not permitted to log")
+_REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "pg_hba.conf",
+    "not permitted to log",
+    "permission denied for database",
+)
+"""How a refused login reads where the driver leaves out its code, 28P01, 28000, 3D000 or 42501."""
 _STALE_PLAN = "RevalidateCachedQuery"
 
 
@@ -80,11 +87,23 @@ def _meaning(error: Exception) -> tuple[type[StoreError], str]:
     if _source(error) == _STALE_PLAN:
         return TransactionConflictError, f"its tables were changed meanwhile; {_AGAIN}"
     if not state:
-        # libpq's own: it never got through to a server, or lost it. A refused login comes without its code, too.
-        refused = any(words in str(error) for words in _REFUSALS)
-        return (StoreAccessError, _LOGIN) if refused else (StoreUnavailableError, _GONE)
+        # libpq's own: it never got through to a server, or lost it.
+        return (StoreAccessError, _LOGIN) if _is_refused_login(error) else (StoreUnavailableError, _GONE)
     found = next((state[:length] for length in (5, 2) if state[:length] in _MEANINGS), "")
     return _MEANINGS.get(found, (StoreError, ""))
+
+
+def _is_refused_login(error: Exception) -> bool:
+    """Of an error without a code, as all have that psycopg raises when connecting fails: libpq keeps only the text.
+
+    So texts are all there is, but for a password that is missing. Where a server speaks another language than English,
+    a refused login is taken for a server that is not there, which is tried again. Drivers that give the code, such as
+    asyncpg, do not come here.
+    """
+    link: object = getattr(error, "pgconn", None)
+    if getattr(link, "needs_password", False) is True:
+        return True
+    return any(words in str(error) for words in _REFUSALS)
 
 
 def _state(error: Exception) -> str:

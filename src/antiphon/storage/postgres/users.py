@@ -106,6 +106,6 @@ def _require_transaction(raw: AnyConnection) -> None:
         raise UsageError(f"{NAME} is closed: give one that is open")
     if raw.autocommit and is_idle(raw):
         raise UsageError(
-            f"{NAME} commits each statement by itself, so that nothing could take back what is staged: stage inside "
-            "`with connection.transaction():`, or connect without autocommit"
+            f"{NAME} commits each statement by itself, so that nothing could take back what is written: do it "
+            "inside `with connection.transaction():`, or connect without autocommit"
         )

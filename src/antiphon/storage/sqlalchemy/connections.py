@@ -136,5 +136,5 @@ def _require_no_autocommit(connection: Connection | None, name: str) -> None:
     if connection is not None and has_autocommit(connection):
         raise UsageError(
             f"{name} commits each statement by itself (isolation level AUTOCOMMIT), so that nothing could take back "
-            "what is staged: use an engine with another level"
+            "what is written: use an engine with another level"
         )

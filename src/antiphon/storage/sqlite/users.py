@@ -37,7 +37,7 @@ class SqliteConnection:
             raise UsageError(f"{self.name} cannot be used: {error}") from error
         if commits:
             raise UsageError(
-                f"{self.name} commits each statement by itself, so that nothing could take back what is staged: run "
+                f"{self.name} commits each statement by itself, so that nothing could take back what is written: run "
                 '"begin" first, or connect without isolation_level=None and autocommit=True'
             )
 

@@ -1,0 +1,58 @@
+"""What PostgreSQL refuses is told apart by its code wherever there is one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from antiphon.errors import StoreAccessError, StoreUnavailableError
+from antiphon.storage.postgres.errors import explain
+
+
+class DriverError(Exception):
+    """As drivers raise it."""
+
+    def __init__(self, text: str, sqlstate: str | None = None, *, needs_password: bool | None = None) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+        self.pgconn = None if needs_password is None else SimpleNamespace(needs_password=needs_password)
+
+
+def kind_of(error: Exception) -> type[Exception]:
+    return type(explain(error, "postgresql://h/d", "connect"))
+
+
+@pytest.mark.parametrize("code", ["28P01", "28000", "3D000", "42501"])
+def test_a_refused_login_is_known_by_its_code_in_any_language(code: str) -> None:
+    assert kind_of(DriverError("das geht nicht", code)) is StoreAccessError
+
+
+@pytest.mark.parametrize("code", ["57P03", "53300", "08006"])
+def test_a_server_that_is_not_ready_is_known_by_its_code_whatever_it_says(code: str) -> None:
+    assert kind_of(DriverError('role "x" does not exist', code)) is StoreUnavailableError
+
+
+def test_a_password_that_is_missing_is_known_without_a_code_in_any_language() -> None:
+    assert kind_of(DriverError("kein Passwort angegeben", needs_password=True)) is StoreAccessError
+    assert kind_of(DriverError("der Server ist weg", needs_password=False)) is StoreUnavailableError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'FATAL:  password authentication failed for user "pw"',
+        'FATAL:  database "nowhere" does not exist',
+        'FATAL:  role "ghost" does not exist',
+        'FATAL:  role "nolog" is not permitted to log in',
+        'FATAL:  pg_hba.conf rejects connection for host "127.0.0.1"',
+        'FATAL:  permission denied for database "template1"',
+    ],
+)
+def test_without_a_code_a_refused_login_is_known_by_its_text(text: str) -> None:
+    assert kind_of(DriverError(f"connection failed: {text}", needs_password=False)) is StoreAccessError
+
+
+@pytest.mark.parametrize("text", ["Connection refused", "FATAL:  the database system is starting up", ""])
+def test_anything_else_without_a_code_is_a_server_that_is_not_there(text: str) -> None:
+    assert kind_of(DriverError(text)) is StoreUnavailableError
