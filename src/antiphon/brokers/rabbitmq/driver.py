@@ -312,6 +312,7 @@ class Lane:
                 raise
             raise self.lost("it was closed meanwhile") from error
         except TimeoutError as error:
+            self._is_closing = True  # the driver closes a channel that it cannot wait for
             raise self.lost("it does not answer") from error
         except (aiormq.AMQPError, aiormq.ChannelInvalidStateError, RuntimeError, OSError) as error:
             raise translated(error, self._where) from error
@@ -426,6 +427,10 @@ class Link:
                 if lane.is_open:
                     self._pool.append(lane)
 
+    def _is_alive(self) -> bool:
+        transport = None if self._connection is None else self._connection.transport
+        return transport is not None and not cast(_Bare, transport.connection).closing.done()
+
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
@@ -462,6 +467,6 @@ class Link:
                 if type(error).__name__ != told:  # once is enough for one outage
                     logger.warning("%s", error)
                 told = type(error).__name__
-                self.is_up = self.is_up and self._connection is not None and not self._connection.is_closed
+                self.is_up = self.is_up and self._is_alive()
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
