@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.ports import Broker, Delivery, Lag, Start, SubscribeOptions
+from antiphon.brokers.ports import Broker, Delivery, Start, SubscribeOptions
 from antiphon.brokers.rabbitmq import RabbitBroker
 from antiphon.errors import BrokerError, ConnectionLostError, PositionLostError, PublishError
 from antiphon.events.message import Outgoing
@@ -29,6 +30,7 @@ from tests.integration.rabbitmq.messages import (
     work,
 )
 
+T = TypeVar("T")
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -57,19 +59,7 @@ async def opened(url: str, prefix: str, **options: str) -> AsyncIterator[RabbitB
         await broker.close()
 
 
-@asynccontextmanager
-async def reading(broker: Broker, group: str, topic: str, seen: list[Delivery]) -> AsyncIterator[None]:
-    subscription = await broker.subscribe(group, [topic])
-    task = asyncio.create_task(work(subscription, seen))  # type: ignore[arg-type]  # it is a queue
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await subscription.close()
-
-
-async def surely(ask: Callable[[], Awaitable[Sequence[Lag]]]) -> Sequence[Lag]:
+async def surely(ask: Callable[[], Awaitable[T]]) -> T:
     """Its answer, asked again while the server is not up yet."""
     async with asyncio.timeout(60):
         while True:
@@ -77,6 +67,18 @@ async def surely(ask: Callable[[], Awaitable[Sequence[Lag]]]) -> Sequence[Lag]:
                 return await ask()
             except ConnectionLostError:
                 await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def reading(broker: Broker, group: str, topic: str, seen: list[Delivery]) -> AsyncIterator[None]:
+    subscription = await surely(lambda: broker.subscribe(group, [topic]))
+    task = asyncio.create_task(work(subscription, seen))  # type: ignore[arg-type]  # it is a queue
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await subscription.close()
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
