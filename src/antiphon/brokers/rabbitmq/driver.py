@@ -306,14 +306,14 @@ class Lane:
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _is_canceled():
                 asked.add_done_callback(_forget)
                 raise
             raise self.lost("it was closed meanwhile") from error
         except TimeoutError as error:
+            self._is_closing = True  # the driver closes a channel that it cannot wait for
             raise self.lost("it does not answer") from error
-        except (aiormq.AMQPError, aiormq.ChannelInvalidStateError, RuntimeError, OSError) as error:
+        except Exception as error:  # the driver raises even a bare one when a connection is lost
             raise translated(error, self._where) from error
 
 
@@ -324,6 +324,12 @@ async def _nothing() -> None:
 async def _in_time(call: Coroutine[object, object, T]) -> T:
     async with asyncio.timeout(PATIENCE):
         return await call
+
+
+def _is_canceled() -> bool:
+    """Whether somebody cancels the present task, and not the driver what it waits for: that one does when it closes."""
+    task = asyncio.current_task()
+    return task is not None and bool(task.cancelling())
 
 
 def _forget(task: asyncio.Future[T]) -> None:
@@ -410,7 +416,11 @@ class Link:
         try:
             async with asyncio.timeout(PATIENCE):
                 channel = await transport.connection.channel(publisher_confirms=confirms)
-        except (TimeoutError, aiormq.AMQPError, aiormq.ChannelInvalidStateError, RuntimeError, OSError) as error:
+        except asyncio.CancelledError as error:
+            if _is_canceled():
+                raise
+            raise translated(error, self.shown) from error
+        except Exception as error:
             raise translated(error, self.shown) from error
         return Lane(cast(Channel, channel), self.shown)
 
@@ -426,6 +436,10 @@ class Link:
                 if lane.is_open:
                     self._pool.append(lane)
 
+    def _is_alive(self) -> bool:
+        transport = None if self._connection is None else self._connection.transport
+        return transport is not None and not cast(_Bare, transport.connection).closing.done()
+
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
@@ -435,7 +449,11 @@ class Link:
                 f"{self.shown} ends the connection while it is opened: is there such a virtual host, and may the user "
                 "use it? (rabbitmqctl list_permissions)"
             ) from error
-        except (TimeoutError, aiormq.AMQPError, RuntimeError, OSError) as error:
+        except asyncio.CancelledError as error:
+            if _is_canceled():
+                raise
+            raise translated(error, self.shown) from error
+        except Exception as error:
             raise translated(error, self.shown) from error
         self.is_up = True
 
@@ -462,6 +480,6 @@ class Link:
                 if type(error).__name__ != told:  # once is enough for one outage
                     logger.warning("%s", error)
                 told = type(error).__name__
-                self.is_up = self.is_up and self._connection is not None and not self._connection.is_closed
+                self.is_up = self.is_up and self._is_alive()
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)

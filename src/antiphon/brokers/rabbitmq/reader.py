@@ -70,6 +70,11 @@ class Reader:
         return self._lane is not None and self._lane.is_open
 
     @property
+    def is_lost(self) -> bool:
+        """Whether it was read, and is not until its channel is made again."""
+        return self._lane is not None and not self._lane.is_open and not self._is_closed
+
+    @property
     def held(self) -> int:
         """How many messages of the queue are here."""
         return len(self.tags) + len(self._leaving)

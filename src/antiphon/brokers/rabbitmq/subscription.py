@@ -196,7 +196,7 @@ class RabbitSubscription:
             pass
 
     def _require_readers(self) -> None:
-        lost = next((reader for reader in self._turns if not reader.is_reading), None)
+        lost = next((reader for reader in self._turns if reader.is_lost), None)
         if lost is not None:
             raise ConnectionLostError(f"{self.name} cannot read {lost.queue!r} at the moment; it tries again by itself")
 
