@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, error_of
+from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException
+from antiphon.brokers.kafka.envelope import record_size
 from antiphon.brokers.kafka.faults import NOT_IN, fault
 from antiphon.brokers.kafka.groups import Groups
 from antiphon.brokers.kafka.holdings import Holdings
@@ -24,15 +25,16 @@ from antiphon.brokers.kafka.options import (
     topic_settings,
 )
 from antiphon.brokers.kafka.places import offset_of, position
-from antiphon.brokers.kafka.producing import Publisher
+from antiphon.brokers.kafka.producing import Publishers
 from antiphon.brokers.kafka.reading import Reader
 from antiphon.brokers.kafka.subscription import KafkaSubscription
 from antiphon.brokers.kafka.topics import Topics
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.screening import screen
-from antiphon.errors import ClosedError, PublishError, Refusal, UsageError
+from antiphon.errors import ClosedError, PublishError, UsageError
 from antiphon.events.message import Outgoing
 
+_USUAL, _NOBODY = KafkaOptions(), Access()
 _LONGEST_GREETING = 10.0
 """Seconds in which a cluster has to answer the first time."""
 
@@ -50,7 +52,7 @@ class _Open(NamedTuple):
     admin: Admin
     topics: Topics
     groups: Groups
-    publisher: Publisher
+    publishers: Publishers
     browsing: Looker
     peeking: Looker
 
@@ -62,7 +64,7 @@ class KafkaBroker:
     """
 
     def __init__(
-        self, servers: str, options: KafkaOptions = KafkaOptions(), access: Access = Access(), url: str | None = None
+        self, servers: str, options: KafkaOptions = _USUAL, access: Access = _NOBODY, url: str | None = None
     ) -> None:
         self._servers, self._options, self._url = servers, options, url or f"kafka://{servers}"
         self._topic_settings = topic_settings(options)
@@ -94,7 +96,7 @@ class KafkaBroker:
     def native(self) -> Native:
         """The driver's admin client and producer, while it is open."""
         opened = self._require_open("be asked for the driver")
-        return Native(opened.admin.native, opened.publisher.native)
+        return Native(opened.admin.native, opened.publishers.native)
 
     async def open(self) -> None:
         async with self._opening:
@@ -107,15 +109,15 @@ class KafkaBroker:
                 admin = Admin({**self._conf, "error_cb": self._on_error}, patience)
                 await self._greet(admin)
                 topics = Topics(admin, self._url, self._options.replication or -1, self._topic_settings)
-                publisher = Publisher(
-                    publishing(self._conf, self._options), patience.total_seconds(), topics.forget
+                publishers = Publishers(
+                    publishing(self._conf, self._options), patience.total_seconds(), topics.forget, topics.limits
                 )
             except KafkaException as error:
                 raise fault(error, self._url, "connect") from error
             browsing = Looker(looking(self._conf), patience.total_seconds())
             peeks = Looker(peeking(self._conf), patience.total_seconds())
             groups = Groups(admin, topics, peeks, self._url)
-            self._opened = _Open(admin, topics, groups, publisher, browsing, peeks)
+            self._opened = _Open(admin, topics, groups, publishers, browsing, peeks)
 
     async def close(self) -> None:
         async with self._opening:
@@ -124,7 +126,7 @@ class KafkaBroker:
             self._require_loop()
             await asyncio.gather(*(subscription.close() for subscription in tuple(self._subscriptions)))
             opened, self._opened = self._opened, None
-            await opened.publisher.close()
+            await opened.publishers.close()
             await opened.browsing.close()
             await opened.peeking.close()
 
@@ -133,9 +135,10 @@ class KafkaBroker:
         refused: Mapping[str, str] = {}
         if unknown := opened.topics.unknown({one.topic for one in outgoing}):
             refused = await opened.topics.make_missing(unknown)
-        accepted, refusals = screen(outgoing, lambda one: self._objection(one, refused))
+        limits = opened.topics.limits
+        accepted, refusals = screen(outgoing, lambda one: self._objection(one, refused, limits))
         if accepted:
-            refusals += await opened.publisher.send(accepted)
+            refusals += await opened.publishers.send(accepted)
         if refusals:
             places = {one.message.id: place for place, one in enumerate(outgoing)}
             raise PublishError(sorted(refusals, key=lambda refusal: places[refusal.message_id]))
@@ -220,11 +223,13 @@ class KafkaBroker:
         if error.code() in NOT_IN:
             self._refused = error
 
-    def _objection(self, outgoing: Outgoing, refused: Mapping[str, str]) -> str | None:
+    def _objection(self, outgoing: Outgoing, refused: Mapping[str, str], limits: Mapping[str, int]) -> str | None:
         topic, message = outgoing
         data, limit = message.data, self._options.max_message_bytes
         if data is not None and len(data) > limit:
             return f"its data has {len(data)} bytes, the limit is {limit}"
+        if limits and (own := limits.get(topic)) is not None and (size := record_size(message)) > own:
+            return f"it may take {size} bytes, and the topic takes {own} (max.message.bytes)"
         return refused.get(topic) if refused else None
 
     def _forget(self, subscription: KafkaSubscription) -> None:

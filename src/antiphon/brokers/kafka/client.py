@@ -1,4 +1,4 @@
-"""The driver, typed: the only file that imports it. What it raises leaves here as our errors, or is read by `faults`."""
+"""The driver, typed: the only file that imports it. What it raises is read by `faults`."""
 
 from __future__ import annotations
 
@@ -127,21 +127,25 @@ class Admin:
         found = await asyncio.to_thread(self.native.list_topics, None, self._patience)
         return {name: len(topic.partitions) for name, topic in found.topics.items() if not name.startswith("__")}
 
-    async def layouts(self, names: Collection[str]) -> Mapping[str, TopicLayout]:
-        """Of those of these topics that are there. Raises KafkaException for one that may not be looked at."""
+    async def layouts(self, names: Collection[str]) -> tuple[Mapping[str, TopicLayout], Mapping[str, KafkaError]]:
+        """Of those of these topics that are there; and why others may not be looked at."""
         found: dict[str, TopicLayout] = {}
+        denied: dict[str, KafkaError] = {}
         if not names:
-            return found
+            return found, denied
         asked = self.native.describe_topics(TopicCollection(list(names)), request_timeout=self._patience)
         for name, answer in asked.items():
             try:
                 topic = await asyncio.wrap_future(answer)
             except KafkaException as error:
-                if error_of(error).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                code = error_of(error).code()
+                if code in _NOT_FOR_US:
+                    denied[name] = error_of(error)
+                elif code != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
             else:
                 found[name] = TopicLayout(len(topic.partitions), all(each.leader for each in topic.partitions))
-        return found
+        return found, denied
 
     async def create(self, topics: Mapping[str, int], replication: int, config: Mapping[str, str]) -> dict[str, str]:
         """Make these with so many partitions each; returns why those that were refused were."""
@@ -280,6 +284,7 @@ class Admin:
         }
 
 
+_NOT_FOR_US = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION})
 _HAS_MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
 _PASSING = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001 - public in the driver
 

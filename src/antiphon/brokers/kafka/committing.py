@@ -1,7 +1,7 @@
 """How does what the event loop wants committed reach the driver, and how does the loop learn of it?
 
-The driver lets one thread in at a time, and a thread that polls in a loop lets no other in. So the polling thread commits,
-between two polls, all that was asked for until then.
+The driver lets one thread in at a time, and a thread that polls in a loop lets no other in. So the polling thread
+commits, between two polls, all that was asked for until then.
 """
 
 from __future__ import annotations

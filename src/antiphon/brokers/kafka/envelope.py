@@ -1,7 +1,7 @@
 """How does a message become a record of Kafka's, and a record a message?
 
-It travels as CloudEvents in binary mode. Their headers are text, so one of our own beside them names the extensions that
-are numbers or booleans. What comes in the form that we write is read the short way, all else by `recognize`.
+It travels as CloudEvents in binary mode. Their headers are text, so one of our own beside them names the extensions
+that are numbers or booleans. What comes in the form that we write is read the short way, all else by `recognize`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ TYPES = "antiphon-types"
 """Such as `retries=int,sampled=bool`."""
 Headers = list[tuple[str, str | bytes | None]]
 
+_FRAMING = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _USUAL = frozenset(
     {"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_schemaversion", "ce_partitionkey",
@@ -67,6 +68,16 @@ def _all_headers(message: Message) -> Headers:
 def key_bytes(key: str | None) -> bytes | None:
     """The key of the record, which places it."""
     return None if key is None else key.encode()
+
+
+def record_size(message: Message) -> int:
+    """The most bytes that the record takes, alone in a batch and not compressed."""
+    headers = sum(len(name) + _size(value) for name, value in to_record(message))
+    return _FRAMING + headers + _size(message.key) + len(message.data or b"")
+
+
+def _size(value: str | bytes | None) -> int:
+    return len(value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value or b"")
 
 
 def key_text(key: bytes | None) -> str | None:

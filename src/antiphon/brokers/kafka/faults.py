@@ -69,7 +69,9 @@ def fault(error: KafkaError | BaseException, where: str, tried: str, topic: str 
     if code in DENIED:
         return BrokerError(f"{where} does not let us {tried}: {said}: mend the user's name, its password or its rights")
     if code == KafkaError._SSL:
-        return BrokerError(f"cannot {tried}: {where} and we do not agree on TLS: {said}: look at tls, tls_ca and its kin")
+        return BrokerError(
+            f"cannot {tried}: {where} and we do not agree on TLS: {said}: look at tls, tls_ca and its kin"
+        )
     if code in AWAY or found.retriable():
         return ConnectionLostError(f"cannot {tried}: {where} does not answer: {said}; it is tried again by itself")
     return BrokerError(f"cannot {tried}: {where} answers {said}")

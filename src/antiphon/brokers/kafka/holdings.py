@@ -66,7 +66,7 @@ class Holdings:
         """Told once by the next fetch."""
         self.failure: AntiphonError | None = None
         """Told by every fetch until the group is moved."""
-        self._ring = ring
+        self.ring = ring
         self._fenced: set[Partition] = set()
         """Lost by a notice that was not taken yet: what the reader holds of these must not be committed."""
         self._paused_topics: set[str] = set()
@@ -82,13 +82,12 @@ class Holdings:
                 self._tell(NoticeKind.ASSIGNED, [lane.partition for lane in new])
 
     def put(self, partition: Partition, deliveries: Sequence[Delivery], size: int) -> None:
-        """Keep what the driver handed over, if the partition is still read from there."""
+        """Keep what the driver handed over, if the partition is still read from there. Who put all there was rings."""
         with self.changed:
             lane = self.lanes.get(partition)
             if lane is not None and not (lane.is_leaving or lane.is_misplaced or lane.is_parked or lane.has_gap):
                 lane.queue.extend(deliveries)
                 lane.bytes += size
-                self._ring()
 
     def take(self, limit: int, max_bytes: int) -> list[Delivery]:
         """What may be handed out, each partition its share. Raises what has to be told."""
@@ -116,7 +115,9 @@ class Holdings:
             raise error
 
     def _is_ready(self, lane: Lane) -> bool:
-        return bool(lane.queue) and not lane.is_leaving and not self.is_shut(lane) and lane.partition not in self._fenced
+        return (
+            bool(lane.queue) and not lane.is_leaving and not self.is_shut(lane) and lane.partition not in self._fenced
+        )
 
     def is_shut(self, lane: Lane) -> bool:
         """Whether its reader does not want it now."""
@@ -140,7 +141,7 @@ class Holdings:
             self._has_alarm = False
             if self._fenced:
                 self._fenced.clear()
-                self._ring()
+                self.ring()
             return taken
 
     def drop(self, kind: NoticeKind, partitions: Iterable[Partition]) -> None:
@@ -193,7 +194,7 @@ class Holdings:
 
     def _tell(self, kind: NoticeKind, partitions: Sequence[Partition]) -> None:
         self._notices.append(Notice(kind, tuple(partitions)))
-        self._ring()
+        self.ring()
 
     def report(self, error: AntiphonError, *, is_final: bool = False) -> None:
         """Let fetches raise this: once, or until the group is moved."""
@@ -202,21 +203,21 @@ class Holdings:
                 self.failure = error
             else:
                 self.trouble = error
-            self._ring()
+            self.ring()
 
     def set_paused(self, partitions: Iterable[Partition], paused: bool) -> None:
         with self.changed:
             for partition in partitions:
                 if (lane := self.lanes.get(partition)) is not None:
                     lane.is_paused = paused
-            self._ring()
+            self.ring()
             self.changed.notify_all()
 
     def set_topic_paused(self, topic: str, paused: bool) -> None:
         """Whether to hand out anything of this topic, whatever is gained of it later."""
         with self.changed:
             (self._paused_topics.add if paused else self._paused_topics.discard)(topic)
-            self._ring()
+            self.ring()
             self.changed.notify_all()
 
     def prepare_to_leave(self, partitions: Collection[Partition]) -> None:

@@ -62,7 +62,9 @@ class Looker:
             finally:
                 consumer.unassign()
 
-    def _collect(self, consumer: Consumer, open_spans: dict[Partition, Span], limit: int) -> dict[Partition, list[Record]]:
+    def _collect(
+        self, consumer: Consumer, open_spans: dict[Partition, Span], limit: int
+    ) -> dict[Partition, list[Record]]:
         found: dict[Partition, list[Record]] = {partition: [] for partition in open_spans}
         deadline = time.monotonic() + self._patience
         while open_spans:

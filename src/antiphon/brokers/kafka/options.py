@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from antiphon.brokers.kafka.topics import USUAL_LARGEST
 from antiphon.errors import SettingsError
 
 Token = Callable[[str], tuple[str, float]]
@@ -18,8 +19,9 @@ Sasl = Literal["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]
 _driver_log = logging.getLogger("antiphon.brokers.kafka.driver")
 _HEADROOM = 48_000
 """Bytes of headers, key and framing that a message may have beside its data, below what clusters take unless told."""
-_USUAL_LARGEST = 1_048_588
 _LONGEST_STALL = timedelta(minutes=5)
+_AT_ONCE = 256 << 10
+"""Bytes of one partition in one answer, so that those with much leave room for the others."""
 _READ_AHEAD = 16 << 10
 """Kibibytes that the driver reads ahead of us."""
 
@@ -53,7 +55,7 @@ class KafkaOptions(Struct, frozen=True, kw_only=True):
     max_message_bytes: int = 1_000_000
     replication: int | None = None
     """Of topics that are made here; the cluster's own when None."""
-    topic_settings: str = ""
+    topic_settings: str | None = None
     """Kafka's own settings for topics that are made here, such as `min.insync.replicas=2,compression.type=zstd`."""
     compression: Literal["none", "lz4", "zstd", "snappy", "gzip"] = "lz4"
 
@@ -69,12 +71,12 @@ class Access(Struct, frozen=True, kw_only=True):
 def topic_settings(options: KafkaOptions) -> dict[str, str]:
     """What is said for each topic that is made. Raises SettingsError."""
     settings: dict[str, str] = {}
-    for part in filter(None, options.topic_settings.split(",")):
+    for part in filter(None, (options.topic_settings or "").split(",")):
         name, found, value = part.partition("=")
         if not found:
             raise SettingsError(f"topic_settings has {part!r}: write name=value, separated by commas")
         settings[name.strip()] = value.strip()
-    if options.max_message_bytes + _HEADROOM > _USUAL_LARGEST:
+    if options.max_message_bytes + _HEADROOM > USUAL_LARGEST:
         settings.setdefault("max.message.bytes", str(options.max_message_bytes + _HEADROOM))
     return settings
 
@@ -152,6 +154,7 @@ def reading(base: Mapping[str, object], group: str) -> dict[str, object]:
         "isolation.level": "read_committed",
         "allow.auto.create.topics": False,
         "queued.max.messages.kbytes": _READ_AHEAD,
+        "fetch.message.max.bytes": _AT_ONCE,
         "fetch.wait.max.ms": 500,
     }
 

@@ -1,11 +1,11 @@
 """How does a group stand in a partition, and how is that written on the cluster?
 
-A group's committed offset is the cluster's own, so that every tool reads it. Beside it Kafka keeps a text: there stand the
-token of the last seek that the group has followed, and how many messages it missed.
+A group's committed offset is the cluster's own, so that every tool reads it. Beside it Kafka keeps a text: there
+stand the token of the last seek that the group has followed, and how many messages it missed.
 
-A seek of a group that has members is a command: the offset and the token, committed for a second group whose name ends in
-`.antiphon-seeks`, which never has members. Until a commit of the group carries that token, the group stands where the
-command says, and whatever is committed without it is void.
+Kafka moves no group that has members. So a seek is a command: the offset and a token, committed for a second group
+whose name ends in `.antiphon-seeks`, and which never has members. Until a commit of the group carries that token, the group
+stands where the command says, and whatever is committed without it is void.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def place_of(committed: Committed) -> Place:
 def standing(
     committed: Mapping[Partition, Committed], commands: Mapping[Partition, Committed]
 ) -> dict[Partition, Place]:
-    """Where a group stands. The commands must have been read before the commits, or one that was just followed is lost."""
+    """Where a group stands. Commands must be read before commits, or one that is just being followed is missed."""
     places = {partition: place_of(each) for partition, each in committed.items()}
     for partition, command in commands.items():
         known = places.get(partition)

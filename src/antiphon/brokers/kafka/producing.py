@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from antiphon.brokers.kafka.client import Conf, KafkaError, KafkaException, Producer, Record, error_of, make_producer
@@ -160,6 +160,42 @@ class Publisher:
                 if not len(producer) and not self._is_closing:
                     self._work.wait(_IDLE)
                 producer.poll(0)
+
+
+class Publishers:
+    """The publisher of most topics, and others for topics that take smaller batches."""
+
+    def __init__(self, conf: Conf, patience: float, forget: Callable[[str], None], limits: Mapping[str, int]) -> None:
+        self._conf, self._patience, self._forget, self._limits = conf, patience, forget, limits
+        self._usual = Publisher(conf, patience, forget)
+        self._smaller: dict[int, Publisher] = {}
+
+    @property
+    def native(self) -> Producer:
+        """The driver's own producer of most topics."""
+        return self._usual.native
+
+    async def send(self, outgoing: Sequence[Outgoing]) -> list[Refusal]:
+        """As `Publisher.send`."""
+        limits = self._limits
+        if not limits or not any(one.topic in limits for one in outgoing):
+            return await self._usual.send(outgoing)
+        parts: dict[Publisher, list[Outgoing]] = {}
+        for one in outgoing:
+            parts.setdefault(self._publisher(limits.get(one.topic)), []).append(one)
+        answers = await asyncio.gather(*(publisher.send(part) for publisher, part in parts.items()))
+        return [refusal for refusals in answers for refusal in refusals]
+
+    async def close(self) -> None:
+        """As `Publisher.close`, of all."""
+        await asyncio.gather(*(publisher.close() for publisher in (self._usual, *self._smaller.values())))
+
+    def _publisher(self, limit: int | None) -> Publisher:
+        if limit is None:
+            return self._usual
+        if limit not in self._smaller:
+            self._smaller[limit] = Publisher({**self._conf, "batch.size": limit}, self._patience, self._forget)
+        return self._smaller[limit]
 
 
 class _HeldBackError(Exception):

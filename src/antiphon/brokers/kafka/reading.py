@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from antiphon.brokers.kafka.client import (
@@ -91,7 +91,7 @@ class Reader:
             )
             while not self._is_closing:
                 self._turn()
-        except Exception as error:  # noqa: BLE001 - nobody reads the end of a thread
+        except Exception as error:
             logger.exception("reading of group %s stopped", self.group)
             reason = BrokerError(f"reading for group {self.group!r} from {self._where} stopped: {error!r}")
             self._holdings.report(reason, is_final=True)
@@ -107,7 +107,11 @@ class Reader:
             return
         record = self.consumer.poll(self._poll_wait())
         if record is not None:
-            self._hand_over([record, *self.consumer.consume(_AT_ONCE, 0)])
+            self._hand_over([record])
+            # All that is there, before anything is handed out, so that no partition hides the others.
+            while not self._holdings.is_full() and (more := self.consumer.consume(_AT_ONCE, 0)):
+                self._hand_over(more)
+            self._holdings.ring()
 
     def _commit(self) -> None:
         self.commits.serve(self.consumer, self._note)
@@ -218,7 +222,7 @@ class Reader:
         return read_committed(self._admin.ask_committed(group).result())
 
     def _starts(self, partitions: Sequence[Partition], known_topics: set[str]) -> Mapping[Partition, Place]:
-        """Where to begin in what the group has no position in: with a new partition at its start, whatever is wanted."""
+        """Where to begin in what the group has no position in: in a new partition at its start, whatever is wanted."""
         places: dict[Partition, Place] = {}
         for partition in partitions:
             if partition in self._known:
@@ -325,8 +329,6 @@ class Reader:
                     break
         parked = {lane.partition for lane in self._holdings.lanes.values() if lane.is_parked}
         self.consumer.resume([each for each in self.consumer.assignment() if partition_of(each) not in parked])
-
-
 
 
 def _lane_of(record: Record) -> tuple[str, int]:

@@ -162,8 +162,8 @@ class KafkaSubscription:
     async def _look_for_missing(self) -> None:
         if not self._reader.missing:
             return
-        there = await self._admin.layouts(self._reader.missing)
-        gone = self._reader.missing - there.keys()
+        there, denied = await self._admin.layouts(self._reader.missing)
+        gone = self._reader.missing - there.keys() - denied.keys()
         self._reader.missing &= gone
         self._looks_in_vain = self._looks_in_vain + 1 if gone else 0
         if gone and self._looks_in_vain >= _CERTAIN:

@@ -17,6 +17,8 @@ _MILLISECOND = timedelta(milliseconds=1)
 _PAUSE, _LOOKS = timedelta(milliseconds=20), 250
 _UNLIMITED = "-1"
 _SMALLEST_SEGMENT, _USUAL_SEGMENT = 1 << 20, 1 << 30
+USUAL_LARGEST = 1_048_588
+"""Bytes of a batch that topics take unless told otherwise."""
 _AT_ONCE = 200
 """Topics made in one request: the cluster makes them one by one, and answers when the last is there."""
 
@@ -28,6 +30,8 @@ class Topics:
         self._admin, self._where = admin, where
         self._replication, self._config = replication, dict(config)
         self._partitions: dict[str, int] = {}
+        self.limits: dict[str, int] = {}
+        """The largest batch of records that a topic takes, of those that take less than clusters do unless told."""
         self._making = asyncio.Lock()
 
     def unknown(self, names: Collection[str]) -> set[str]:
@@ -43,8 +47,8 @@ class Topics:
         refused = {name: f"{name!r} is no name that Kafka allows" for name in names if not _NAME.fullmatch(name)}
         async with self._making:
             missing = self.unknown(names) - refused.keys()
-            await self._learn(missing)
-            specs = [TopicSpec(name) for name in sorted(self.unknown(missing))]
+            refused |= await self._learn(missing)
+            specs = [TopicSpec(name) for name in sorted(self.unknown(missing) - refused.keys())]
             for start in range(0, len(specs), _AT_ONCE):
                 refused |= await self._create(specs[start : start + _AT_ONCE])
         return refused
@@ -58,7 +62,7 @@ class Topics:
     async def partitions_of(self, name: str) -> list[Partition]:
         """Those of a topic that is there, also those that it got since. Raises UnknownTopicError."""
         self.forget(name)
-        await self._learn([name])
+        self._raise_denied(await self._learn([name]))
         if name not in self._partitions:
             raise UnknownTopicError(name, list(await self._names()))
         return self.partitions(name)
@@ -73,7 +77,7 @@ class Topics:
             raise UsageError(f"topic {spec.name!r} cannot have {spec.partitions} partitions: it needs one at least")
         async with self._making:
             self.forget(spec.name)
-            await self._learn([spec.name])
+            self._raise_denied(await self._learn([spec.name]))
             held = self._partitions.get(spec.name)
             if held is None:
                 if refused := await self._create([spec]):
@@ -98,7 +102,7 @@ class Topics:
             )
         except KafkaException as error:
             raise fault(error, self._where, "list the topics") from error
-        held = {name: 0 for name in layouts}
+        held = dict.fromkeys(layouts, 0)
         for partition, end in ends.items():
             held[partition.topic] += end - starts.get(partition, end)
         return [_state(name, layouts[name], held[name], settings.get(name, {})) for name in sorted(layouts)]
@@ -109,12 +113,29 @@ class Topics:
         except KafkaException as error:
             raise fault(error, self._where, "list the topics") from error
 
-    async def _learn(self, names: Collection[str]) -> None:
+    async def _learn(self, names: Collection[str]) -> dict[str, str]:
+        """Look for these; returns why those that may not be looked at may not."""
         try:
-            found = await self._admin.layouts(names)
+            found, denied = await self._admin.layouts(names)
         except KafkaException as error:
             raise fault(error, self._where, f"look at the topics {', '.join(sorted(names))}") from error
+        await self._learn_limits(found.keys() - self._partitions.keys())
         self._partitions |= {name: layout.partitions for name, layout in found.items()}
+        return {name: str(fault(error, self._where, "use it")) for name, error in denied.items()}
+
+    async def _learn_limits(self, names: Collection[str]) -> None:
+        try:
+            settings = await self._admin.settings(names)
+        except KafkaException:
+            return  # who may not ask is told by each refusal
+        for name in names:
+            limit = int(settings[name].get("max.message.bytes", USUAL_LARGEST))
+            if limit < USUAL_LARGEST:
+                self.limits[name] = limit
+
+    def _raise_denied(self, denied: Mapping[str, str]) -> None:
+        for name, reason in denied.items():
+            raise BrokerError(f"topic {name!r}: {reason}")
 
     async def _create(self, specs: Sequence[TopicSpec]) -> dict[str, str]:
         config = {**self._config, **_retention(specs[0])}
@@ -124,13 +145,15 @@ class Topics:
             await self._await_leaders(counts.keys() - refused.keys())
         except KafkaException as error:
             raise fault(error, self._where, f"make the topics {', '.join(counts)}") from error
+        if (limit := int(config.get("max.message.bytes", USUAL_LARGEST))) < USUAL_LARGEST:
+            self.limits |= dict.fromkeys(counts.keys() - refused.keys(), limit)
         return refused
 
     async def _await_leaders(self, names: Collection[str]) -> None:
         """What was made just now takes a moment until it can be read and written."""
         missing = set(names)
         for _ in range(_LOOKS):
-            found = await self._admin.layouts(missing)
+            found, _ = await self._admin.layouts(missing)
             self._partitions |= {name: layout.partitions for name, layout in found.items()}
             missing -= {name for name, layout in found.items() if layout.is_led}
             if not missing:
