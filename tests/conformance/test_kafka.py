@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from antiphon.brokers.kafka import KafkaBroker, KafkaOptions
 from antiphon.brokers.ports import Broker
@@ -42,14 +43,35 @@ class TestKafka(OnKafka, LogConformance):
         return self.current
 
 
+HASTY = {"group.consumer.heartbeat.interval.ms": "200", "group.consumer.min.heartbeat.interval.ms": "100"}
+"""What only the cluster decides of groups by KIP-848."""
+
+
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[str]:
     """The address of a cluster in which services of every test may have the same names."""
     try:
-        with KafkaServer() as server:
+        with KafkaServer(settings=HASTY) as server:
             yield server.address
     except ServerMissingError as error:
         pytest.skip(str(error))
+
+
+class TestKafkaWithGroupsOfTheCluster(OnKafka, LogConformance):
+    # It is about topics, and takes long.
+    test_a_thousand_destinations_cost_nothing_but_their_messages = None
+
+    @pytest.fixture
+    async def broker(self, own_server: str) -> AsyncIterator[Broker]:
+        self.current = KafkaBroker(own_server, structs.replace(OPTIONS, protocol="consumer"))
+        await self.current.open()
+        yield self.current
+        await self.current.close()
+
+    async def reopen(self, broker: Broker) -> Broker:
+        await self.current.close()
+        await self.current.open()
+        return self.current
 
 
 class OnOwnKafka(OnKafka):

@@ -15,6 +15,7 @@ from antiphon.brokers.kafka import KafkaBroker, KafkaSubscription
 from antiphon.brokers.ports import Broker, Delivery, Subscription
 
 _LEAVE_GROUP = 13
+_CONSUMER_GROUP_HEARTBEAT = 68
 _BYTES_PER_MESSAGE = 1_300
 
 
@@ -57,13 +58,27 @@ async def evict(broker: Broker, subscription: Subscription) -> None:
 
 def leave(server: str, group: str, member: str) -> None:
     """Tell the cluster that this member is gone, as it finds by itself when its lease is over."""
-    host, _, port = server.rpartition(":")
-    body = struct.pack(">hhih", _LEAVE_GROUP, 0, 1, -1) + _text(group) + _text(member)
-    with socket.create_connection((host, int(port)), 5) as connection:
-        connection.sendall(struct.pack(">i", len(body)) + body)
-        answer = connection.recv(64)
-    (code,) = struct.unpack(">h", answer[8:10])
+    if _ask(server, struct.pack(">hhih", _LEAVE_GROUP, 0, 1, -1) + _text(group) + _text(member), 8) == 0:
+        return
+    # With KIP-848 a member leaves by a heartbeat in the epoch -1; what is null or has no tags is a zero.
+    header = struct.pack(">hhih", _CONSUMER_GROUP_HEARTBEAT, 0, 1, -1) + b"\0"
+    body = _compact(group) + _compact(member) + struct.pack(">i", -1) + b"\0\0" + struct.pack(">i", -1) + b"\0\0\0\0"
+    code = _ask(server, header + body, 13)
     assert code == 0, f"the cluster answers {code}"
+
+
+def _ask(server: str, request: bytes, at: int) -> int:
+    """The code in its answer, which stands at this place."""
+    host, _, port = server.rpartition(":")
+    with socket.create_connection((host, int(port)), 5) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        answer = connection.recv(256)
+    code: int = struct.unpack(">h", answer[at : at + 2])[0]
+    return code
+
+
+def _compact(text: str) -> bytes:
+    return bytes([len(text) + 1]) + text.encode()
 
 
 def _text(text: str) -> bytes:

@@ -99,6 +99,12 @@ async def test_tls_is_spoken_with_who_has_the_right_certificate(tmp_path):
         await trusting.open()
         await trusting.publish(outgoing(messages(3)))
         await trusting.close()
+        for profile, user, password in (("event-hubs", "$ConnectionString", "c"), ("confluent-cloud", "root", "r")):
+            broker = at(address, user, password, profile=profile, tls_ca=str(cert))
+            await broker.open()
+            await broker.publish(outgoing(messages(3), profile))
+            assert len(await broker.browse(profile, {}, 10)) == 3
+            await broker.close()
         with pytest.raises(BrokerError) as raised:
             await at(address, "root", "r", tls=True).open()
         assert not isinstance(raised.value, ConnectionLostError)

@@ -23,6 +23,7 @@ from antiphon.brokers.kafka.options import (
     peeking,
     publishing,
     topic_settings,
+    with_profile,
 )
 from antiphon.brokers.kafka.places import offset_of, position
 from antiphon.brokers.kafka.producing import Publishers
@@ -66,6 +67,7 @@ class KafkaBroker:
     def __init__(
         self, servers: str, options: KafkaOptions = _USUAL, access: Access = _NOBODY, url: str | None = None
     ) -> None:
+        options = with_profile(options)
         self._servers, self._options, self._url = servers, options, url or f"kafka://{servers}"
         self._topic_settings = topic_settings(options)
         self._conf = common(servers, options, access)
@@ -108,7 +110,13 @@ class KafkaBroker:
             try:
                 admin = Admin({**self._conf, "error_cb": self._on_error}, patience)
                 await self._greet(admin)
-                topics = Topics(admin, self._url, self._options.replication or -1, self._topic_settings)
+                topics = Topics(
+                    admin,
+                    self._url,
+                    self._options.replication or -1,
+                    self._topic_settings,
+                    keeps_all=self._options.profile != "event-hubs",
+                )
                 publishers = Publishers(
                     publishing(self._conf, self._options), patience.total_seconds(), topics.forget, topics.limits
                 )

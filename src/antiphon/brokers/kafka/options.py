@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from antiphon.brokers.kafka.topics import USUAL_LARGEST
 from antiphon.errors import SettingsError
@@ -26,9 +26,36 @@ _READ_AHEAD = 16 << 10
 """Kibibytes that the driver reads ahead of us."""
 
 
+class Profile(Struct, frozen=True):
+    """What a service that speaks Kafka's protocol wants otherwise."""
+
+    options: Mapping[str, object]
+    common: Mapping[str, object]
+    publishing: Mapping[str, object]
+
+
+_IDLE_FOR = 180_000
+"""Milliseconds below the 4 minutes after which Azure's gateway drops a connection in silence."""
+PROFILES: Mapping[str, Profile] = {
+    "confluent-cloud": Profile({"tls": True, "sasl": "plain"}, {"socket.keepalive.enable": True}, {}),
+    "event-hubs": Profile(
+        {"tls": True, "sasl": "plain", "compression": "none"},
+        {
+            "socket.keepalive.enable": True,
+            "metadata.max.age.ms": _IDLE_FOR,
+            "connections.max.idle.ms": _IDLE_FOR,
+        },
+        # Without idempotence only one request on its way keeps the order when one is sent again.
+        {"enable.idempotence": False, "max.in.flight": 1},
+    ),
+}
+
+
 class KafkaOptions(Struct, frozen=True, kw_only=True):
     """The options of a URL, and of `KafkaBroker`."""
 
+    profile: Literal["confluent-cloud", "event-hubs"] | None = None
+    """Settings that a managed service needs; they override others."""
     servers: str | None = None
     """More servers to ask first, as host:port, separated by commas."""
     tls: bool = False
@@ -68,6 +95,11 @@ class Access(Struct, frozen=True, kw_only=True):
     token: Token | None = None
 
 
+def with_profile(options: KafkaOptions) -> KafkaOptions:
+    """The options as their profile wants them."""
+    return options if options.profile is None else structs.replace(options, **PROFILES[options.profile].options)
+
+
 def topic_settings(options: KafkaOptions) -> dict[str, str]:
     """What is said for each topic that is made. Raises SettingsError."""
     settings: dict[str, str] = {}
@@ -93,6 +125,8 @@ def common(servers: str, options: KafkaOptions, access: Access) -> dict[str, obj
     }
     sasl = options.sasl or ("plain" if access.user is not None else "oauthbearer" if access.token else None)
     conf["security.protocol"] = f"{'sasl_' if sasl else ''}{'ssl' if options.tls else 'plaintext'}"
+    if options.profile is not None:
+        conf.update(PROFILES[options.profile].common)
     return conf | _tls(options) | (_sasl(sasl, options, access) if sasl else {})
 
 
@@ -139,7 +173,9 @@ def publishing(base: Mapping[str, object], options: KafkaOptions) -> dict[str, o
         "compression.type": options.compression,
         "message.max.bytes": options.max_message_bytes + _HEADROOM,
         "message.timeout.ms": 0,
+        "topic.metadata.propagation.max.ms": 5000,
         "queue.buffering.max.kbytes": 64 << 10,
+        **(PROFILES[options.profile].publishing if options.profile else {}),
     }
 
 

@@ -4,8 +4,8 @@ A group's committed offset is the cluster's own, so that every tool reads it. Be
 stand the token of the last seek that the group has followed, and how many messages it missed.
 
 Kafka moves no group that has members. So a seek is a command: the offset and a token, committed for a second group
-whose name ends in `.antiphon-seeks`, and which never has members. Until a commit of the group carries that token, the group
-stands where the command says, and whatever is committed without it is void.
+whose name ends in `.antiphon-seeks`, and which never has members. Until a commit of the group carries that token, the
+group stands where the command says, and whatever is committed without it is void.
 """
 
 from __future__ import annotations

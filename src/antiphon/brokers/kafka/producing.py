@@ -20,6 +20,8 @@ from antiphon.events.message import Outgoing
 _IDLE = 1.0
 """Seconds between two polls while nothing is on its way: the driver renews tokens and logs in them."""
 _BUSY = 0.1
+_GOODBYE = 5.0
+"""Seconds that closing waits for what is on its way."""
 _FULL = 0.002
 """Seconds to wait when the driver's queue has no room."""
 
@@ -90,6 +92,8 @@ class Publisher:
                 self._producer.purge()
                 self._work.set()
                 await batch.settled
+                for topic in {one.topic for one in outgoing}:
+                    self._forget(topic)
         finally:
             self._sending -= 1
         if not batch.failures:
@@ -99,10 +103,13 @@ class Publisher:
         return [self._refusal(outgoing[index], error) for index, error in sorted(batch.failures.items())]
 
     async def close(self) -> None:
-        """Wait for what is on its way, and end the thread."""
+        """Wait for what is on its way, for a while, and end the thread."""
         self._is_closing = True
         self._work.set()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, _GOODBYE)
+        if self._thread.is_alive():
+            self._producer.purge()
+            await asyncio.to_thread(self._thread.join, _GOODBYE)
 
     async def _produce(self, outgoing: Sequence[Outgoing], batch: _Batch) -> None:
         stopped: set[tuple[str, str]] = set()

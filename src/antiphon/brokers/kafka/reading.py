@@ -211,6 +211,8 @@ class Reader:
         for partition in partitions:
             known = places.get(partition)
             lane = Lane(partition, known or starts[partition])
+            if known is not None:
+                self._known[partition] = known.offset
             lane.has_gap = partition in unknown and partition in self._known
             # What is committed already need not be; what a command says must be.
             lane.is_followed = known is not None and known.committed() == committed.get(partition)

@@ -26,7 +26,10 @@ _AT_ONCE = 200
 class Topics:
     """The topics of one cluster. Those that were seen are remembered until one turns out to be gone."""
 
-    def __init__(self, admin: Admin, where: str, replication: int, config: Mapping[str, str]) -> None:
+    def __init__(
+        self, admin: Admin, where: str, replication: int, config: Mapping[str, str], *, keeps_all: bool = True
+    ) -> None:
+        self._keeps_all = keeps_all
         self._admin, self._where = admin, where
         self._replication, self._config = replication, dict(config)
         self._partitions: dict[str, int] = {}
@@ -138,7 +141,7 @@ class Topics:
             raise BrokerError(f"topic {name!r}: {reason}")
 
     async def _create(self, specs: Sequence[TopicSpec]) -> dict[str, str]:
-        config = {**self._config, **_retention(specs[0])}
+        config = {**self._config, **self._retention(specs[0])}
         counts = {spec.name: spec.partitions for spec in specs}
         try:
             refused = await self._admin.create(counts, self._replication, config)
@@ -160,9 +163,16 @@ class Topics:
                 return
             await asyncio.sleep(_PAUSE.total_seconds())
 
+    def _retention(self, spec: TopicSpec) -> dict[str, str]:
+        """What the spec says; where not everything can be kept for ever, what it leaves open is left to the cluster."""
+        settings = _retention(spec)
+        return settings if self._keeps_all else {n: v for n, v in settings.items() if v != _UNLIMITED}
+
     async def _change(self, spec: TopicSpec) -> None:
+        settings = self._retention(spec)
         try:
-            await self._admin.change(spec.name, _retention(spec))
+            if settings:
+                await self._admin.change(spec.name, settings)
         except KafkaException as error:
             raise fault(error, self._where, f"change how long topic {spec.name!r} is kept", spec.name) from error
 

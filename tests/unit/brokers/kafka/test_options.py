@@ -7,7 +7,15 @@ from datetime import timedelta
 import pytest
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.kafka.options import Access, KafkaOptions, common, joining, publishing, topic_settings
+from antiphon.brokers.kafka.options import (
+    Access,
+    KafkaOptions,
+    common,
+    joining,
+    publishing,
+    topic_settings,
+    with_profile,
+)
 from antiphon.errors import SettingsError
 
 
@@ -84,6 +92,21 @@ def test_topics_that_are_made_have_what_was_said_and_room_for_the_largest_messag
     assert topic_settings(KafkaOptions(max_message_bytes=2_000_000)) == {"max.message.bytes": "2048000"}
     with pytest.raises(SettingsError, match="write name=value"):
         topic_settings(KafkaOptions(topic_settings="acks"))
+
+
+def test_the_profile_of_event_hubs_keeps_order_without_idempotence():
+    options = with_profile(KafkaOptions(profile="event-hubs"))
+    told = publishing(
+        common("hub:9093", options, Access(user="$ConnectionString", password="Endpoint=sb://x")), options
+    )
+    assert (told["security.protocol"], told["sasl.username"]) == ("sasl_ssl", "$ConnectionString")
+    assert (told["enable.idempotence"], told["max.in.flight"], told["compression.type"]) == (False, 1, "none")
+
+
+def test_the_profile_of_confluent_cloud_asks_by_key_over_tls():
+    options = with_profile(KafkaOptions(profile="confluent-cloud"))
+    told = common("cloud:9092", options, Access(user="key", password="secret"))
+    assert (told["security.protocol"], told["sasl.mechanism"], told["sasl.password"]) == ("sasl_ssl", "PLAIN", "secret")
 
 
 def test_a_url_shows_no_secret():
