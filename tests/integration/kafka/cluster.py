@@ -140,7 +140,9 @@ def locked(*, tls: Path | None = None) -> tuple[KafkaServer, str]:
         "advertised.listeners": f"{own['advertised.listeners']},CLIENT://127.0.0.1:{port}",
         "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CLIENT:{protocol}",
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
-        "listener.name.client.plain.sasl.jaas.config": f'{plain} required user_alice="a" user_root="r" user_$ConnectionString="c";',
+        "listener.name.client.plain.sasl.jaas.config": (
+            f'{plain} required user_alice="a" user_root="r" user_$ConnectionString="c";'
+        ),
         "listener.name.client.scram-sha-256.sasl.jaas.config": f"{scram} required;",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS;User:root;User:$ConnectionString",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException
+from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, Positions
 from antiphon.brokers.kafka.envelope import record_size
 from antiphon.brokers.kafka.faults import NOT_IN, fault
 from antiphon.brokers.kafka.groups import Groups
@@ -22,6 +22,7 @@ from antiphon.brokers.kafka.options import (
     looking,
     peeking,
     publishing,
+    reading,
     topic_settings,
     with_profile,
 )
@@ -51,6 +52,7 @@ class _Open(NamedTuple):
     """What there is while a broker is open."""
 
     admin: Admin
+    positions: Positions
     topics: Topics
     groups: Groups
     publishers: Publishers
@@ -124,8 +126,9 @@ class KafkaBroker:
                 raise fault(error, self._url, "connect") from error
             browsing = Looker(looking(self._conf), patience.total_seconds())
             peeks = Looker(peeking(self._conf), patience.total_seconds())
-            groups = Groups(admin, topics, peeks, self._url)
-            self._opened = _Open(admin, topics, groups, publishers, browsing, peeks)
+            positions = Positions(lambda group: reading(self._conf, group), patience)
+            groups = Groups(admin, positions, topics, peeks, self._url)
+            self._opened = _Open(admin, positions, topics, groups, publishers, browsing, peeks)
 
     async def close(self) -> None:
         async with self._opening:
@@ -135,6 +138,7 @@ class KafkaBroker:
             await asyncio.gather(*(subscription.close() for subscription in tuple(self._subscriptions)))
             opened, self._opened = self._opened, None
             await opened.publishers.close()
+            await opened.positions.close()
             await opened.browsing.close()
             await opened.peeking.close()
 
@@ -162,11 +166,11 @@ class KafkaBroker:
         conf = joining(self._conf, group, options.member, self._options)
         grace = self._options.grace.total_seconds()
         try:
-            reader = Reader(conf, opened.admin, group, topics, options, holdings, self._url, grace)
+            reader = Reader(conf, opened.positions, group, topics, options, holdings, self._url, grace)
         except KafkaException as error:
             raise fault(error, self._url, f"join group {group!r}") from error
         patience = self._options.patience.total_seconds()
-        subscription = KafkaSubscription(reader, holdings, bell, opened.admin, patience, self._forget)
+        subscription = KafkaSubscription(reader, holdings, bell, opened.admin, opened.positions, patience, self._forget)
         self._subscriptions.append(subscription)
         return subscription
 

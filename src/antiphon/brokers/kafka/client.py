@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from datetime import timedelta
 from typing import NamedTuple, cast
 
@@ -20,7 +20,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka import Message as Record
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # it exports them without saying so
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -191,11 +191,11 @@ class Admin:
 
     async def starts(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         """The first offset that is there, of those of these that are."""
-        return await self._offsets(partitions, OffsetSpec.earliest())
+        return await self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call] # the driver's
 
     async def ends(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
         """The offset of what comes next, past all that is committed, of those of these that are there."""
-        return await self._offsets(partitions, OffsetSpec.latest())
+        return await self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call] # the driver's
 
     async def since(self, partitions: Iterable[Partition], milliseconds: int) -> Mapping[Partition, int]:
         """The first offset of what arrived since then; left out where nothing did."""
@@ -223,24 +223,6 @@ class Admin:
             if asked_of:
                 await asyncio.sleep(_PAUSE.total_seconds())
         return found
-
-    async def committed(self, group: str) -> Mapping[Partition, Committed]:
-        """Where a group stands; nothing for one that nobody knows."""
-        while True:
-            try:
-                return read_committed(await asyncio.wrap_future(self.ask_committed(group)))
-            except KafkaException as error:
-                if error_of(error).code() not in SOON_WELL:
-                    raise
-            await asyncio.sleep(_PAUSE.total_seconds())
-
-    def ask_committed(self, group: str) -> Future[ConsumerGroupTopicPartitions]:
-        """As `committed`, for a thread: to be read by `read_committed`."""
-        asked = self.native.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=self._patience
-        )
-        (answer,) = asked.values()
-        return cast("Future[ConsumerGroupTopicPartitions]", answer)
 
     async def move(self, group: str, places: Mapping[Partition, Committed]) -> bool:
         """Commit these for a group of which nobody is a member; False, with nothing done, where somebody is."""
@@ -289,10 +271,54 @@ _HAS_MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GRO
 _PASSING = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001 - public in the driver
 
 
-def read_committed(found: ConsumerGroupTopicPartitions) -> dict[Partition, Committed]:
-    """The places in an answer. Raises KafkaException for a partition that could not be looked up."""
+class Positions:
+    """What groups committed, read by consumers that never join, one for each group that was asked about lately.
+
+    The driver's admin client can list that as well, but ends the process when the coordinator of a group has moved.
+    """
+
+    def __init__(self, conf_of: Callable[[str], Conf], patience: timedelta) -> None:
+        self._conf_of, self._patience = conf_of, patience.total_seconds()
+        self._consumers: dict[str, Consumer] = {}
+        self._turn = threading.Lock()
+
+    async def committed(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, Committed]:
+        """Where a group stands in those of these where it does. Raises KafkaException."""
+        return await asyncio.to_thread(self.read, group, partitions)
+
+    def read(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, Committed]:
+        """As `committed`, for threads; blocks."""
+        if not partitions:
+            return {}
+        with self._turn:
+            return committed_of(self._consumer(group), partitions, self._patience)
+
+    async def close(self) -> None:
+        """Let go of all. Twice is safe."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._turn:
+            while self._consumers:
+                self._consumers.popitem()[1].close()
+
+    def _consumer(self, group: str) -> Consumer:
+        consumer = self._consumers.pop(group, None)
+        if consumer is None:
+            consumer = make_consumer(self._conf_of(group))
+            if len(self._consumers) >= _GROUPS:
+                self._consumers.pop(next(iter(self._consumers))).close()
+        self._consumers[group] = consumer
+        return consumer
+
+
+_GROUPS = 8
+
+
+def committed_of(consumer: Consumer, partitions: Collection[Partition], wait: float) -> dict[Partition, Committed]:
+    """Where the group of this consumer stands. Raises KafkaException, also for a partition that was not looked up."""
     places: dict[Partition, Committed] = {}
-    for each in found.topic_partitions or ():
+    for each in consumer.committed([at(partition) for partition in partitions], wait):
         if each.error is not None:
             raise KafkaException(each.error)
         if each.offset >= 0:

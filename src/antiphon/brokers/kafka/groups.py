@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from antiphon.brokers.kafka.client import Admin, Committed, KafkaException, Record
+from antiphon.brokers.kafka.client import Admin, Committed, KafkaException, Positions, Record
 from antiphon.brokers.kafka.envelope import moment
 from antiphon.brokers.kafka.faults import fault
 from antiphon.brokers.kafka.looking import Looker, Span
@@ -34,14 +34,16 @@ class Standing(NamedTuple):
 class Groups:
     """The consumer groups of one cluster."""
 
-    def __init__(self, admin: Admin, topics: Topics, peeking: Looker, where: str) -> None:
-        self._admin, self._topics, self._peeking, self._where = admin, topics, peeking, where
+    def __init__(self, admin: Admin, positions: Positions, topics: Topics, peeking: Looker, where: str) -> None:
+        self._admin, self._positions, self._topics = admin, positions, topics
+        self._peeking, self._where = peeking, where
 
     async def begin(self, group: str, topics: Sequence[str], start: Start) -> None:
         """Give the group a position in each partition where it has none, so that what comes from now on is its."""
         try:
-            committed = await self._admin.committed(group)
-            missing = [p for topic in topics for p in self._topics.partitions(topic) if p not in committed]
+            everything = [partition for topic in topics for partition in self._topics.partitions(topic)]
+            committed = await self._positions.committed(group, everything)
+            missing = [partition for partition in everything if partition not in committed]
             if not missing:
                 return
             known = {partition.topic for partition in committed}
@@ -63,8 +65,9 @@ class Groups:
     async def lag(self, group: str) -> list[Lag]:
         """One entry for each partition that the group has a position in."""
         try:
-            commands = await self._admin.committed(group + SEEKS)
-            places = standing(await self._admin.committed(group), commands)
+            everything = await self._topics.everything()
+            commands = await self._positions.committed(group + SEEKS, everything)
+            places = standing(await self._positions.committed(group, everything), commands)
             if not places:
                 return []
             starts, ends, owners = await asyncio.gather(
@@ -99,15 +102,12 @@ class Groups:
             raise fault(error, self._where, f"move group {group!r}") from error
 
     async def _targets(self, topic: str, partitions: Sequence[Partition], to: Seek) -> Mapping[Partition, int]:
-        if to is SeekTo.START:
-            return await self._admin.starts(partitions)
         ends = await self._admin.ends(partitions)
-        if to is SeekTo.END:
-            return ends
+        if isinstance(to, SeekTo):
+            return ends if to is SeekTo.END else await self._admin.starts(partitions)
         if isinstance(to, datetime):
             return {**ends, **await self._admin.since(partitions, (to - _EPOCH) // _MILLISECOND)}
         starts = await self._admin.starts(partitions)
-        assert not isinstance(to, SeekTo)
         return {p: _exact(topic, p, place, starts, ends) for p, place in to.items()}
 
 

@@ -13,19 +13,18 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from antiphon.brokers.kafka.client import (
-    Admin,
-    Committed,
     Conf,
     Consumer,
     KafkaError,
     KafkaException,
+    Positions,
     Record,
     TopicPartition,
     at,
+    committed_of,
     make_consumer,
     names_of,
     partition_of,
-    read_committed,
 )
 from antiphon.brokers.kafka.committing import Commits, commit
 from antiphon.brokers.kafka.delivering import deliveries_of
@@ -54,7 +53,7 @@ class Reader:
     def __init__(
         self,
         conf: Conf,
-        admin: Admin,
+        positions: Positions,
         group: str,
         topics: Sequence[str],
         options: SubscribeOptions,
@@ -63,7 +62,7 @@ class Reader:
         grace: float,
     ) -> None:
         self.group, self.topics, self._where = group, tuple(topics), where
-        self._admin, self._options, self._holdings, self._grace = admin, options, holdings, grace
+        self._positions, self._options, self._holdings, self._grace = positions, options, holdings, grace
         self._known: dict[Partition, int] = {}
         """Where this process knows the group to have stood: a cluster that forgot it was wiped."""
         self.missing: set[str] = set()
@@ -202,11 +201,11 @@ class Reader:
         return []
 
     def _find_lanes(self, partitions: Sequence[Partition]) -> list[Lane]:
-        commands = self._committed(self.group + SEEKS)
-        committed = self._committed(self.group)
+        commands = self._positions.read(self.group + SEEKS, partitions)
+        committed = committed_of(self.consumer, partitions, _WATERMARKS)
         places = standing(committed, commands)
         unknown = [partition for partition in partitions if partition not in places]
-        starts = self._starts(unknown, {partition.topic for partition in committed})
+        starts = self._starts(unknown)
         lanes: list[Lane] = []
         for partition in partitions:
             known = places.get(partition)
@@ -220,10 +219,7 @@ class Reader:
             lanes.append(lane)
         return lanes
 
-    def _committed(self, group: str) -> Mapping[Partition, Committed]:
-        return read_committed(self._admin.ask_committed(group).result())
-
-    def _starts(self, partitions: Sequence[Partition], known_topics: set[str]) -> Mapping[Partition, Place]:
+    def _starts(self, partitions: Sequence[Partition]) -> Mapping[Partition, Place]:
         """Where to begin in what the group has no position in: in a new partition at its start, whatever is wanted."""
         places: dict[Partition, Place] = {}
         for partition in partitions:
@@ -231,9 +227,14 @@ class Reader:
                 places[partition] = Place(self._known[partition])
                 continue
             start, end = self.consumer.get_watermark_offsets(at(partition), timeout=_WATERMARKS)
-            at_end = self._options.start is Start.END and partition.topic not in known_topics
+            at_end = self._options.start is Start.END and not self._knows(partition.topic)
             places[partition] = Place(end if at_end else start)
         return places
+
+    def _knows(self, topic: str) -> bool:
+        """Whether the group has a position anywhere in the topic."""
+        count = len(self.consumer.list_topics(topic, _WATERMARKS).topics[topic].partitions)
+        return bool(committed_of(self.consumer, [Partition(topic, number) for number in range(count)], _WATERMARKS))
 
     def _settle_gaps(self) -> None:
         """Go on where what comes next in a partition is gone, or tell."""
@@ -288,19 +289,18 @@ class Reader:
                 lane.is_followed = True
 
     def _wait_for_room(self) -> bool:
-        """Whether the driver may be polled for more."""
+        """Whether the driver may be polled for more; if not, some time has passed."""
         holdings = self._holdings
         with holdings.changed:
             if not holdings.is_full():
                 return True
-            if not self._park() and not self.commits.is_waiting:
-                holdings.changed.wait(_PATIENCE)
-                if self.commits.is_waiting:
-                    return False
-            if not holdings.is_full() or self._is_closing:
-                return not self._is_closing
+            if self._park() or holdings.changed.wait_for(self._has_work, _PATIENCE):
+                return False
         self._idle()
         return False
+
+    def _has_work(self) -> bool:
+        return self._is_closing or self.commits.is_waiting or not self._holdings.is_full()
 
     def _park(self) -> bool:
         """Forget what waits of partitions that nobody wants now; whether there was any."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from antiphon.brokers.kafka.client import Admin, KafkaException
+from antiphon.brokers.kafka.client import Admin, KafkaException, Positions
 from antiphon.brokers.kafka.holdings import Holdings
 from antiphon.brokers.kafka.places import DONE, SEEKS, Place, offset_of
 from antiphon.brokers.kafka.reading import Reader
@@ -33,10 +33,12 @@ class KafkaSubscription:
         holdings: Holdings,
         bell: asyncio.Event,
         admin: Admin,
+        positions: Positions,
         patience: float,
         on_close: Callable[[KafkaSubscription], None],
     ) -> None:
-        self._reader, self._holdings, self._bell, self._admin = reader, holdings, bell, admin
+        self._reader, self._holdings, self._bell = reader, holdings, bell
+        self._admin, self._positions = admin, positions
         self._patience, self._on_close = patience, on_close
         self._is_closed = False
         self._looks_in_vain = 0
@@ -143,7 +145,7 @@ class KafkaSubscription:
             self._trouble = trouble
 
     async def _follow(self) -> None:
-        commands = await self._admin.committed(self.group + SEEKS)
+        commands = await self._positions.committed(self.group + SEEKS, tuple(self._holdings.lanes))
         pending = {p: Place(offset, token) for p, (offset, token) in commands.items() if token}
         if not pending:
             return

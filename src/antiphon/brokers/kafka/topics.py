@@ -95,6 +95,11 @@ class Topics:
             else:
                 await self._change(spec)
 
+    async def everything(self) -> list[Partition]:
+        """All partitions of all topics but Kafka's own. Raises KafkaException."""
+        layouts = await self._admin.names()
+        return [Partition(name, number) for name, count in layouts.items() for number in range(count)]
+
     async def states(self) -> list[TopicState]:
         """All topics but Kafka's own."""
         try:

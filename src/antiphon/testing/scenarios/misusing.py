@@ -151,7 +151,8 @@ class MisuseScenarios(RuntimeSuite):
                     log.info("goes on")
 
         _with_transaction(service, mode, work)
-        await service.start(broker, Settings(common=ServiceSettings(broker=broker.url, drain_timeout=SHORT)))
+        settings = Settings(common=ServiceSettings(broker=broker.url, drain_timeout=SHORT))
+        await service.start(broker, settings, None, self.beside(broker))
         await self.place(broker, OrderPlaced("order-1"))
         await self.until(lambda: began)
         async with asyncio.timeout(10):

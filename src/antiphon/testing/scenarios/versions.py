@@ -107,7 +107,8 @@ class VersionScenarios(RuntimeSuite):
             if order.number in gates:
                 await gates[order.number].wait()
 
-        await service.start(broker, Settings(common=ServiceSettings(broker=broker.url)), StandIns(clock=clock))
+        settings = Settings(common=ServiceSettings(broker=broker.url))
+        await service.start(broker, settings, StandIns(clock=clock), self.beside(broker))
         for message in (
             self.outgoing(OrderPlaced(other, 0)),
             self._newer("order-0", 1),
@@ -134,7 +135,8 @@ class VersionScenarios(RuntimeSuite):
         async def take(order: OrderPlaced) -> None:
             seen.append(order.number)
 
-        await service.start(broker, Settings(common=ServiceSettings(broker=broker.url, inflight_messages=20)))
+        settings = Settings(common=ServiceSettings(broker=broker.url, inflight_messages=20))
+        await service.start(broker, settings, None, self.beside(broker))
         followers = [self.outgoing(OrderPlaced("order-0", number)) for number in range(1, 20)]
         await broker.publish([self._newer("order-0", 0), *followers])
         await asyncio.sleep(0.1)
