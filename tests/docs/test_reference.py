@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from antiphon import Message, errors
-from antiphon.brokers import embedded, memory, nats, postgres, rabbitmq, redis
+from antiphon.brokers import embedded, kafka, memory, nats, postgres, rabbitmq, redis
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, TopicSpec
 from antiphon.cli.failures import ExitCode
@@ -98,6 +98,7 @@ def shown(value: object) -> str:
 
 BROKERS = [
     ("brokers/embedded.md", ("embedded:///log.db",), embedded.from_address),
+    ("brokers/kafka.md", ("kafka://localhost",), kafka.from_address),
     ("brokers/memory.md", ("memory:///", "memory:///?model=queue"), memory.from_address),
     ("brokers/postgresql.md", ("postgresql://h/d",), postgres.from_address),
     ("brokers/redis.md", ("redis://localhost",), redis.from_address),

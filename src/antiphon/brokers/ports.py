@@ -58,12 +58,12 @@ class TopicSpec(Struct, frozen=True):
 
 
 class TopicState(Struct, frozen=True):
-    """How a topic is: messages and bytes held, and its number of partitions."""
+    """How a topic is: messages and bytes held, and its number of partitions. Some brokers do not say how many bytes."""
 
     name: str
     partitions: int
     messages: int
-    bytes: int
+    bytes: int | None
     keep_for: timedelta | None = None
     keep_bytes: int | None = None
 

@@ -35,7 +35,8 @@ async def _topics(settings: Settings) -> list[TopicState]:
 def _row(topic: TopicState) -> tuple[object, ...]:
     kept_for = "ever" if topic.keep_for is None else show_duration(topic.keep_for)
     kept = "any size" if topic.keep_bytes is None else show_size(topic.keep_bytes)
-    return (topic.name, topic.partitions, topic.messages, show_size(topic.bytes), kept_for, kept)
+    size = "" if topic.bytes is None else show_size(topic.bytes)
+    return (topic.name, topic.partitions, topic.messages, size, kept_for, kept)
 
 
 def _in_json(topic: TopicState) -> dict[str, object]:

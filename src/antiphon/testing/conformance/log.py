@@ -309,6 +309,7 @@ class LogFetchingConformance(FetchingConformance):
         subscription = await self.join_log(broker, self.fresh("group"), topic, busy)
         await self.publish(broker, busy, 2_000, keys=1)
         sent = await self.publish(broker, topic, 8)
+        await self.elapse(self.patience)  # a broker far away takes a moment until it has sent both
         seen: list[Delivery] = []
         async with self.in_time():
             for _ in range(20):

@@ -1,0 +1,269 @@
+"""A Kafka cluster as a broker: a durable partitioned log on many machines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from antiphon.brokers.capabilities import Capabilities
+from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, Positions
+from antiphon.brokers.kafka.envelope import record_size
+from antiphon.brokers.kafka.faults import NOT_IN, fault
+from antiphon.brokers.kafka.groups import Groups
+from antiphon.brokers.kafka.holdings import Holdings
+from antiphon.brokers.kafka.looking import Looker, Span
+from antiphon.brokers.kafka.options import (
+    Access,
+    KafkaOptions,
+    common,
+    joining,
+    looking,
+    peeking,
+    publishing,
+    reading,
+    topic_settings,
+    with_profile,
+)
+from antiphon.brokers.kafka.places import offset_of, position
+from antiphon.brokers.kafka.producing import Publishers
+from antiphon.brokers.kafka.reading import Reader
+from antiphon.brokers.kafka.subscription import KafkaSubscription
+from antiphon.brokers.kafka.topics import Topics
+from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.screening import screen
+from antiphon.errors import ClosedError, PublishError, UsageError
+from antiphon.events.message import Outgoing
+
+_USUAL, _NOBODY = KafkaOptions(), Access()
+_LONGEST_GREETING = 10.0
+"""Seconds in which a cluster has to answer the first time."""
+
+
+class Native(NamedTuple):
+    """The driver's own objects, for what no port offers."""
+
+    admin: object
+    producer: object
+
+
+class _Open(NamedTuple):
+    """What there is while a broker is open."""
+
+    admin: Admin
+    positions: Positions
+    topics: Topics
+    groups: Groups
+    publishers: Publishers
+    browsing: Looker
+    peeking: Looker
+
+
+class KafkaBroker:
+    """The topics and groups of one Kafka cluster, which other programs may use, too.
+
+    `servers` is one host:port or several, separated by commas. What `options` mean is said with each.
+    """
+
+    def __init__(
+        self, servers: str, options: KafkaOptions = _USUAL, access: Access = _NOBODY, url: str | None = None
+    ) -> None:
+        options = with_profile(options)
+        self._servers, self._options, self._url = servers, options, url or f"kafka://{servers}"
+        self._topic_settings = topic_settings(options)
+        self._conf = common(servers, options, access)
+        self._subscriptions: list[KafkaSubscription] = []
+        self._opening = asyncio.Lock()
+        self._opened: _Open | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._refused: KafkaError | None = None
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            model="log",
+            durable=True,
+            key_order=True,
+            groups=True,
+            replay=True,
+            seek_time=True,
+            headers=True,
+            max_message_bytes=self._options.max_message_bytes,
+        )
+
+    @property
+    def native(self) -> Native:
+        """The driver's admin client and producer, while it is open."""
+        opened = self._require_open("be asked for the driver")
+        return Native(opened.admin.native, opened.publishers.native)
+
+    async def open(self) -> None:
+        async with self._opening:
+            if self._opened is not None:
+                self._require_loop()
+                return
+            self._loop, self._refused = asyncio.get_running_loop(), None
+            patience = self._options.patience
+            try:
+                admin = Admin({**self._conf, "error_cb": self._on_error}, patience)
+                await self._greet(admin)
+                topics = Topics(
+                    admin,
+                    self._url,
+                    self._options.replication or -1,
+                    self._topic_settings,
+                    keeps_all=self._options.profile != "event-hubs",
+                )
+                publishers = Publishers(
+                    publishing(self._conf, self._options), patience.total_seconds(), topics.forget, topics.limits
+                )
+            except KafkaException as error:
+                raise fault(error, self._url, "connect") from error
+            browsing = Looker(looking(self._conf), patience.total_seconds())
+            peeks = Looker(peeking(self._conf), patience.total_seconds())
+            positions = Positions(lambda group: reading(self._conf, group), patience)
+            groups = Groups(admin, positions, topics, peeks, self._url)
+            self._opened = _Open(admin, positions, topics, groups, publishers, browsing, peeks)
+
+    async def close(self) -> None:
+        async with self._opening:
+            if self._opened is None:
+                return
+            self._require_loop()
+            await asyncio.gather(*(subscription.close() for subscription in tuple(self._subscriptions)))
+            opened, self._opened = self._opened, None
+            await opened.publishers.close()
+            await opened.positions.close()
+            await opened.browsing.close()
+            await opened.peeking.close()
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        opened = self._require_open("publish")
+        refused: Mapping[str, str] = {}
+        if unknown := opened.topics.unknown({one.topic for one in outgoing}):
+            refused = await opened.topics.make_missing(unknown)
+        limits = opened.topics.limits
+        accepted, refusals = screen(outgoing, lambda one: self._objection(one, refused, limits))
+        if accepted:
+            refusals += await opened.publishers.send(accepted)
+        if refusals:
+            places = {one.message.id: place for place, one in enumerate(outgoing)}
+            raise PublishError(sorted(refusals, key=lambda refusal: places[refusal.message_id]))
+
+    async def subscribe(
+        self, group: str, topics: Sequence[str], options: SubscribeOptions = SubscribeOptions()
+    ) -> KafkaSubscription:
+        opened = self._require_open("subscribe")
+        await opened.topics.require(topics)
+        await opened.groups.begin(group, topics, options.start)
+        bell, loop = asyncio.Event(), asyncio.get_running_loop()
+        holdings = Holdings(lambda: _ring(loop, bell))
+        conf = joining(self._conf, group, options.member, self._options)
+        grace = self._options.grace.total_seconds()
+        try:
+            reader = Reader(conf, opened.positions, group, topics, options, holdings, self._url, grace)
+        except KafkaException as error:
+            raise fault(error, self._url, f"join group {group!r}") from error
+        patience = self._options.patience.total_seconds()
+        subscription = KafkaSubscription(reader, holdings, bell, opened.admin, opened.positions, patience, self._forget)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def ensure_topic(self, spec: TopicSpec) -> None:
+        await self._require_open("make a topic").topics.ensure(spec)
+
+    async def topics(self) -> Sequence[TopicState]:
+        return await self._require_open("list the topics").topics.states()
+
+    async def groups(self) -> Sequence[str]:
+        return await self._require_open("list the groups").groups.names()
+
+    async def lag(self, group: str) -> Sequence[Lag]:
+        return await self._require_open("measure the lag").groups.lag(group)
+
+    async def seek(self, group: str, topic: str, to: Seek) -> None:
+        """As `Broker.seek`. Members in other processes follow within a second; until then their commits are void."""
+        places = await self._require_open("seek").groups.seek(group, topic, to)
+        for subscription in tuple(self._subscriptions):
+            if subscription.group == group:
+                subscription.move(places)
+
+    async def browse(self, topic: str, after: Mapping[int, str] | SeekTo, limit: int) -> Sequence[Delivery]:
+        opened = self._require_open("browse")
+        partitions = await opened.topics.partitions_of(topic)
+        if after is SeekTo.END:
+            return []
+        places: Mapping[int, str] = {} if isinstance(after, SeekTo) else after
+        try:
+            starts, ends = await opened.admin.starts(partitions), await opened.admin.ends(partitions)
+            spans = {
+                partition: Span(max(starts.get(partition, 0), offset_of(places.get(partition.number, "-1")) + 1), end)
+                for partition, end in ends.items()
+            }
+            return await opened.browsing.browse(spans, limit)
+        except KafkaException as error:
+            raise fault(error, self._url, f"browse topic {topic!r}") from error
+
+    async def ends(self, topic: str) -> Mapping[int, str]:
+        opened = self._require_open("browse")
+        partitions = await opened.topics.partitions_of(topic)
+        try:
+            return {p.number: position(end) for p, end in (await opened.admin.ends(partitions)).items()}
+        except KafkaException as error:
+            raise fault(error, self._url, f"browse topic {topic!r}") from error
+
+    async def _greet(self, admin: Admin) -> None:
+        """Wait until a server answers, or says that it will not."""
+        deadline = time.monotonic() + _LONGEST_GREETING
+        while True:
+            try:
+                await asyncio.to_thread(admin.brokers, 1.0)
+            except KafkaException as error:
+                if self._refused is not None:
+                    raise KafkaException(self._refused) from error
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in NOT_IN:
+            self._refused = error
+
+    def _objection(self, outgoing: Outgoing, refused: Mapping[str, str], limits: Mapping[str, int]) -> str | None:
+        topic, message = outgoing
+        data, limit = message.data, self._options.max_message_bytes
+        if data is not None and len(data) > limit:
+            return f"its data has {len(data)} bytes, the limit is {limit}"
+        if limits and (own := limits.get(topic)) is not None and (size := record_size(message)) > own:
+            return f"it may take {size} bytes, and the topic takes {own} (max.message.bytes)"
+        return refused.get(topic) if refused else None
+
+    def _forget(self, subscription: KafkaSubscription) -> None:
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    def _require_open(self, tried: str) -> _Open:
+        if self._opened is None:
+            raise ClosedError(f"broker {self._url}", tried)
+        self._require_loop()
+        return self._opened
+
+    def _require_loop(self) -> None:
+        # What its threads tell reaches no other loop.
+        if self._loop is not asyncio.get_running_loop():
+            raise UsageError(
+                f"broker {self._url} was opened in another event loop: close it there, or make another one here"
+            )
+
+
+def _ring(loop: asyncio.AbstractEventLoop, bell: asyncio.Event) -> None:
+    try:
+        loop.call_soon_threadsafe(bell.set)
+    except RuntimeError:
+        return  # the loop has ended, and nobody waits

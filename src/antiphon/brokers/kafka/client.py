@@ -1,0 +1,330 @@
+"""The driver, typed: the only file that imports it. What it raises is read by `faults`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import NamedTuple, cast
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka import Message as Record
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # it exports them without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from antiphon.brokers.ports import Partition
+
+__all__ = [
+    "Admin",
+    "Committed",
+    "Consumer",
+    "KafkaError",
+    "KafkaException",
+    "Producer",
+    "Record",
+    "TopicPartition",
+    "error_of",
+    "make_consumer",
+    "make_producer",
+]
+
+Conf = Mapping[str, object]
+OnPartitions = Callable[[list[TopicPartition]], None]
+SOON_WELL = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+    }
+)
+"""What a cluster answers for a moment after it changed; asking again helps."""
+_PAUSE = timedelta(milliseconds=50)
+_ELECTION = 1.0
+"""Seconds in which a partition that is there gets a leader."""
+_UNKNOWN = -1001
+_NOBODY = KafkaError._NOENT  # noqa: SLF001 - public in the driver
+
+
+class Committed(NamedTuple):
+    """What a group committed in a partition: the offset that it reads next, and what it wrote beside it."""
+
+    offset: int
+    metadata: str
+
+
+class TopicLayout(NamedTuple):
+    """How many partitions a topic has, and whether each can be read and written."""
+
+    partitions: int
+    is_led: bool
+
+
+def error_of(error: BaseException) -> KafkaError:
+    """What the driver said in an exception of its own."""
+    found: object = error.args[0] if error.args else None
+    return found if isinstance(found, KafkaError) else KafkaError(KafkaError._FAIL, str(error))  # noqa: SLF001 - public in the driver
+
+
+def make_producer(conf: Conf) -> Producer:
+    """Raises KafkaException for a setting that it does not take."""
+    return Producer(dict(conf))
+
+
+def make_consumer(conf: Conf) -> Consumer:
+    """Raises KafkaException for a setting that it does not take."""
+    return Consumer(dict(conf))
+
+
+def at(partition: Partition, offset: int = _UNKNOWN, metadata: str | None = None) -> TopicPartition:
+    """A partition as the driver names it."""
+    if metadata is None:
+        return TopicPartition(partition.topic, partition.number, offset)
+    return TopicPartition(partition.topic, partition.number, offset, metadata)
+
+
+def partition_of(found: TopicPartition) -> Partition:
+    return Partition(found.topic, found.partition)
+
+
+class Admin:
+    """What is asked of the cluster, beside messages. Everything raises KafkaException once `patience` is over."""
+
+    def __init__(self, conf: Conf, patience: timedelta) -> None:
+        self.native = AdminClient(cast("dict[str, str | int | float | bool]", dict(conf)))
+        self._patience = patience.total_seconds()
+
+    def brokers(self, wait: float) -> int:
+        """How many there are; blocks for at most `wait` seconds. Raises KafkaException when none answers."""
+        return len(self.native.list_topics("__antiphon_ping", wait).brokers)
+
+    async def names(self) -> Mapping[str, int]:
+        """All topics but Kafka's own, and the number of their partitions."""
+        found = await asyncio.to_thread(self.native.list_topics, None, self._patience)
+        return {name: len(topic.partitions) for name, topic in found.topics.items() if not name.startswith("__")}
+
+    async def layouts(self, names: Collection[str]) -> tuple[Mapping[str, TopicLayout], Mapping[str, KafkaError]]:
+        """Of those of these topics that are there; and why others may not be looked at."""
+        found: dict[str, TopicLayout] = {}
+        denied: dict[str, KafkaError] = {}
+        if not names:
+            return found, denied
+        asked = self.native.describe_topics(TopicCollection(list(names)), request_timeout=self._patience)
+        for name, answer in asked.items():
+            try:
+                topic = await asyncio.wrap_future(answer)
+            except KafkaException as error:
+                code = error_of(error).code()
+                if code in _NOT_FOR_US:
+                    denied[name] = error_of(error)
+                elif code != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+            else:
+                found[name] = TopicLayout(len(topic.partitions), all(each.leader for each in topic.partitions))
+        return found, denied
+
+    async def create(self, topics: Mapping[str, int], replication: int, config: Mapping[str, str]) -> dict[str, str]:
+        """Make these with so many partitions each; returns why those that were refused were."""
+        new = [NewTopic(name, count, replication, config=dict(config)) for name, count in topics.items()]
+        refused: dict[str, str] = {}
+        asked = self.native.create_topics(new, request_timeout=self._patience, operation_timeout=self._patience)
+        for name, answer in asked.items():
+            try:
+                await asyncio.wrap_future(answer)
+            except KafkaException as error:
+                if error_of(error).code() in _PASSING:
+                    raise
+                if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    refused[name] = error_of(error).str()
+        return refused
+
+    async def settings(self, names: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        """What these topics are set to, whether it was said for them or is the cluster's."""
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        asked = self.native.describe_configs(resources, request_timeout=self._patience)
+        found: dict[str, Mapping[str, str]] = {}
+        for resource, answer in asked.items():
+            entries = cast("Mapping[str, ConfigEntry]", await asyncio.wrap_future(answer))
+            found[str(resource.name)] = {name: str(entry.value) for name, entry in entries.items()}
+        return found
+
+    async def change(self, topic: str, settings: Mapping[str, str]) -> None:
+        """Set these of a topic, and leave its others."""
+        entries = [
+            ConfigEntry(
+                name,
+                value,
+                source=ConfigSource.DYNAMIC_TOPIC_CONFIG,
+                incremental_operation=AlterConfigOpType.SET,
+            )
+            for name, value in settings.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        for answer in self.native.incremental_alter_configs([resource], request_timeout=self._patience).values():
+            await asyncio.wrap_future(answer)
+
+    async def starts(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+        """The first offset that is there, of those of these that are."""
+        return await self._offsets(partitions, OffsetSpec.earliest())  # type: ignore[no-untyped-call] # the driver's
+
+    async def ends(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+        """The offset of what comes next, past all that is committed, of those of these that are there."""
+        return await self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call] # the driver's
+
+    async def since(self, partitions: Iterable[Partition], milliseconds: int) -> Mapping[Partition, int]:
+        """The first offset of what arrived since then; left out where nothing did."""
+        found = await self._offsets(partitions, OffsetSpec.for_timestamp(milliseconds))
+        return {partition: offset for partition, offset in found.items() if offset >= 0}
+
+    async def _offsets(self, partitions: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        asked_of = {at(partition): spec for partition in partitions}
+        found: dict[Partition, int] = {}
+        deadline = time.monotonic() + _ELECTION
+        while asked_of:
+            answers = self.native.list_offsets(
+                asked_of, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._patience
+            )
+            asked_of = {}
+            for partition, answer in answers.items():
+                try:
+                    found[partition_of(partition)] = (await asyncio.wrap_future(answer)).offset
+                except KafkaException as error:
+                    code = error_of(error).code()
+                    if code in SOON_WELL or (code == _NOBODY and time.monotonic() < deadline):
+                        asked_of[TopicPartition(partition.topic, partition.partition)] = spec
+                    elif code not in (KafkaError.UNKNOWN_TOPIC_OR_PART, _NOBODY):
+                        raise
+            if asked_of:
+                await asyncio.sleep(_PAUSE.total_seconds())
+        return found
+
+    async def move(self, group: str, places: Mapping[Partition, Committed]) -> bool:
+        """Commit these for a group of which nobody is a member; False, with nothing done, where somebody is."""
+        wanted = [at(partition, *place) for partition, place in places.items()]
+        while True:
+            asked = self.native.alter_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=self._patience
+            )
+            (answer,) = asked.values()
+            try:
+                found = cast("ConsumerGroupTopicPartitions", await asyncio.wrap_future(answer))
+                errors = [each.error for each in found.topic_partitions or () if each.error is not None]
+            except KafkaException as error:
+                errors = [error_of(error)]
+            if not errors:
+                return True
+            if errors[0].code() in _HAS_MEMBERS:
+                return False
+            if errors[0].code() not in SOON_WELL:
+                raise KafkaException(errors[0])
+            await asyncio.sleep(_PAUSE.total_seconds())
+
+    async def groups(self) -> list[str]:
+        """The names of all groups."""
+        found = await asyncio.wrap_future(self.native.list_consumer_groups(request_timeout=self._patience))
+        if not found.valid and found.errors:
+            raise found.errors[0]
+        return sorted(str(each.group_id) for each in found.valid)
+
+    async def owners(self, group: str) -> Mapping[Partition, str]:
+        """Which member reads which partition, as far as the cluster says."""
+        asked = self.native.describe_consumer_groups([group], request_timeout=self._patience)
+        try:
+            (found,) = [await asyncio.wrap_future(answer) for answer in asked.values()]
+        except KafkaException:
+            return {}
+        return {
+            partition_of(each): str(member.client_id)
+            for member in found.members
+            for each in (member.assignment.topic_partitions if member.assignment else ())
+        }
+
+
+_NOT_FOR_US = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION})
+_HAS_MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
+_PASSING = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001 - public in the driver
+
+
+class Positions:
+    """What groups committed, read by consumers that never join, one for each group that was asked about lately.
+
+    The driver's admin client can list that as well, but ends the process when the coordinator of a group has moved.
+    """
+
+    def __init__(self, conf_of: Callable[[str], Conf], patience: timedelta) -> None:
+        self._conf_of, self._patience = conf_of, patience.total_seconds()
+        self._consumers: dict[str, Consumer] = {}
+        self._turn = threading.Lock()
+
+    async def committed(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, Committed]:
+        """Where a group stands in those of these where it does. Raises KafkaException."""
+        return await asyncio.to_thread(self.read, group, partitions)
+
+    def read(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, Committed]:
+        """As `committed`, for threads; blocks."""
+        if not partitions:
+            return {}
+        with self._turn:
+            return committed_of(self._consumer(group), partitions, self._patience)
+
+    async def close(self) -> None:
+        """Let go of all. Twice is safe."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._turn:
+            while self._consumers:
+                self._consumers.popitem()[1].close()
+
+    def _consumer(self, group: str) -> Consumer:
+        consumer = self._consumers.pop(group, None)
+        if consumer is None:
+            consumer = make_consumer(self._conf_of(group))
+            if len(self._consumers) >= _GROUPS:
+                self._consumers.pop(next(iter(self._consumers))).close()
+        self._consumers[group] = consumer
+        return consumer
+
+
+_GROUPS = 8
+
+
+def committed_of(consumer: Consumer, partitions: Collection[Partition], wait: float) -> dict[Partition, Committed]:
+    """Where the group of this consumer stands. Raises KafkaException, also for a partition that was not looked up."""
+    places: dict[Partition, Committed] = {}
+    for each in consumer.committed([at(partition) for partition in partitions], wait):
+        if each.error is not None:
+            raise KafkaException(each.error)
+        if each.offset >= 0:
+            places[partition_of(each)] = Committed(each.offset, each.metadata or "")
+    return places
+
+
+def names_of(partitions: Sequence[TopicPartition]) -> list[Partition]:
+    return [partition_of(each) for each in partitions]

@@ -1,0 +1,77 @@
+"""What does an error of the driver mean to whoever called us?"""
+
+from __future__ import annotations
+
+from antiphon.brokers.kafka.client import SOON_WELL, KafkaError, error_of
+from antiphon.errors import BrokerError, ConnectionLostError, UnknownTopicError
+
+# ruff: noqa: SLF001 - the driver's names of local errors begin with an underscore
+
+AWAY = SOON_WELL | {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError._WAIT_COORD,
+    KafkaError._WAIT_CACHE,
+    KafkaError._DESTROY,
+    KafkaError._PURGE_QUEUE,
+    KafkaError._PURGE_INFLIGHT,
+    KafkaError._RETRY,
+    KafkaError._OUTDATED,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
+    KafkaError.REBALANCE_IN_PROGRESS,
+}
+"""The same call may succeed later."""
+DENIED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+"""The cluster does not let us in, or not do this."""
+NOT_IN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
+"""It does not let us in at all."""
+UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+NOT_A_MEMBER = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.FENCED_MEMBER_EPOCH})
+"""The group goes on without us, and gave our partitions to others."""
+MOVING = frozenset(
+    {
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError._ASSIGNMENT_LOST,
+    }
+)
+"""The group is sharing out its partitions anew; what we keep of ours may be settled in a moment."""
+
+
+def fault(error: KafkaError | BaseException, where: str, tried: str, topic: str | None = None) -> BrokerError:
+    """Our error for it: what was tried, on what, what was found, and what to do."""
+    found = error if isinstance(error, KafkaError) else error_of(error)
+    code, said = found.code(), f"{found.str()} ({found.name()})"
+    if code in UNKNOWN_TOPIC and topic is not None:
+        return UnknownTopicError(topic)
+    if code in DENIED:
+        return BrokerError(f"{where} does not let us {tried}: {said}: mend the user's name, its password or its rights")
+    if code == KafkaError._SSL:
+        return BrokerError(
+            f"cannot {tried}: {where} and we do not agree on TLS: {said}: look at tls, tls_ca and its kin"
+        )
+    if code in AWAY or found.retriable():
+        return ConnectionLostError(f"cannot {tried}: {where} does not answer: {said}; it is tried again by itself")
+    return BrokerError(f"cannot {tried}: {where} answers {said}")

@@ -1,0 +1,220 @@
+"""What can be said about a cluster, and how is that told to the driver?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Literal
+
+from msgspec import Struct, structs
+
+from antiphon.brokers.kafka.topics import USUAL_LARGEST
+from antiphon.errors import SettingsError
+
+Token = Callable[[str], tuple[str, float]]
+"""Makes a token for SASL/OAUTHBEARER from its configuration: the token, and when it ends in seconds since 1970."""
+Sasl = Literal["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]
+
+_driver_log = logging.getLogger("antiphon.brokers.kafka.driver")
+_HEADROOM = 48_000
+"""Bytes of headers, key and framing that a message may have beside its data, below what clusters take unless told."""
+_LONGEST_STALL = timedelta(minutes=5)
+_AT_ONCE = 256 << 10
+"""Bytes of one partition in one answer, so that those with much leave room for the others."""
+_READ_AHEAD = 16 << 10
+"""Kibibytes that the driver reads ahead of us."""
+
+
+class Profile(Struct, frozen=True):
+    """What a service that speaks Kafka's protocol wants otherwise."""
+
+    options: Mapping[str, object]
+    common: Mapping[str, object]
+    publishing: Mapping[str, object]
+
+
+_IDLE_FOR = 180_000
+"""Milliseconds below the 4 minutes after which Azure's gateway drops a connection in silence."""
+PROFILES: Mapping[str, Profile] = {
+    "confluent-cloud": Profile({"tls": True, "sasl": "plain"}, {"socket.keepalive.enable": True}, {}),
+    "event-hubs": Profile(
+        {"tls": True, "sasl": "plain", "compression": "none"},
+        {
+            "socket.keepalive.enable": True,
+            "metadata.max.age.ms": _IDLE_FOR,
+            "connections.max.idle.ms": _IDLE_FOR,
+        },
+        # Without idempotence only one request on its way keeps the order when one is sent again.
+        {"enable.idempotence": False, "max.in.flight": 1},
+    ),
+}
+
+
+class KafkaOptions(Struct, frozen=True, kw_only=True):
+    """The options of a URL, and of `KafkaBroker`."""
+
+    profile: Literal["confluent-cloud", "event-hubs"] | None = None
+    """Settings that a managed service needs; they override others."""
+    servers: str | None = None
+    """More servers to ask first, as host:port, separated by commas."""
+    tls: bool = False
+    tls_ca: str | None = None
+    """The file of who signed the servers' certificates, where the system does not know them."""
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_key_password: str | None = None
+    sasl: Sasl | None = None
+    """How the user of the URL shows who it is; `plain` when there is a user and nothing is said."""
+    token_url: str | None = None
+    """Where OAUTHBEARER gets a token for the user and password of the URL."""
+    token_scope: str | None = None
+    protocol: Literal["classic", "consumer"] = "classic"
+    """Whether members share out partitions (cooperatively) or the cluster does, by KIP-848."""
+    lease: timedelta = timedelta(seconds=45)
+    """How long a member that is not heard of keeps its partitions."""
+    beat: timedelta = timedelta(seconds=3)
+    """How often a member is heard of. With the protocol `consumer` the cluster decides of both."""
+    grace: timedelta = timedelta(seconds=10)
+    """How long a member may work on what it was handed before a partition moves elsewhere."""
+    patience: timedelta = timedelta(seconds=30)
+    """How long the cluster may take to confirm."""
+    max_message_bytes: int = 1_000_000
+    replication: int | None = None
+    """Of topics that are made here; the cluster's own when None."""
+    topic_settings: str | None = None
+    """Kafka's own settings for topics that are made here, such as `min.insync.replicas=2,compression.type=zstd`."""
+    compression: Literal["none", "lz4", "zstd", "snappy", "gzip"] = "lz4"
+
+
+class Access(Struct, frozen=True, kw_only=True):
+    """Who we are to the cluster. `token` makes tokens where no URL does."""
+
+    user: str | None = None
+    password: str | None = None
+    token: Token | None = None
+
+
+def with_profile(options: KafkaOptions) -> KafkaOptions:
+    """The options as their profile wants them."""
+    return options if options.profile is None else structs.replace(options, **PROFILES[options.profile].options)
+
+
+def topic_settings(options: KafkaOptions) -> dict[str, str]:
+    """What is said for each topic that is made. Raises SettingsError."""
+    settings: dict[str, str] = {}
+    for part in filter(None, (options.topic_settings or "").split(",")):
+        name, found, value = part.partition("=")
+        if not found:
+            raise SettingsError(f"topic_settings has {part!r}: write name=value, separated by commas")
+        settings[name.strip()] = value.strip()
+    if options.max_message_bytes + _HEADROOM > USUAL_LARGEST:
+        settings.setdefault("max.message.bytes", str(options.max_message_bytes + _HEADROOM))
+    return settings
+
+
+def common(servers: str, options: KafkaOptions, access: Access) -> dict[str, object]:
+    """What every client of the cluster is told."""
+    conf: dict[str, object] = {
+        "bootstrap.servers": f"{servers},{options.servers}" if options.servers else servers,
+        "client.id": "antiphon",
+        "logger": _driver_log,
+        "log.connection.close": False,
+        "reconnect.backoff.max.ms": 2000,
+        "topic.metadata.refresh.fast.interval.ms": 50,
+    }
+    sasl = options.sasl or ("plain" if access.user is not None else "oauthbearer" if access.token else None)
+    conf["security.protocol"] = f"{'sasl_' if sasl else ''}{'ssl' if options.tls else 'plaintext'}"
+    if options.profile is not None:
+        conf.update(PROFILES[options.profile].common)
+    return conf | _tls(options) | (_sasl(sasl, options, access) if sasl else {})
+
+
+def _tls(options: KafkaOptions) -> dict[str, object]:
+    given = {
+        "ssl.ca.location": options.tls_ca,
+        "ssl.certificate.location": options.tls_certificate,
+        "ssl.key.location": options.tls_key,
+        "ssl.key.password": options.tls_key_password,
+    }
+    found: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if found and not options.tls:
+        raise SettingsError("there are options for TLS, but it is off: say tls=true, too")
+    return found
+
+
+def _sasl(sasl: str, options: KafkaOptions, access: Access) -> dict[str, object]:
+    conf: dict[str, object] = {"sasl.mechanism": sasl.upper()}
+    if sasl == "oauthbearer" and access.token is not None:
+        return conf | {"oauth_cb": access.token}
+    if access.user is None or access.password is None:
+        raise SettingsError(f"SASL {sasl} needs a user and a password: write kafka://user:password@host")
+    if sasl != "oauthbearer":
+        return conf | {"sasl.username": access.user, "sasl.password": access.password}
+    if options.token_url is None:
+        raise SettingsError("SASL oauthbearer needs token_url, or a function `token` given to KafkaBroker")
+    conf |= {
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.client.id": access.user,
+        "sasl.oauthbearer.client.secret": access.password,
+        "sasl.oauthbearer.token.endpoint.url": options.token_url,
+    }
+    return conf if options.token_scope is None else conf | {"sasl.oauthbearer.scope": options.token_scope}
+
+
+def publishing(base: Mapping[str, object], options: KafkaOptions) -> dict[str, object]:
+    """What a producer is told: confirmed by all replicas, each message written once, keys placed as Java does."""
+    return {
+        **base,
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "linger.ms": 1,
+        "compression.type": options.compression,
+        "message.max.bytes": options.max_message_bytes + _HEADROOM,
+        "message.timeout.ms": 0,
+        "topic.metadata.propagation.max.ms": 5000,
+        "queue.buffering.max.kbytes": 64 << 10,
+        **(PROFILES[options.profile].publishing if options.profile else {}),
+    }
+
+
+def reading(base: Mapping[str, object], group: str) -> dict[str, object]:
+    """What every consumer is told."""
+    return {
+        **base,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "allow.auto.create.topics": False,
+        "queued.max.messages.kbytes": _READ_AHEAD,
+        "fetch.message.max.bytes": _AT_ONCE,
+        "fetch.wait.max.ms": 500,
+    }
+
+
+def joining(base: Mapping[str, object], group: str, member: str | None, options: KafkaOptions) -> dict[str, object]:
+    """What a consumer is told that joins a group."""
+    conf = {**reading(base, group), "client.id": member or "antiphon", "group.protocol": options.protocol}
+    conf["max.poll.interval.ms"] = _ms(max(_LONGEST_STALL, 3 * options.grace, options.lease))
+    if options.protocol == "classic":
+        conf["partition.assignment.strategy"] = "cooperative-sticky"
+        conf["session.timeout.ms"] = _ms(options.lease)
+        conf["heartbeat.interval.ms"] = _ms(options.beat)
+    return conf
+
+
+def looking(base: Mapping[str, object]) -> dict[str, object]:
+    """What a consumer is told that reads without a group."""
+    return {**reading(base, "antiphon-looking"), "enable.partition.eof": True, "fetch.wait.max.ms": 10}
+
+
+def peeking(base: Mapping[str, object]) -> dict[str, object]:
+    """What a consumer is told that reads one message of each partition."""
+    return {**looking(base), "fetch.message.max.bytes": 1024, "queued.min.messages": 1}
+
+
+def _ms(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)

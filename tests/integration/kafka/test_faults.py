@@ -1,0 +1,247 @@
+"""Whatever happens to the cluster or to its members, a reader goes on by itself and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from msgspec import structs
+
+from antiphon.brokers.kafka import KafkaBroker
+from antiphon.brokers.ports import NoticeKind, SubscribeOptions, TopicSpec
+from antiphon.errors import ConnectionLostError, PositionLostError, PublishError, UnknownTopicError
+from antiphon.events.ids import new_id
+from antiphon.testing.servers import KafkaServer
+from tests.integration.kafka.cluster import (
+    OPTIONS,
+    Member,
+    first_reading_is_in_order,
+    messages,
+    opened,
+    outgoing,
+    publish_all,
+    until_read,
+    wipe,
+)
+from tests.integration.postgres.cutting import road_to
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def server():
+    with KafkaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def address(kafka_server):
+    return kafka_server.removeprefix("kafka://")
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_a_server_that_restarts_costs_nothing(server, how):
+    sent = messages(3000)
+    async with opened(server.address) as broker:
+        await publish_all(broker, sent[:1000])
+        member = Member(await broker.subscribe("payments", ["orders"]))
+        await until_read(member.read, sent[:500])
+        await asyncio.to_thread(getattr(server, how))
+        publishing = asyncio.create_task(publish_all(broker, sent[1000:]))
+        await asyncio.sleep(2)
+        await asyncio.to_thread(server.start)
+        await publishing
+        await until_read(member.read, sent)
+        assert first_reading_is_in_order(member.read)
+        assert any(isinstance(error, ConnectionLostError) for error in member.errors), "nobody was told"
+        assert sum(lag.messages for lag in await broker.lag("payments")) == 0
+        await member.stop()
+
+
+async def test_a_server_that_stands_still_is_waited_for(server):
+    sent = messages(2000)
+    async with opened(server.address) as broker:
+        await publish_all(broker, sent[:1000])
+        member = Member(await broker.subscribe("payments", ["orders"]))
+        await until_read(member.read, sent[:1000])
+        server.pause()
+        publishing = asyncio.create_task(publish_all(broker, sent[1000:]))
+        await asyncio.sleep(8)
+        server.go_on()
+        await publishing
+        await until_read(member.read, sent)
+        assert first_reading_is_in_order(member.read)
+        await member.stop()
+
+
+async def test_a_publish_that_nobody_confirms_ends_and_is_never_sent_later(server):
+    options = structs.replace(OPTIONS, patience=timedelta(seconds=3))
+    first, second = messages(50), messages(50)
+    async with opened(server.address, options) as broker:
+        await publish_all(broker, messages(1))
+        server.pause()
+        with pytest.raises(PublishError) as raised:
+            await broker.publish(outgoing(first))
+        assert [refusal.message_id for refusal in raised.value.refusals] == [one.id for one in first]
+        assert all(refusal.retryable for refusal in raised.value.refusals)
+        server.go_on()
+        await publish_all(broker, second)
+        seen = [each.message.id for each in await broker.browse("orders", {}, 1000)]
+        later = [each for each in seen[seen.index(second[0].id) :] if each in {one.id for one in first}]
+        assert later == []
+
+
+async def test_a_wiped_cluster_is_told_and_not_begun_anew(server):
+    async with opened(server.address) as broker:
+        await publish_all(broker, messages(100))
+        member = Member(await broker.subscribe("payments", ["orders"]))
+        await until_read(member.read, [each.message for each in member.read])
+        while sum(lag.messages for lag in await broker.lag("payments")):
+            await asyncio.sleep(0.1)
+        await asyncio.to_thread(wipe, server)
+        async with opened(server.address) as other:
+            await publish_all(other, messages(3))
+            error = await member.failure()
+        assert isinstance(error, PositionLostError | UnknownTopicError)
+        await member.stop()
+
+
+async def test_connections_that_are_cut_mid_batch_cost_nothing(server):
+    async with road_to(server.port) as (road, port):
+        server._settings["advertised.listeners"] = f"PLAINTEXT://127.0.0.1:{port}"
+        server.stop()
+        (server._folder / "server.properties").unlink()
+        wipe(server)
+        sent = messages(20_000, size=200)
+        async with opened(f"127.0.0.1:{port}") as broker:
+            member = Member(await broker.subscribe("payments", ["orders"]))
+            publishing = asyncio.create_task(publish_all(broker, sent))
+            for _ in range(8):
+                await asyncio.sleep(0.3)
+                road.cut()
+            await publishing
+            await until_read(member.read, sent)
+            assert first_reading_is_in_order(member.read)
+            await member.stop()
+
+
+async def test_members_that_come_and_go_every_second_lose_nothing(address):
+    topic, group = f"orders-{new_id()}", f"group-{new_id()}"
+    sent = messages(6000, keys=50)
+    read = []
+    async with opened(address) as broker:
+        staying = Member(await broker.subscribe(group, [topic]), read)
+
+        async def come_and_go():
+            while True:
+                member = Member(await broker.subscribe(group, [topic]), read)
+                await asyncio.sleep(1)
+                await member.stop()
+
+        coming = asyncio.create_task(come_and_go())
+        for start in range(0, 6000, 100):
+            await publish_all(broker, sent[start : start + 100], topic)
+            await asyncio.sleep(0.1)
+        await until_read(read, sent)
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await staying.stop()
+
+
+async def test_who_works_for_longer_than_any_lease_keeps_its_partitions(address):
+    topic, group = f"orders-{new_id()}", f"group-{new_id()}"
+    async with opened(address) as broker:
+        await publish_all(broker, messages(20), topic)
+        slow = await broker.subscribe(group, [topic])
+        held = []
+        while len(held) < 20:
+            held += await slow.fetch(100, 1 << 20, timedelta(seconds=5))
+        slow.notices()
+        await asyncio.sleep(1.5 * OPTIONS.lease.total_seconds())
+        assert slow.notices() == []
+        await slow.commit({each.partition: each.position for each in held})
+        assert sum(lag.messages for lag in await broker.lag(group)) == 0
+
+
+async def test_who_does_not_finish_in_time_loses_what_moves_and_is_told(address):
+    topic, group = f"orders-{new_id()}", f"group-{new_id()}"
+    async with opened(address) as broker:
+        sent = messages(200, keys=40)
+        await publish_all(broker, sent, topic)
+        slow = await broker.subscribe(group, [topic])
+        held = []
+        while len(held) < 200:
+            held += await slow.fetch(1000, 1 << 20, timedelta(seconds=5))
+        slow.notices()
+        other = Member(await broker.subscribe(group, [topic]))
+        await asyncio.sleep(2 * OPTIONS.grace.total_seconds())
+        kinds = {kind for kind, partitions in slow.notices() if partitions}
+        assert kinds == {NoticeKind.LOST}
+        await slow.close()
+        await until_read(other.read, sent)
+        await other.stop()
+
+
+async def test_memory_is_bounded_while_nobody_fetches(address):
+    topic, group = f"orders-{new_id()}", f"group-{new_id()}"
+    async with opened(address) as broker:
+        sent = messages(30_000, size=100)
+        await publish_all(broker, sent, topic)
+        idle = await broker.subscribe(group, [topic])
+        await asyncio.sleep(4)
+        waiting = sum(len(lane.queue) for lane in idle._holdings.lanes.values())
+        assert 1000 < waiting < 6000
+        member = Member(idle)
+        await until_read(member.read, sent)
+        assert len(member.read) == len(sent)
+        await member.stop()
+
+
+async def test_a_message_above_the_limit_of_its_topic_is_refused_and_the_others_are_held(address):
+    topic = f"orders-{new_id()}"
+    options = structs.replace(OPTIONS, topic_settings="max.message.bytes=20000")
+    async with opened(address, options) as broker:
+        await broker.ensure_topic(TopicSpec(topic))
+        sent = [*messages(3), structs.replace(messages(1, size=30_000)[0], key="large")]
+        with pytest.raises(PublishError) as raised:
+            await broker.publish(outgoing(sent, topic))
+        assert [(refusal.message_id, refusal.retryable) for refusal in raised.value.refusals] == [(sent[-1].id, False)]
+        assert len(await broker.browse(topic, {}, 100)) == 3
+
+
+async def test_a_topic_that_is_deleted_under_its_readers_is_told(server):
+    async with opened(server.address) as broker:
+        await publish_all(broker, messages(10))
+        member = Member(await broker.subscribe("payments", ["orders"]))
+        await until_read(member.read, [])
+        while len(member.read) < 10:
+            await asyncio.sleep(0.1)
+        await asyncio.wrap_future(broker.native.admin.delete_topics(["orders"])["orders"])
+        assert isinstance(await member.failure(), UnknownTopicError | PositionLostError)
+        await member.stop()
+
+
+async def test_a_server_that_is_not_there_is_told_in_time():
+    with pytest.raises(ConnectionLostError):
+        async with asyncio.timeout(15):
+            await KafkaBroker("127.0.0.1:1", OPTIONS).open()
+
+
+async def test_kafkas_own_retention_is_told(server):
+    """The one that deletes in its own time, by segments."""
+    settings = "segment.ms=100"
+    async with opened(server.address, structs.replace(OPTIONS, topic_settings=settings)) as broker:
+        await broker.ensure_topic(TopicSpec("orders", partitions=1, keep_for=timedelta(milliseconds=500)))
+        subscription = await broker.subscribe("payments", ["orders"])
+        await publish_all(broker, messages(1))
+        (one,) = await subscription.fetch(10, 1 << 20, timedelta(seconds=10))
+        await subscription.commit({one.partition: one.position})
+        await subscription.close()
+        await publish_all(broker, messages(10))
+        async with asyncio.timeout(60):
+            while sum(state.messages for state in await broker.topics() if state.name == "orders"):
+                await asyncio.sleep(0.5)
+        again = await broker.subscribe("payments", ["orders"], SubscribeOptions())
+        with pytest.raises(PositionLostError):
+            await again.fetch(10, 1 << 20, timedelta(seconds=20))
