@@ -103,7 +103,7 @@ def _require_a_place(targets: Sequence[Target], settings: Settings, broker: str 
     """Raise UsageError where nobody said that there should be a log, so that it would be made by a slip."""
     file = log_file(settings.broker)
     is_said = broker is not None or settings.file is not None or "ANTIPHON_BROKER" in os.environ
-    is_meant = any(component.name == LOG for target in targets for component in target.components)
+    is_meant = any(len(target.components) > 1 for target in targets)  # a log's tables beside our own
     if is_said or not is_meant or file is None or file.exists():
         return
     raise UsageError(
