@@ -1,5 +1,9 @@
 """The driver, typed: the only file that imports it. What it raises is read by `faults`."""
 
+# The driver's administration is hardly typed, and names what it exports elsewhere: this module is where that ends.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import asyncio
