@@ -90,7 +90,7 @@ async def test_a_server_that_is_restarted_loses_nothing_and_all_goes_on(server: 
         await asyncio.to_thread(server.stop if how == "stop" else server.kill)
         with pytest.raises(ConnectionLostError):
             await broker.publish(numbered(topic, range(500, 501)))
-        await asyncio.to_thread(server.start)
+        server.start()  # not in another thread, whose end it would not survive
         await publish_surely(broker, numbered(topic, range(500, 1000)))
         await until(lambda: len(set(ids(seen))) == 1000)
         await asyncio.sleep(0.3)
@@ -152,7 +152,7 @@ async def test_a_server_that_was_emptied_is_reported_to_readers_and_can_be_begun
             task = asyncio.create_task(work(subscription, seen))
             await broker.publish(numbered(topic, range(100)))
             await until(lambda: len(seen) == 100)
-            await asyncio.to_thread(wipe, first)
+            wipe(first)
             with pytest.raises(PositionLostError, match="gone"):
                 await asyncio.wait_for(task, 60)
             assert "lost everything" in caplog.text
