@@ -14,7 +14,7 @@ from antiphon.brokers.rabbitmq.driver import Lane, Link, MissingError, Received
 from antiphon.brokers.rabbitmq.lines import Lines
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.outlet import Outlet
-from antiphon.errors import UnsupportedCapabilityError
+from antiphon.errors import ConnectionLostError, UnsupportedCapabilityError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 
