@@ -34,7 +34,14 @@ from antiphon.brokers.rabbitmq.registry import Registry
 from antiphon.brokers.rabbitmq.roster import Roster
 from antiphon.brokers.rabbitmq.standing import Own, Standing
 from antiphon.brokers.rabbitmq.subscription import RabbitSubscription
-from antiphon.errors import BrokerError, ClosedError, PublishError, Refusal, UnsupportedCapabilityError, UsageError
+from antiphon.errors import (
+    ClosedError,
+    ConnectionLostError,
+    PublishError,
+    Refusal,
+    UnsupportedCapabilityError,
+    UsageError,
+)
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.ids import new_id
 from antiphon.events.message import Outgoing
@@ -233,7 +240,8 @@ class RabbitBroker:
             envelopes.append(Envelope(way, delivery.message, {ATTEMPTS: attempts}, expires))
         refused = await self._outlet.send(envelopes, [delivery.position for delivery, _ in delayed])
         if refused:
-            raise BrokerError(f"{self._shown} does not keep what comes again later: {next(iter(refused.values()))}")
+            why = next(iter(refused.values()))
+            raise ConnectionLostError(f"{self._shown} does not keep what comes again later: {why}")
 
     async def _restore(self) -> None:
         """After a loss: see whether it is the same server with all that was there, and let everybody go on."""

@@ -14,7 +14,7 @@ from antiphon.brokers.rabbitmq.driver import Lane, Link, MissingError, Received
 from antiphon.brokers.rabbitmq.lines import Lines
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.outlet import Outlet
-from antiphon.errors import BrokerError, UnsupportedCapabilityError
+from antiphon.errors import ConnectionLostError, UnsupportedCapabilityError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Outgoing
 
@@ -44,14 +44,14 @@ class DeadLetters:
         self._holds: list[Hold] = []
 
     async def keep(self, group: str, rejected: Sequence[Delivery]) -> None:
-        """Keep these as what `group` rejected; returns when the server has them. Raises BrokerError."""
+        """Keep these as what `group` rejected; returns when the server has them. Raises ConnectionLostError."""
         envelopes = [
             Envelope(self._way(group), each.message, {TOPIC: each.partition.topic, PARTITION: each.partition.number})
             for each in rejected
         ]
         refused = await self._outlet.send(envelopes, [each.position for each in rejected])
         if refused:
-            raise BrokerError(
+            raise ConnectionLostError(
                 f"{self._link.shown} does not keep what {group!r} rejects: {next(iter(refused.values()))}"
             )
 

@@ -29,6 +29,8 @@ PATIENCE = 20.0
 """Seconds after which a server that does not answer is taken for lost."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
 _AT_ONCE = 64 * 1024
+_COMING_UP = "is down or inaccessible"
+"""What is said of a queue while its server starts."""
 _NO_REPLICA = "does not have a replica on the local node"
 """What is said of a stream that was made a moment ago."""
 UNROUTED, NOT_TAKEN = "no queue takes it", "the server did not take it"
@@ -341,7 +343,7 @@ def translated(error: BaseException, where: str) -> BrokerError:
     """Our error for one of the driver's."""
     if isinstance(error, BrokerError):
         return error
-    if isinstance(error, aiormq.ChannelNotFoundEntity):
+    if isinstance(error, aiormq.ChannelNotFoundEntity) and _COMING_UP not in str(error):
         return MissingError(f"{where} says: {error}")
     if isinstance(error, aiormq.ChannelAccessRefused):
         return RefusedError(f"{where} does not allow it: {error}; give the user the right to it (rabbitmqctl)")

@@ -16,7 +16,7 @@ from antiphon.brokers.rabbitmq.codec import Plain, Positions, route
 from antiphon.brokers.rabbitmq.driver import PATIENCE, Lane, Link, Received
 from antiphon.brokers.rabbitmq.names import Arguments
 from antiphon.brokers.rabbitmq.outlet import Outlet
-from antiphon.errors import BrokerError, ConnectionLostError
+from antiphon.errors import ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -107,7 +107,8 @@ class Stream(Generic[Record]):
         try:
             refused = await self._outlet.send([Plain(self._route, _encode(record)) for record in records], ids)
             if refused:
-                raise BrokerError(f"{self._link.shown} does not keep {self.name!r}: {next(iter(refused.values()))}")
+                why = next(iter(refused.values()))
+                raise ConnectionLostError(f"{self._link.shown} does not take what is written to {self.name!r}: {why}")
             async with asyncio.timeout(PATIENCE):
                 await back
         except TimeoutError as error:

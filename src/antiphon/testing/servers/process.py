@@ -108,6 +108,17 @@ class ServerProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    @property
+    def has_others(self) -> bool:
+        """Whether anything that it started runs, though it has ended itself."""
+        if self._process is None:
+            return False
+        try:
+            os.killpg(self._process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def last_words(self) -> str:
         """The end of its log, on one line."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
@@ -45,6 +46,15 @@ class RabbitServer(Server):
         self._process.log.unlink(missing_ok=True)  # where an earlier start says that it is done
         command = [str(library / "sbin" / "rabbitmq-server")]
         self._process.start(command, self._is_ready, environment=self._environment(library), patience=PATIENCE)
+
+    def stop(self) -> None:
+        """As `Server.stop`; returns when the node has ended, too, which does so after the script that started it."""
+        super().stop()
+        deadline = time.monotonic() + PATIENCE.total_seconds()
+        while self._process.has_others:
+            if time.monotonic() > deadline:
+                self._process.kill_all()
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """As `Server.kill`, of all of its processes."""
