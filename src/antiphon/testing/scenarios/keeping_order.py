@@ -270,7 +270,7 @@ class KeptOrderScenarios(FailureSuite):
         @service.on(OrderCanceled, order=None)
         async def given_up(order: OrderCanceled) -> None: ...
 
-        told = [handler.order for handler in service.describe(broker).handlers]
+        told = [handler.order for handler in service.describe(broker, self.settings(broker)).handlers]
         by_key = "by key: what follows a failed message of its key waits behind it"
         not_kept = "not kept: this broker does not keep the order of a key"
         assert told == [

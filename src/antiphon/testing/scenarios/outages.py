@@ -10,7 +10,7 @@ from typing import TypeVar, overload
 
 import pytest
 
-from antiphon.brokers.ports import Broker, Delivery, Subscription
+from antiphon.brokers.ports import Broker, Delivery, StoreBroker, Subscription
 from antiphon.errors import StoreUnavailableError
 from antiphon.resilience import Breaker, Retry
 from antiphon.storage.database import (
@@ -211,7 +211,8 @@ class Away(Saboteur):
 
     def __init__(self, broker: Broker, *, with_broker: bool = False) -> None:
         super().__init__(broker)
-        self.store = AwayStore(super().database)
+        if isinstance(broker, StoreBroker):  # otherwise `keep_in` says which store it is
+            self.store = AwayStore(broker.database)
         self.is_apart = False
         self.with_broker = with_broker
         """Whether nothing can be fetched then, either."""

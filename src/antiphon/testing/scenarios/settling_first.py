@@ -123,12 +123,13 @@ class SettlingFirstScenarios(FailureSuite):
         service.on(OrderPlaced, settle="first")(take)
         demanding.on(OrderPlaced, settle="first", guarantee="at_least_once")(take)
         unmarked.on(OrderPlaced, settle="first")(take)
-        (told,) = service.describe(broker).handlers
+        settings = self.settings(broker)
+        (told,) = service.describe(broker, settings).handlers
         assert (told.guarantee, told.policy) == ("at_most_once", "park at the first failure")
         with pytest.raises(GuaranteeError, match="demands at_least_once but would get at_most_once"):
-            demanding.describe(broker)
+            demanding.describe(broker, settings)
         with pytest.raises(DeclarationError, match="inbox=False: leave out one of the two"):
-            unmarked.describe(broker)
+            unmarked.describe(broker, settings)
 
 
 def _declare_hanging(service: Service, began: list[int], held: asyncio.Event, *, with_message: bool) -> None:

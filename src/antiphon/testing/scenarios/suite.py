@@ -80,6 +80,11 @@ class RuntimeSuite(BrokerSuite):
         """The store of the services, where it is not the broker's own."""
         return None
 
+    def settings(self, broker: Broker) -> Settings:
+        """What says where services keep their tables, for what only looks at them."""
+        beside = self.beside(broker)
+        return Settings(common=ServiceSettings(broker=broker.url, store=None if beside is None else beside.url))
+
     def clock(self) -> Clock:
         """The time that services live in."""
         stand_ins = self.stand_ins()
