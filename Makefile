@@ -1,6 +1,6 @@
 # Every target does its own set-up: it needs Python 3.11+ and make, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check format bench services torture clean
+.PHONY: help setup demo test brokers unit check format bench services torture clean
 
 ROUNDS ?= 100
 BIN := .venv/bin
@@ -33,10 +33,13 @@ demo: setup ## Run the shop: ORDERS=FILE takes real orders, CHAOS=1 kills servic
 $(PROMTOOL): | $(READY)
 	@$(BIN)/python -m tests.promtool $@
 
-test: setup $(PROMTOOL) ## Run every test (at most 10 minutes on two cores)
+test: setup $(PROMTOOL) ## Run every test but those of `make brokers` (some 15 minutes on two cores)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
-unit: setup ## Run the tests without I/O (at most 30 seconds)
+brokers: setup ## Run services, and faults, on the real server of each broker
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m at_length tests/conformance tests/integration
+
+unit: setup ## Run the tests without I/O (less than a minute)
 	@$(BIN)/python -m pytest tests/unit -n 2 --dist worksteal --durations=5
 
 check: setup ## Check format, lint, types and architecture

@@ -70,6 +70,21 @@ def postgres_url(postgres_server: str) -> str:
     return f"{postgres_server}?schema=test_{new_id().replace('-', '')}"
 
 
+SERVERS = ("kafka", "nats", "postgres_broker", "rabbitmq", "redis")
+AT_LENGTH = (
+    *(f"tests/integration/{server}/" for server in SERVERS),
+    *(f"tests/conformance/test_scenarios_{server.partition('_')[0]}.py" for server in SERVERS),
+)
+"""What takes long, since it waits for servers: the conformance of each adapter is tested in every run."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(AT_LENGTH):
+            item.add_marker(pytest.mark.at_length)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield

@@ -113,6 +113,13 @@ async def until_read(read: Sequence[Delivery], sent: Sequence[Message], seconds:
         raise AssertionError(f"{len(missing)} of {len(wanted)} messages did not come") from None
 
 
+async def until_settled(broker: KafkaBroker, group: str) -> None:
+    """Return when the group has read all that is there, and said so."""
+    async with asyncio.timeout(30):
+        while sum(lag.messages for lag in await broker.lag(group)):
+            await asyncio.sleep(0.1)
+
+
 def first_reading_is_in_order(read: Sequence[Delivery]) -> bool:
     """Whether each key's messages came in order, repetitions left out."""
     seen: set[str] = set()

@@ -14,7 +14,16 @@ from antiphon.brokers.ports import SeekTo
 from antiphon.errors import UnrecognizedMessageError
 from antiphon.events.ids import new_id
 from antiphon.testing.servers import KafkaServer
-from tests.integration.kafka.cluster import OPTIONS, Member, messages, opened, outgoing, publish_all, until_read
+from tests.integration.kafka.cluster import (
+    OPTIONS,
+    Member,
+    messages,
+    opened,
+    outgoing,
+    publish_all,
+    until_read,
+    until_settled,
+)
 
 pytestmark = pytest.mark.timeout(120)
 READ = "org.apache.kafka.tools.consumer.ConsoleConsumer"
@@ -54,8 +63,7 @@ async def test_the_group_tool_sees_where_a_group_stands_and_moves_it(server, pro
         await broker.publish(outgoing(sent, topic))
         member = Member(await broker.subscribe(group, [topic]))
         await until_read(member.read, sent)
-        while sum(lag.messages for lag in await broker.lag(group)):
-            await asyncio.sleep(0.1)
+        await until_settled(broker, group)
         rows = described(await tool(server, GROUPS, "--describe", "--group", group), group, topic)
         assert sum(int(row[3]) for row in rows) == 40
         assert {row[5] for row in rows} == {"0"}

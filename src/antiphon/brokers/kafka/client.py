@@ -67,6 +67,19 @@ SOON_WELL = frozenset(
     }
 )
 """What a cluster answers for a moment after it changed; asking again helps."""
+REFUSALS = frozenset(
+    {
+        KafkaError._AUTHENTICATION,  # noqa: SLF001 - public in the driver
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+"""The cluster does not let us in, or not do this."""
 _PAUSE = timedelta(milliseconds=50)
 _ELECTION = 1.0
 """Seconds in which a partition that is there gets a leader."""
@@ -124,7 +137,10 @@ class Admin:
 
     def brokers(self, wait: float) -> int:
         """How many there are; blocks for at most `wait` seconds. Raises KafkaException when none answers."""
-        return len(self.native.list_topics("__antiphon_ping", wait).brokers)
+        try:
+            return len(self.native.list_topics("__antiphon_ping", wait).brokers)
+        finally:
+            self.native.poll(0)  # so that whoever listens to errors hears why
 
     async def names(self) -> Mapping[str, int]:
         """All topics but Kafka's own, and the number of their partitions."""
@@ -294,8 +310,19 @@ class Positions:
         """As `committed`, for threads; blocks."""
         if not partitions:
             return {}
+        deadline = time.monotonic() + self._patience
         with self._turn:
-            return committed_of(self._consumer(group), partitions, self._patience)
+            consumer = self._consumer(group)
+            while True:
+                try:
+                    return committed_of(consumer, partitions, _LOOK)
+                except KafkaException as error:
+                    heard = consumer.poll(0)  # where the driver says why it waits
+                    if heard is not None and (why := heard.error()) is not None and why.code() in REFUSALS:
+                        raise KafkaException(why) from error
+                    if error_of(error).code() not in SOON_WELL | _PASSING or time.monotonic() > deadline:
+                        raise
+                time.sleep(_PAUSE.total_seconds())
 
     async def close(self) -> None:
         """Let go of all. Twice is safe."""
@@ -317,6 +344,7 @@ class Positions:
 
 
 _GROUPS = 8
+_LOOK = 2.0
 
 
 def committed_of(consumer: Consumer, partitions: Collection[Partition], wait: float) -> dict[Partition, Committed]:

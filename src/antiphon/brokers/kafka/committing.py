@@ -113,7 +113,8 @@ class Commits:
                 with self._holdings.changed:
                     self._requests.append(request)
             else:
-                request.answer(fault(error, self._where, f"commit for group {self._group!r}"))
+                topic = request.moves[0][0].partition.topic
+                request.answer(fault(error, self._where, f"commit for group {self._group!r}", topic))
 
 
 def commit(consumer: Consumer, places: list[TopicPartition]) -> KafkaError | None:

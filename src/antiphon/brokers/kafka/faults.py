@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antiphon.brokers.kafka.client import SOON_WELL, KafkaError, error_of
+from antiphon.brokers.kafka.client import REFUSALS, SOON_WELL, KafkaError, error_of
 from antiphon.errors import BrokerError, ConnectionLostError, UnknownTopicError
 
 # ruff: noqa: SLF001 - the driver's names of local errors begin with an underscore
@@ -31,19 +31,7 @@ AWAY = SOON_WELL | {
     KafkaError.REBALANCE_IN_PROGRESS,
 }
 """The same call may succeed later."""
-DENIED = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.UNSUPPORTED_SASL_MECHANISM,
-        KafkaError.ILLEGAL_SASL_STATE,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    }
-)
-"""The cluster does not let us in, or not do this."""
+DENIED = REFUSALS
 NOT_IN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
 """It does not let us in at all."""
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})

@@ -70,7 +70,7 @@ class Publisher:
         self._producer = make_producer(conf)
         self._work = threading.Event()
         self._is_closing = False
-        self._sending = 0
+        self._fatal: KafkaError | None = None
         self._thread = threading.Thread(target=self._poll, name="antiphon-kafka-publisher", daemon=True)
         self._thread.start()
 
@@ -82,23 +82,20 @@ class Publisher:
     async def send(self, outgoing: Sequence[Outgoing]) -> list[Refusal]:
         """Return when each is held or refused; returns the refusals. What is not held in time is refused, too."""
         batch = _Batch(len(outgoing))
-        self._sending += 1
-        try:
-            await self._produce(outgoing, batch)
+        await self._produce(outgoing, batch)
+        self._work.set()
+        done, _ = await asyncio.wait([batch.settled], timeout=self._patience)
+        if not done:
+            # Nothing of it may be sent later: its sender tries it again, and would be overtaken by it.
+            self._producer.purge()
             self._work.set()
-            done, _ = await asyncio.wait([batch.settled], timeout=self._patience)
-            if not done:
-                # Nothing of it may be sent later: its sender tries it again, and would be overtaken by it.
-                self._producer.purge()
-                self._work.set()
-                await batch.settled
-                for topic in {one.topic for one in outgoing}:
-                    self._forget(topic)
-        finally:
-            self._sending -= 1
+            await batch.settled
+            for topic in {one.topic for one in outgoing}:
+                self._forget(topic)
         if not batch.failures:
             return []
-        if any(isinstance(error, KafkaError) and error.fatal() for error in batch.failures.values()):
+        if self._fatal is not None:
+            batch.failures = dict.fromkeys(batch.failures, self._fatal)
             self._begin_anew()
         return [self._refusal(outgoing[index], error) for index, error in sorted(batch.failures.items())]
 
@@ -147,26 +144,34 @@ class Publisher:
         found = error if isinstance(error, KafkaError) else error_of(error)
         if found.code() in UNKNOWN_TOPIC:
             self._forget(topic)
-        passing = found.code() in AWAY or found.code() in UNKNOWN_TOPIC or found.retriable() or found.fatal()
+        passing = found.code() in AWAY | UNKNOWN_TOPIC or found.retriable() or found.fatal()
+        passing = passing and found.code() not in DENIED
         hint = ": give the user the right to write" if found.code() in DENIED else ""
         return Refusal(topic, message.id, f"{found.str()} ({found.name()}){hint}", retryable=passing)
 
     def _begin_anew(self) -> None:
         """After a fatal error the driver takes nothing more; its last reports are still polled for."""
         if not self._is_closing:
-            old, self._producer = self._producer, make_producer(self._conf)
-            threading.Thread(target=old.flush, args=(_IDLE,), daemon=True).start()
+            self._producer, self._fatal = make_producer(self._conf), None
 
     def _poll(self) -> None:
         while not self._is_closing or len(self._producer):
             producer = self._producer
-            if len(producer):
-                producer.poll(_BUSY)
-            else:
-                self._work.clear()
-                if not len(producer) and not self._is_closing:
-                    self._work.wait(_IDLE)
-                producer.poll(0)
+            try:
+                self._poll_once(producer)
+            except KafkaException as error:
+                # It sends nothing more: let go of what it has, so that its senders learn of it.
+                self._fatal = error_of(error)
+                producer.purge()
+
+    def _poll_once(self, producer: Producer) -> None:
+        if len(producer):
+            producer.poll(_BUSY)
+            return
+        self._work.clear()
+        if not len(producer) and not self._is_closing:
+            self._work.wait(_IDLE)
+        producer.poll(0)
 
 
 class Publishers:

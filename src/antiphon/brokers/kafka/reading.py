@@ -45,6 +45,7 @@ _PATIENCE = 0.5
 """Seconds that the thread waits for room before it stops the driver, which then forgets what it has read ahead."""
 _PAUSE = 0.2
 _WATERMARKS = 5.0
+_COUNT = 1.0
 
 
 class Reader:
@@ -65,6 +66,9 @@ class Reader:
         self._positions, self._options, self._holdings, self._grace = positions, options, holdings, grace
         self._known: dict[Partition, int] = {}
         """Where this process knows the group to have stood: a cluster that forgot it was wiped."""
+        self._orphans: set[Partition] = set()
+        """What the driver read at the last count, and nobody held."""
+        self._next_count = 0.0
         self.missing: set[str] = set()
         """Topics that the cluster said it does not have."""
         self._is_closing = False
@@ -100,6 +104,7 @@ class Reader:
 
     def _turn(self) -> None:
         self._commit()
+        self._adopt_orphans()
         self._settle_gaps()
         self._reposition()
         if not self._wait_for_room():
@@ -235,6 +240,20 @@ class Reader:
         """Whether the group has a position anywhere in the topic."""
         count = len(self.consumer.list_topics(topic, _WATERMARKS).topics[topic].partitions)
         return bool(committed_of(self.consumer, [Partition(topic, number) for number in range(count)], _WATERMARKS))
+
+    def _adopt_orphans(self) -> None:
+        """Hold again what the driver still reads for us, though a commit was answered that we are no member."""
+        if time.monotonic() < self._next_count:
+            return
+        self._next_count = time.monotonic() + _COUNT
+        assigned = set(names_of(self.consumer.assignment()))
+        with self._holdings.changed:
+            orphans = assigned - self._holdings.lanes.keys()
+        orphans, self._orphans = orphans & self._orphans, orphans
+        lanes = self._lanes(sorted(orphans))
+        for lane in lanes:
+            lane.is_misplaced = not lane.has_gap
+        self._holdings.gain(lanes)
 
     def _settle_gaps(self) -> None:
         """Go on where what comes next in a partition is gone, or tell."""
