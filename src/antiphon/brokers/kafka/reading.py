@@ -103,7 +103,7 @@ class Reader:
             self.consumer.close()
 
     def _turn(self) -> None:
-        self._commit()
+        self.commits.serve(self.consumer, self._note)
         self._adopt_orphans()
         self._settle_gaps()
         self._reposition()
@@ -116,9 +116,6 @@ class Reader:
             while not self._holdings.is_full() and (more := self.consumer.consume(_AT_ONCE, 0)):
                 self._hand_over(more)
             self._holdings.ring()
-
-    def _commit(self) -> None:
-        self.commits.serve(self.consumer, self._note)
 
     def _note(self, lane: Lane) -> None:
         self._known[lane.partition] = lane.done
@@ -185,7 +182,7 @@ class Reader:
         deadline = time.monotonic() + self._grace
         changed = self._holdings.changed
         while (left := deadline - time.monotonic()) > 0 and not self._is_closing:
-            self._commit()
+            self.commits.serve(self.consumer, self._note)
             with changed:
                 held = [partition for partition in partitions if partition in self._holdings.lanes]
                 if len(self._holdings.drained_of(held)) == len(held):
@@ -341,7 +338,7 @@ class Reader:
         everything = self.consumer.assignment()
         self.consumer.pause(everything)
         while not self._is_closing:
-            self._commit()
+            self.commits.serve(self.consumer, self._note)
             record = self.consumer.poll(_POLL_SOON)
             if record is not None:
                 self._hand_over([record])
