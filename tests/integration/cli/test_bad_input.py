@@ -91,7 +91,7 @@ def test_a_wrong_variable_is_named(ask):
 
 
 def test_an_unknown_scheme_is_answered_with_those_there_are(ask):
-    assert refused(ask("topics", "--broker", "kafk://host"), 2, "embedded://", "memory://")
+    assert refused(ask("topics", "--broker", "pigeon://host"), 2, "embedded://", "kafka://")
 
 
 def test_looking_into_a_log_that_is_not_there_does_not_make_one(ask):
