@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -22,12 +21,22 @@ def server_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
     if hasattr(request.config, "workerinput"):  # one of several processes, each with a folder inside the run's own
         folder = folder.parent
     with ExitStack() as running:
-        yield lambda kind: _started(running, kind, folder)
+        yield lambda kind: running.enter_context(shared_server(kind, folder / kind))
 
 
-def _started(running: ExitStack, kind: str, folder: Path) -> str:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    return (yield from _skipped_without_its_server())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    return (yield from _skipped_without_its_server())
+
+
+def _skipped_without_its_server() -> Generator[None, object, object]:
     try:
-        return running.enter_context(shared_server(kind, folder / kind))
+        return (yield)
     except ServerMissingError as error:
         if "CI" in os.environ:  # there it must be installed
             raise

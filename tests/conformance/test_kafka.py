@@ -13,7 +13,7 @@ from antiphon.storage.database import Database
 from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.conformance import LogConformance
 from antiphon.testing.scenarios import PatienceScenarios
-from antiphon.testing.servers import KafkaServer, ServerMissingError
+from antiphon.testing.servers import KafkaServer
 from tests.conformance.test_scenarios import Every
 from tests.conformance.test_scenarios_beside import Beside
 from tests.integration.kafka.emptying import empty
@@ -50,11 +50,8 @@ HASTY = {"group.consumer.heartbeat.interval.ms": "200", "group.consumer.min.hear
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[str]:
     """The address of a cluster in which services of every test may have the same names."""
-    try:
-        with KafkaServer(settings=HASTY) as server:
-            yield server.address
-    except ServerMissingError as error:
-        pytest.skip(str(error))
+    with KafkaServer(settings=HASTY) as server:
+        yield server.address
 
 
 class TestKafkaWithGroupsOfTheCluster(OnKafka, LogConformance):

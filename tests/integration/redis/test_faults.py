@@ -21,18 +21,15 @@ from antiphon.errors import (
     UnknownTopicError,
     UnsupportedCapabilityError,
 )
-from antiphon.testing.servers import RedisServer, ServerMissingError, ValkeyServer
+from antiphon.testing.servers import RedisServer, ValkeyServer
 from tests.integration.postgres.cutting import road_to
 from tests.integration.redis.servers import ROOM, SECOND, has_all, ids, numbered, persistently, read, watermarks
 
 
 @pytest.fixture(params=[ValkeyServer, RedisServer], ids=["valkey", "redis"])
 def server(request):
-    try:
-        with request.param() as running:
-            yield running
-    except ServerMissingError as error:
-        pytest.skip(str(error))
+    with request.param() as running:
+        yield running
 
 
 def never(found):
