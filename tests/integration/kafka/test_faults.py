@@ -124,26 +124,31 @@ async def test_connections_that_are_cut_mid_batch_cost_nothing(server):
             await member.stop()
 
 
-async def test_members_that_come_and_go_every_second_lose_nothing(address):
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_members_that_come_and_go_every_second_lose_nothing(address, protocol):
     topic, group = f"orders-{new_id()}", f"group-{new_id()}"
     sent = messages(6000, keys=50)
     read = []
-    async with opened(address) as broker:
+    async with opened(address, structs.replace(OPTIONS, protocol=protocol)) as broker:
         staying = Member(await broker.subscribe(group, [topic]), read)
 
         async def come_and_go():
             while True:
                 member = Member(await broker.subscribe(group, [topic]), read)
-                await asyncio.sleep(1)
-                await member.stop()
+                try:
+                    await asyncio.sleep(1)
+                finally:
+                    await member.stop()
 
-        coming = asyncio.create_task(come_and_go())
-        for start in range(0, 6000, 100):
-            await publish_all(broker, sent[start : start + 100], topic)
+        coming = [asyncio.create_task(come_and_go()) for _ in range(2)]
+        for start in range(0, 6000, 50):
+            await publish_all(broker, sent[start : start + 50], topic)
             await asyncio.sleep(0.1)
+        for each in coming:
+            each.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)
         await until_read(read, sent)
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
+        assert staying.errors == []
         await staying.stop()
 
 

@@ -142,8 +142,8 @@ class Reader:
             with self._holdings.changed:
                 if (lane := self._holdings.lanes.get(Partition(topic, number))) is not None:
                     lane.has_gap = True
-        elif error.code() in UNKNOWN_TOPIC and topic is not None:
-            self.missing.add(topic)
+        elif error.code() in UNKNOWN_TOPIC:
+            self.missing.update(self.topics if topic is None else [topic])
         else:
             self._on_error(error)
         return False

@@ -135,11 +135,11 @@ class KafkaSubscription:
         while True:
             await asyncio.sleep(_BEAT)
             trouble = ""
-            try:
-                await self._follow()
-                await self._look_for_missing()
-            except KafkaException as error:
-                trouble = str(error)
+            for look in (self._look_for_missing, self._follow):
+                try:
+                    await look()
+                except KafkaException as error:
+                    trouble = str(error)
             if trouble and trouble != self._trouble:
                 logger.warning("group %s: seeks are not heard of until this is over: %s", self.group, trouble)
             self._trouble = trouble
