@@ -43,11 +43,12 @@ class Admission:
 
     def lets_in(self, work: Work) -> bool:
         """As `admits`, whatever its deadline: for who parks in a transaction of their own."""
-        if not self.goes_on(work):
+        delivery = work.delivery
+        if delivery.state != WAITING or self.draining:
             return False
         if self.held and self._is_held(work):
             return False
-        if (self.blocks.any or claim_of(work.delivery) is not None) and self.blocks.holds(work):
+        if (self.blocks.any or claim_of(delivery) is not None) and self.blocks.holds(work):
             self._go_behind(work)
             return False
         return not (self.special and not self.gates.admits(work))

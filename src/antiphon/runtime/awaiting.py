@@ -168,7 +168,7 @@ class AwaitExecutor:
         began = told = stopwatch()
         for work in works:
             delivery, message = work.delivery, work.delivery.message
-            by_name = held or blocks.any or special or message.deadline is not None
+            by_name = held or special or message.deadline is not None or (blocks.any and blocks.may_hold(delivery))
             if delivery.state != WAITING or admission.draining or (by_name and not admission.admits(work)):
                 continue
             enter((scope, message, delivery.attempt))

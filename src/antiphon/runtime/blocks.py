@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.ports import Delivery, Partition
 from antiphon.events.clock import Clock
-from antiphon.runtime.claims import claim_of
+from antiphon.runtime.claims import Claim, claim_of
 from antiphon.runtime.work import Work
 from antiphon.storage.database import Database
 from antiphon.storage.set_aside import Lane, RetryStore
@@ -47,6 +47,8 @@ class Blocks:
         self._heads: dict[Lane, tuple[Partition, str] | None] = {}
         """Of lanes that were asked about: where the dead letter lay that blocks it, None where none does."""
         self._leaving: Counter[Lane] = Counter()
+        self._names: set[str] = set()
+        """The names of all those lanes, and of some that were blocked a moment ago."""
         self.any = False
         """Whether any lane may be blocked: looked at before each message, so that it is no method."""
 
@@ -57,15 +59,21 @@ class Blocks:
             return None
         return work.delivery.partition.topic, kept(key)
 
+    def may_hold(self, delivery: Delivery) -> bool:
+        """A quick look, before each message: whether `holds` has to be asked about this one."""
+        key = delivery.message.key
+        return key is not None and (kept(key) in self._names or isinstance(delivery.handle, Claim))
+
     def holds(self, work: Work) -> bool:
         """Whether a work must go behind another one of its lane."""
-        claim = claim_of(work.delivery)
+        delivery = work.delivery
+        claim = claim_of(delivery)
         if claim is not None:
             return claim.run.is_broken or claim.number > claim.run.goes_until
         lane = self.lane_of(work)
-        if lane is None or lane in self._leaving:
-            return lane is not None
-        return lane in self._stored and not self._comes_first(work.delivery, lane)
+        if lane in self._stored:
+            return lane in self._leaving or not self._comes_first(delivery, lane)
+        return lane in self._leaving
 
     def _comes_first(self, delivery: Delivery, lane: Lane) -> bool:
         """Whether it came before the dead letter that blocks its lane: read again after a crash or a seek."""
@@ -85,7 +93,8 @@ class Blocks:
         if self._monotonic() >= self._known_until:
             await self._look_at_lanes(deliveries)
         if self._stored and self._is_before is not None:
-            await self._look_at_heads(_lanes(deliveries) & self._stored - self._heads.keys())
+            blocked = _lanes([each for each in deliveries if self.may_hold(each)]) & self._stored
+            await self._look_at_heads(blocked - self._heads.keys())
 
     async def _look_at_heads(self, lanes: Collection[Lane]) -> None:
         """Ask for these once: what is parked stays so, and what it is no more is seen at the next look at all."""
@@ -107,6 +116,7 @@ class Blocks:
             self._stored = found | self._added
             if forgotten == self._forgotten:  # else partitions came while the store was asked
                 self._known_until = self._monotonic() + self._rest(len(found))
+        self._names = {name for _, name in (*self._stored, *self._leaving)}
         self._tell()
 
     def _rest(self, lanes: int) -> float:
@@ -122,6 +132,7 @@ class Blocks:
         """Something of this lane is on its way to the store."""
         if lane is not None:
             self._leaving[lane] += 1
+            self._names.add(lane[1])
             self.any = True
 
     def arrived(self, lanes: Iterable[Lane | None], *, stored: bool) -> None:
@@ -141,6 +152,7 @@ class Blocks:
         new = {lane for lane in lanes if lane is not None}
         self._stored |= new
         self._added |= new
+        self._names.update(name for _, name in new)
         self._tell()
 
     def _tell(self) -> None:
