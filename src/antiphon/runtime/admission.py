@@ -48,7 +48,7 @@ class Admission:
             return False
         if self.held and self._is_held(work):
             return False
-        if (self.blocks.any or claim_of(delivery) is not None) and self.blocks.holds(work):
+        if self.blocks.may_hold(delivery) and self.blocks.holds(work):
             self._go_behind(work)
             return False
         return not (self.special and not self.gates.admits(work))

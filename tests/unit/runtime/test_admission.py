@@ -40,8 +40,10 @@ class Blocks:
     """Says which works go behind others."""
 
     def __init__(self) -> None:
-        self.any = True
         self.held = []
+
+    def may_hold(self, delivery):
+        return any(work.delivery is delivery for work in self.held)
 
     def holds(self, work):
         return work in self.held
