@@ -43,7 +43,18 @@ IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "test
 
 SHARED = {
     "brokers": {
-        *("", "assignment", "capabilities", "connect", "envelope", "holdings", "placement", "places", "ports"),
+        *(
+            "",
+            "assignment",
+            "capabilities",
+            "connect",
+            "envelope",
+            "holdings",
+            "offsets",
+            "placement",
+            "places",
+            "ports",
+        ),
         "screening",
     }
 }

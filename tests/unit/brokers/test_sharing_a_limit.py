@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.brokers.holdings import OwnedPartition, share_limit
+from antiphon.brokers.holdings import share_limit
+from antiphon.brokers.offsets import OwnedPartition
 from antiphon.brokers.ports import Partition
 
 
@@ -17,7 +18,7 @@ def backlog(*counts: int) -> list[OwnedPartition]:
 
 
 def shares(limit: int, *counts: int) -> dict[int, int]:
-    return {owned.id: count for owned, count in share_limit(backlog(*counts), limit)}
+    return {owned.id: count for owned, count in share_limit(backlog(*counts), limit, lambda owned: owned.waiting)}
 
 
 def test_what_a_short_partition_leaves_goes_to_the_longer_ones() -> None:

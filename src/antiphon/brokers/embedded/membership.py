@@ -13,8 +13,8 @@ from antiphon.brokers.embedded.appending import Query
 from antiphon.brokers.embedded.life import LifeLine, bury, is_dead
 from antiphon.brokers.embedded.topics import Topics
 from antiphon.brokers.envelope import microseconds, moment
-from antiphon.brokers.holdings import CursorRow
-from antiphon.brokers.ports import Partition, Start
+from antiphon.brokers.offsets import CursorRow
+from antiphon.brokers.ports import Start
 from antiphon.errors import StoreReadOnlyError
 from antiphon.events.clock import Clock
 from antiphon.storage.queries import load_queries
@@ -198,9 +198,6 @@ class Membership:
             )
             for row in cursors
         ]
-
-    def partition_ids(self, partitions: Iterable[Partition]) -> set[int]:
-        return {self._topics.id_of(partition) for partition in partitions}
 
     def _topics_text(self) -> str:
         return json.dumps(sorted(self._names))

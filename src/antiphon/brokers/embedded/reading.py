@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from antiphon.brokers.envelope import Row, unpack
-from antiphon.brokers.holdings import OwnedPartition
+from antiphon.brokers.offsets import OwnedPartition
 from antiphon.brokers.places import OFFSET_BITS
 from antiphon.brokers.ports import Delivery
 from antiphon.storage.queries import load_queries

@@ -12,9 +12,9 @@ from antiphon.brokers.embedded.group_commit import GroupCommit, joined
 from antiphon.brokers.embedded.membership import Membership
 from antiphon.brokers.embedded.reading import read_partition
 from antiphon.brokers.embedded.topics import Topics
-from antiphon.brokers.holdings import Holdings, OwnedPartition, Watermark, share_limit
+from antiphon.brokers.offsets import OffsetHoldings, OwnedPartition, Watermark
 from antiphon.brokers.places import offset_of
-from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
+from antiphon.brokers.ports import Delivery, Notice, Partition, Start, SubscribeOptions
 from antiphon.errors import ClosedError, LeaseLostError, PositionLostError, StoreCorruptError, StoreError
 from antiphon.storage.database import Transaction
 from antiphon.storage.sqlite import SqliteDatabase, SqliteTransaction
@@ -42,7 +42,7 @@ class EmbeddedSubscription:
         self._database, self._membership = database, membership
         self._writes, self._bell = writes, doorbell
         self._lost_start, self._grace, self._on_close = options.lost, grace.total_seconds(), on_close
-        self._held = Holdings(topics, doorbell.ring)
+        self._held = OffsetHoldings(topics, doorbell.ring)
         self._seen = -1
         self._acting = asyncio.Lock()
         self._is_closed = False
@@ -161,7 +161,7 @@ class EmbeddedSubscription:
             todo = self._membership.look()
             now = asyncio.get_running_loop().time()
             self._adopt()
-            self._held.prepare_to_leave(self._membership.partition_ids(todo.plan.give_up), now + self._grace)
+            self._held.prepare_to_leave(todo.plan.give_up, now + self._grace)
             leaving = self._held.leaving(now)
             if todo.plan.claim or todo.dead or leaving or self._membership.is_beat_due():
                 await self._act(leaving)
@@ -172,9 +172,7 @@ class EmbeddedSubscription:
         self._membership.note_beat(dead)
         if leaving:
             self._bell.announce()
-        left = [owned for owned in leaving if self._held.get(owned.id) is owned]
-        self._held.drop(NoticeKind.REVOKED, [owned for owned in left if owned.is_drained])
-        self._held.drop(NoticeKind.LOST, [owned for owned in left if not owned.is_drained])
+        self._held.let_go(leaving)
         self._adopt()
 
     def _adopt(self) -> None:
@@ -186,14 +184,15 @@ class EmbeddedSubscription:
         if self._membership.is_changed():
             await self.keep_up()
         self._seen = seen
+        held = self._held.by_id()
         for partition_id, head, floor, largest, epoch in self._membership.news():
-            owned = self._held.get(partition_id)
+            owned = held.get(partition_id)
             if owned is not None and owned.epoch == epoch:
                 owned.head, owned.floor, owned.largest = head, floor, largest
 
     def _take(self, limit: int, max_bytes: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
-        shares = share_limit(self._held.ready(), limit)
+        shares = self._held.shares(limit)
         is_tight = sum(owned.largest * count for owned, count in shares) > max_bytes
         for index, (owned, count) in enumerate(shares):
             least = 0 if deliveries else 1

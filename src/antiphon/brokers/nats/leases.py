@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from antiphon.brokers.nats.holdings import Holdings, is_current
+from antiphon.brokers.nats.holdings import NatsHoldings, is_current
 from antiphon.brokers.nats.reading import Owned, Reader, names
 from antiphon.brokers.nats.table import Cursor, Kept, Standing, Table
 from antiphon.brokers.nats.topics import StreamInfo, Topic
@@ -21,7 +21,7 @@ class Leases:
     """What one member has written of its group."""
 
     def __init__(
-        self, table: Table, group: str, topics: Sequence[Topic], me: str, held: Holdings, reader: Reader
+        self, table: Table, group: str, topics: Sequence[Topic], me: str, held: NatsHoldings, reader: Reader
     ) -> None:
         self._table, self._group, self._me = table, group, me
         self._topics = {topic.name: topic for topic in topics}
@@ -75,7 +75,7 @@ class Leases:
         """Give these up, and say of each whether everything of it was done."""
         drained = {owned for owned in leaving if owned.is_drained}
         await self.give_up(leaving, seen)
-        left = [owned for owned in leaving if self._held.get(owned.partition) is owned]
+        left = [owned for owned in leaving if self._held.is_held(owned)]
         self.drop(NoticeKind.REVOKED, [owned for owned in left if owned in drained])
         self.drop(NoticeKind.LOST, [owned for owned in left if owned not in drained])
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from antiphon.brokers.nats.calls import Arrived
 from antiphon.brokers.nats.floors import Floors, lost_error
-from antiphon.brokers.nats.holdings import Holdings, Watermark, place_of
+from antiphon.brokers.nats.holdings import NatsHoldings, Watermark, place_of
 from antiphon.brokers.nats.leases import Leases, moving_to, passing_over
 from antiphon.brokers.nats.link import Link, Listening
 from antiphon.brokers.nats.membership import Membership
@@ -59,7 +59,7 @@ class NatsSubscription:
         )
         self._membership = Membership(self.id, frozenset(self._seat.topics), patience.lease)
         self._news, self._due = asyncio.Event(), asyncio.Event()
-        self._held = Holdings(self._news.set)
+        self._held = NatsHoldings(self._news.set)
         self._reader = Reader(link, group, self._news, on_gap=self._due.set)
         self._floors = Floors(link, topics)
         self._leases = Leases(table, group, read, self.id, self._held, self._reader)
@@ -108,7 +108,7 @@ class NatsSubscription:
 
     async def _read_on(self) -> None:
         try:
-            await self._reader.read_on(self._held.wanted())
+            await self._reader.read_on(self._held.staying())
         except ConnectionLostError:
             if not self._held.ready():
                 raise
@@ -123,7 +123,9 @@ class NatsSubscription:
     def _take(self, ready: Sequence[Owned], limit: int, max_bytes: int) -> list[Delivery]:
         deliveries = take(ready, limit, max_bytes) if ready else []
         if deliveries:
-            self._held.move_back(dict.fromkeys(each.partition for each in deliveries))
+            served = {each.partition for each in deliveries}
+            for owned in [owned for owned in ready if owned.partition in served]:
+                self._held.move_back(owned)
         return deliveries
 
     async def commit(self, watermarks: Mapping[Partition, str]) -> None:
@@ -141,7 +143,7 @@ class NatsSubscription:
     async def _move(self, moves: Sequence[Watermark]) -> None:
         lost = await self._leases.change({owned: moving_to(place) for owned, place in moves})
         # What is not held any more was told of already.
-        self._leases.drop(NoticeKind.LOST, [owned for owned in lost if self._held.get(owned.partition) is owned])
+        self._leases.drop(NoticeKind.LOST, [owned for owned in lost if self._held.is_held(owned)])
         if lost or any(owned.leave_by is not None and owned.is_drained for owned, _ in moves):
             self._due.set()
         if any(owned.is_lost for owned, _ in moves):
@@ -248,7 +250,7 @@ class NatsSubscription:
                 continue
             if self._options.lost is Start.STOP:
                 await self.keep_up()  # perhaps somebody has moved the group meanwhile
-                if self._held.get(owned.partition) is owned:
+                if self._held.is_held(owned):
                     raise lost_error(self.group, owned)
             elif owned.is_drained:
                 await self._skip(owned)

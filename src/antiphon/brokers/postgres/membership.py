@@ -13,8 +13,8 @@ from typing import NamedTuple, cast
 
 from antiphon.brokers.assignment import Lease, Member, Plan, plan
 from antiphon.brokers.envelope import moment
-from antiphon.brokers.holdings import CursorRow, Watermark
-from antiphon.brokers.ports import Partition, Start
+from antiphon.brokers.offsets import CursorRow, Watermark
+from antiphon.brokers.ports import Start
 from antiphon.brokers.postgres.arrays import numbers, texts
 from antiphon.brokers.postgres.log import Joined, Log
 from antiphon.brokers.postgres.topics import Topics
@@ -172,9 +172,6 @@ class Membership:
             )
             for row in cursors
         ]
-
-    def partition_ids(self, partitions: Iterable[Partition]) -> set[int]:
-        return {self._topics.id_of(partition) for partition in partitions}
 
     def _topics_text(self) -> str:
         return json.dumps(sorted(self._names))

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import NamedTuple, cast
 
 from antiphon.brokers.envelope import Row, unpack
-from antiphon.brokers.holdings import OwnedPartition
+from antiphon.brokers.offsets import OwnedPartition
 from antiphon.brokers.places import OFFSET_BITS, OFFSET_MASK
 from antiphon.brokers.ports import Delivery
 from antiphon.brokers.postgres.arrays import numbers

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
-from antiphon.brokers.holdings import CursorRow, Holdings, OwnedPartition, share_limit
+from antiphon.brokers.offsets import CursorRow, OffsetHoldings, OwnedPartition
 from antiphon.brokers.places import offset_of
-from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
+from antiphon.brokers.ports import Delivery, Notice, Partition, Start, SubscribeOptions
 from antiphon.brokers.postgres.bell import Bell
 from antiphon.brokers.postgres.log import Log
 from antiphon.brokers.postgres.membership import Membership
@@ -47,7 +47,7 @@ class PostgresSubscription:
         self._log, self._membership, self._bell = log, membership, bell
         self._lost_start, self._grace, self._on_close = options.lost, grace.total_seconds(), on_close
         self._beat = lease.total_seconds() / 3
-        self._held = Holdings(topics, bell.ring)
+        self._held = OffsetHoldings(topics, bell.ring)
         self._seen = -1
         self._generation = -1
         self._asked_at = self._looked_at = self._beaten_at = float("-inf")
@@ -176,7 +176,7 @@ class PostgresSubscription:
             now = self._looked_at = asyncio.get_running_loop().time()
             self._generation = look.generation
             self._adopt_from(look.cursors)
-            self._held.prepare_to_leave(self._membership.partition_ids(look.plan.give_up), now + self._grace)
+            self._held.prepare_to_leave(look.plan.give_up, now + self._grace)
             leaving = self._held.leaving(now)
             if look.plan.claim or leaving or now - self._beaten_at >= self._beat:
                 await self._act(leaving, now)
@@ -186,9 +186,7 @@ class PostgresSubscription:
         self._beaten_at = now
         if leaving:
             self._bell.announce()
-        left = [owned for owned in leaving if self._held.get(owned.id) is owned]
-        self._held.drop(NoticeKind.REVOKED, [owned for owned in left if owned.is_drained])
-        self._held.drop(NoticeKind.LOST, [owned for owned in left if not owned.is_drained])
+        self._held.let_go(leaving)
         self._adopt_from(cursors)
 
     async def _adopt(self, tx: Transaction | None = None) -> None:
@@ -215,8 +213,9 @@ class PostgresSubscription:
             generation, news = await self._membership.news()
         self._seen, self._asked_at = seen, asyncio.get_running_loop().time()
         fallen: list[Partition] = []
+        held = self._held.by_id()
         for _, partition_id, head, floor, largest, epoch in news:
-            owned = None if partition_id is None else self._held.get(partition_id)
+            owned = None if partition_id is None else held.get(partition_id)
             if owned is not None and owned.epoch == epoch:
                 owned.head, owned.floor, owned.largest = head, floor, largest
                 if head < owned.read:
@@ -235,7 +234,7 @@ class PostgresSubscription:
         await self._adopt()
 
     async def _take(self, limit: int, max_bytes: int) -> list[Delivery]:
-        shares = share_limit(self._held.ready(), limit)
+        shares = self._held.shares(limit)
         deliveries: list[Delivery] = []
         broken: list[OwnedPartition] = []
         for owned, after, taken, is_whole in await read_shares(self._log.database, shares, max_bytes):

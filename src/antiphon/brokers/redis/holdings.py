@@ -1,11 +1,12 @@
-"""Which partitions does a member hold, what was read of each, and what must its reader be told of that?"""
+"""What a member holds of streams, and what was read ahead of each."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition
+from antiphon.brokers.holdings import Holdings, share_limit
+from antiphon.brokers.ports import Delivery, NoticeKind, Partition
 from antiphon.brokers.redis.cursors import Cursor
 from antiphon.brokers.redis.places import is_before, lane_of
 
@@ -34,11 +35,9 @@ class OwnedPartition:
         """Where the stream begins, once something before that is lost."""
         self.damage = ""
         self.leave_by: float | None = None
-        """When it is given up at the latest, in the loop's time; None while it is ours to keep."""
 
     @property
     def is_drained(self) -> bool:
-        """Whether everything handed out is done."""
         return not self.handed
 
     @property
@@ -83,134 +82,34 @@ Watermark = tuple[OwnedPartition, str, int]
 """What is to be moved, to where, and how many entries there are up to that."""
 
 
-class Holdings:
+class RedisHoldings(Holdings[OwnedPartition]):
     """What a member holds, in the order in which it is handed out next. `ring` wakes a waiting fetch and the reader."""
 
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
-        self._owned: dict[Partition, OwnedPartition] = {}
-        self._fenced: set[Partition] = set()
-        """Lost by a notice not yet taken: what the reader holds of these must not be committed."""
-        self._paused_topics: set[str] = set()
-        self._notices: list[Notice] = []
-        self.has_alarm = False
-        """Whether something was taken away since the reader was last told."""
-
-    def __iter__(self) -> Iterator[OwnedPartition]:
-        return iter(tuple(self._owned.values()))
-
-    def get(self, partition: Partition) -> OwnedPartition | None:
-        return self._owned.get(partition)
-
-    def is_held(self, owned: OwnedPartition) -> bool:
-        """Whether it is still this holding, and no later one of the same partition."""
-        return self._owned.get(owned.partition) is owned
-
-    def is_open(self, owned: OwnedPartition) -> bool:
-        """Whether its reader lets it be read, and knows what it lost of it."""
-        is_paused = owned.is_paused or owned.partition.topic in self._paused_topics
-        return not is_paused and owned.partition not in self._fenced
-
     def readable(self) -> list[OwnedPartition]:
-        """Those that may be read ahead now, as far as this member is concerned."""
-        return [
-            owned
-            for owned in self._owned.values()
-            if owned.leave_by is None and owned.is_checked and not owned.is_lost and self.is_open(owned)
-        ]
+        """Those that may be read ahead now."""
+        return [owned for owned in self.staying() if owned.is_checked and not owned.is_lost]
 
     def ready(self) -> list[OwnedPartition]:
-        """Those of which something can be handed out, whoever waited longest first."""
-        return [o for o in self._owned.values() if o.buffer and o.leave_by is None and self.is_open(o)]
+        """Those of which something can be handed out."""
+        return [owned for owned in self.staying() if owned.buffer]
 
-    def move_back(self, owned: OwnedPartition) -> None:
-        """Who was served stands at the end of the line."""
-        del self._owned[owned.partition]
-        self._owned[owned.partition] = owned
+    def shares(self, limit: int) -> list[tuple[OwnedPartition, int]]:
+        """How many to hand out of each."""
+        return share_limit(self.ready(), limit, lambda owned: len(owned.buffer))
 
     def adopt(self, cursors: Mapping[Partition, Cursor], me: str) -> None:
         """Bring what is held in line with the server."""
         rows = {partition: cursor for partition, cursor in cursors.items() if cursor.owner == me}
         self.drop(NoticeKind.LOST, [owned for owned in self if not _is_current(owned, rows)])
-        gained = [partition for partition in rows if partition not in self._owned]
-        for partition in gained:
-            self._owned[partition] = OwnedPartition(partition, rows[partition])
-        if gained:
-            self.tell(NoticeKind.ASSIGNED, gained)
-
-    def drop(self, kind: NoticeKind, gone: Sequence[OwnedPartition]) -> None:
-        """Hold these no more."""
-        for owned in gone:
-            del self._owned[owned.partition]
-            if kind is NoticeKind.LOST:
-                self._fenced.add(owned.partition)
-        if gone:
-            self.has_alarm = True
-            self.tell(kind, [owned.partition for owned in gone])
-
-    def lose(self, partitions: Sequence[Partition]) -> None:
-        """What was handed out of these is void: say so, and begin anew with those that are still held."""
-        held = [owned for owned in self if owned.partition in partitions and owned.partition not in self._fenced]
-        self.drop(NoticeKind.LOST, held)
-        dropped = {owned.partition for owned in held}
-        if others := [partition for partition in partitions if partition not in dropped]:
-            self.tell(NoticeKind.LOST, others)
-
-    def clear(self) -> None:
-        self._owned.clear()
-
-    def tell(self, kind: NoticeKind, partitions: Sequence[Partition]) -> None:
-        """Leave a notice for the reader."""
-        self._notices.append(Notice(kind, tuple(partitions)))
-        self._ring()
-
-    def take_notices(self) -> list[Notice]:
-        """What the reader was not told yet; what it lost may be read again from now on."""
-        taken, self._notices = self._notices, []
-        self.has_alarm = False
-        if self._fenced:
-            self._fenced.clear()
-            self._ring()
-        return taken
-
-    def set_paused(self, partitions: Iterable[Partition], paused: bool) -> None:
-        for partition in partitions:
-            owned = self._owned.get(partition)
-            if owned is not None:
-                owned.is_paused = paused
-
-    def set_topic_paused(self, topic: str, paused: bool) -> None:
-        """Whether to read anything of this topic, whatever is gained of it later."""
-        if paused:
-            self._paused_topics.add(topic)
-        else:
-            self._paused_topics.discard(topic)
-
-    def prepare_to_leave(self, wanted: Collection[Partition], latest: float) -> None:
-        """Read no more of what is wanted elsewhere, which goes by `latest`; go on with what is not wanted any more."""
-        for owned in self:
-            if owned.partition in wanted:
-                owned.leave_by = latest if owned.leave_by is None else owned.leave_by
-            elif owned.leave_by is not None:
-                owned.leave_by = None
-                self._ring()
-
-    @property
-    def is_leaving(self) -> bool:
-        """Whether anything is wanted elsewhere."""
-        return any(owned.leave_by is not None for owned in self._owned.values())
-
-    def leaving(self, now: float) -> list[OwnedPartition]:
-        """Those wanted elsewhere of which everything is done, or for which that took too long."""
-        return [o for o in self._owned.values() if o.leave_by is not None and (o.is_drained or o.leave_by <= now)]
+        self.gain(OwnedPartition(place, cursor) for place, cursor in rows.items() if self.get(place) is None)
 
     def sort_out(self, watermarks: Mapping[Partition, str]) -> tuple[list[Watermark], list[Partition]]:
         """The watermarks that move something; and the partitions that are not held, or not as they were read."""
         moves: list[Watermark] = []
         lost: list[Partition] = []
         for partition, position in watermarks.items():
-            owned = self._owned.get(partition)
-            if owned is None or partition in self._fenced:
+            owned = self.get(partition)
+            if owned is None or self.is_fenced(partition):
                 lost.append(partition)
             elif (count := owned.count_at(position)) is not None:
                 moves.append((owned, position, count))
@@ -229,15 +128,3 @@ class Holdings:
 def _is_current(owned: OwnedPartition, rows: Mapping[Partition, Cursor]) -> bool:
     row = rows.get(owned.partition)
     return row is not None and row.epoch == owned.epoch
-
-
-def share_limit(ready: Sequence[OwnedPartition], limit: int) -> list[tuple[OwnedPartition, int]]:
-    """How many to hand out of each: equal shares, and what a short one leaves goes to the longer ones."""
-    by_backlog = sorted(ready[:limit], key=lambda owned: len(owned.buffer))
-    shares: list[tuple[OwnedPartition, int]] = []
-    left = limit
-    for index, owned in enumerate(by_backlog):
-        count = min(len(owned.buffer), -(-left // (len(by_backlog) - index)))
-        shares.append((owned, count))
-        left -= count
-    return shares

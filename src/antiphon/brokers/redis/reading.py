@@ -10,7 +10,7 @@ from typing import cast
 from antiphon.brokers.redis.appending import SMALL
 from antiphon.brokers.redis.driver import Link
 from antiphon.brokers.redis.envelope import to_delivery
-from antiphon.brokers.redis.holdings import Holdings, OwnedPartition
+from antiphon.brokers.redis.holdings import OwnedPartition, RedisHoldings
 from antiphon.brokers.redis.places import START, is_before
 from antiphon.brokers.redis.resp import Arg, Reply
 from antiphon.errors import AntiphonError, BrokerError
@@ -50,7 +50,7 @@ class Reader:
         self,
         link: Link,
         keys: Keys,
-        held: Holdings,
+        held: RedisHoldings,
         on_id: Callable[[Reply], None],
         on_news: Callable[[], None],
         on_read: Callable[[], None],

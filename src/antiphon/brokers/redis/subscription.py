@@ -7,10 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 
-from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
+from antiphon.brokers.ports import Delivery, Notice, Partition, Start, SubscribeOptions
 from antiphon.brokers.redis.cursors import Cursor
 from antiphon.brokers.redis.driver import Link, Links
-from antiphon.brokers.redis.holdings import Holdings, OwnedPartition, share_limit
+from antiphon.brokers.redis.holdings import OwnedPartition, RedisHoldings
 from antiphon.brokers.redis.membership import Beat, Membership, News
 from antiphon.brokers.redis.places import is_before
 from antiphon.brokers.redis.reading import Keys, Reader
@@ -38,7 +38,7 @@ class RedisSubscription:
         self._links, self._link, self._membership = links, link, membership
         self._lost_start, self._grace, self._on_close = options.lost, grace.total_seconds(), on_close
         self._keys = Keys(prefix, membership.group, membership.id)
-        self._held = Holdings(self._ring)
+        self._held = RedisHoldings(self._ring)
         self._reader = Reader(link, self._keys, self._held, membership.check, self._ask_for_beat, self._wake)
         self._awake = asyncio.Event()
         self._acting = asyncio.Lock()
@@ -172,9 +172,7 @@ class RedisSubscription:
     ) -> Beat:
         before = {owned: (owned.ahead, owned.ahead_count) for owned in self._held}
         beat = await self._membership.beat(claims, leaving)
-        left = [owned for owned in leaving if self._held.is_held(owned)]
-        self._held.drop(NoticeKind.REVOKED, [owned for owned in left if owned.is_drained])
-        self._held.drop(NoticeKind.LOST, [owned for owned in left if not owned.is_drained])
+        self._held.let_go(leaving)
         self._held.adopt(beat.cursors, self.id)
         for owned in self._held:
             news, cursor = beat.news.get(owned.partition), beat.cursors.get(owned.partition)
@@ -221,7 +219,7 @@ class RedisSubscription:
 
     def _take(self, limit: int, max_bytes: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
-        shares = share_limit(self._held.ready(), limit)
+        shares = self._held.shares(limit)
         is_tight = sum(max(owned.largest, 4096) * count for owned, count in shares) > max_bytes
         for index, (owned, count) in enumerate(shares):
             if is_tight:
