@@ -51,7 +51,7 @@ class TestMemoryQueue(InMemory, QueueConformance):
 
 class TestMemoryLogWithoutExtras(InMemory, LogConformance):
     def make(self) -> MemoryBroker:
-        without = ("groups", "replay", "seek_time", "store_transactions")
+        without = ("groups", "replay", "seek_time", "transactions", "store_transactions")
         return MemoryBroker(clock=self.clock, without=without)
 
 

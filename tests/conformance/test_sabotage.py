@@ -25,6 +25,7 @@ ALIKE_ON_A_QUEUE = {
     sabotage.FencingOnlyMoves,
     sabotage.IgnoringPause,
     sabotage.ConcealingLosses,
+    sabotage.PublishingApart,
 }
 """Their promises are a log's alone, or a queue keeps them some other way."""
 ALIKE_ON_A_LOG = {sabotage.LosingDeadLetters}
@@ -47,6 +48,7 @@ TELLING = {
     sabotage.IgnoringTopicPause: "test_pausing_a_topic_holds_it_back_and_no_other",
     sabotage.ConcealingLosses: "test_who_lost_a_partition_can_no_longer_settle_in_it",
     sabotage.LeakingTransactions: "test_what_is_published_in_a_transaction_goes_with_its_rollback",
+    sabotage.PublishingApart: "test_who_lost_its_partitions_publishes_nothing",
 }
 
 

@@ -39,6 +39,7 @@ from antiphon.testing.scenarios import (
     StoppingScenarios,
     TransactionScenarios,
     VersionScenarios,
+    WithWatermarkScenarios,
 )
 from antiphon.testing.simulation.loop import START, SimulatedLoop
 from tests.integration.embedded.silence import silence
@@ -65,6 +66,7 @@ class Every(
     StoppingScenarios,
     TransactionScenarios,
     VersionScenarios,
+    WithWatermarkScenarios,
 ):
     pass
 

@@ -179,6 +179,21 @@ class LogSubscription(Protocol):
         ...
 
 
+@runtime_checkable
+class TransactionalSubscription(LogSubscription, Protocol):
+    """A group's reading of a log on a broker with the capability `transactions`."""
+
+    async def commit_with(self, watermarks: Mapping[Partition, str], outgoing: Sequence[Outgoing]) -> None:
+        """As `commit`, and `outgoing` is published in the same transaction of the broker: both, or neither.
+
+        Returns when both are durable; who reads committed messages sees `outgoing` from then on, whole. Raises
+        PublishError naming every refused message, LeaseLostError when a partition is not owned any more (a notice says
+        it, too), ConnectionLostError: nothing is published then, and nothing moves. Once it had returned, the same
+        call publishes `outgoing` again.
+        """
+        ...
+
+
 class Outcome(NamedTuple):
     """What becomes of a queue's delivery: done, again (after a delay), or rejected for good."""
 

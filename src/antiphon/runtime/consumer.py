@@ -164,8 +164,16 @@ class Consumer:
             if has_gained:
                 await self._surroundings.patiently(self._surroundings.suspicion.look)
             if deliveries:
-                await self._surroundings.patiently(partial(self._surroundings.blocks.look, deliveries))
+                await self._look_at(deliveries)
                 self._dispatch([delivery for delivery in deliveries if delivery.state == WAITING])
+
+    async def _look_at(self, deliveries: Sequence[Delivery]) -> None:
+        """Learn from the store what it knows of these."""
+        surroundings = self._surroundings
+        await surroundings.patiently(partial(surroundings.blocks.look, deliveries))
+        if surroundings.bundles is not None:
+            await surroundings.patiently(partial(surroundings.bundles.recognize, deliveries))
+            surroundings.dirty.set()
 
     def _room(self) -> tuple[int, int]:
         """How many more messages, and bytes of data, may be fetched now."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from antiphon.errors import BrokerError, PublishError, StatementError, StoreError
 from antiphon.events.message import Outgoing
+from antiphon.runtime.claims import claim_of
 from antiphon.runtime.health import Pulse
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing, reason_of
 from antiphon.runtime.window import WAITING
@@ -27,7 +28,15 @@ class Egress:
         self._idle.set()
 
     def put(self, works: Sequence[Work], outgoing: Sequence[Outgoing]) -> None:
-        """Publish `outgoing`, then finish the deliveries. Never waits."""
+        """Publish `outgoing`, then finish the deliveries. Never waits.
+
+        What leaves with the watermark is kept for it, but for what the watermark has passed long ago.
+        """
+        bundles = self._surroundings.bundles
+        if bundles is not None and works[0].route.with_watermark and claim_of(works[0].delivery) is None:
+            bundles.put(works[0], outgoing)
+            self._surroundings.dirty.set()
+            return
         self._parcels.append((works, outgoing))
         self._idle.clear()
         self._news.set()

@@ -80,6 +80,8 @@ class Flusher:
                 puts = shelf.gathered(taken)
                 moved = await shelf.write(tx, [put for put in puts if put[0] not in elsewhere])
                 confirm = await surroundings.settling.settle_in(tx, [delivery for delivery, _ in puts], moved)
+                if surroundings.bundles is not None:
+                    await surroundings.bundles.mark(tx, [put[0] for put in puts if put[0] not in moved])
                 pardoned = await self._forgive(tx, puts)
         except LeaseLostError:
             surroundings.lost_lease()

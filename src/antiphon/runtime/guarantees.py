@@ -8,8 +8,14 @@ from typing import NamedTuple
 from antiphon.brokers.ports import Broker
 from antiphon.errors import DeclarationError, GuaranteeError
 from antiphon.outbox.due import is_on
+from antiphon.runtime.publisher import Publisher
 from antiphon.runtime.route import Handler, Mode
 from antiphon.storage.database import Database
+
+_WITH_WATERMARK = (
+    "what it returns and the watermark are one transaction of the broker; what is tried again later leaves at least "
+    "once, under the same id; effects elsewhere are not part of it"
+)
 
 
 class Guarantee(IntEnum):
@@ -52,6 +58,8 @@ def derive(handler: Handler, broker: Broker, store: Database, *, inbox: bool) ->
             Guarantee.AT_MOST_ONCE, "settle='first': its mark commits before it runs, so a crash or failure loses it"
         )
     if handler.mode not in (Mode.SHARED, Mode.OWN, Mode.SESSION):
+        if leaves_with_watermark(handler, broker, inbox=inbox):
+            return Derived(Guarantee.EFFECTIVELY_ONCE, _lasting(_WITH_WATERMARK, is_durable))
         return Derived(
             Guarantee.AT_LEAST_ONCE, "it asks for no Transaction: a crash between handling and settling repeats it"
         )
@@ -62,9 +70,22 @@ def derive(handler: Handler, broker: Broker, store: Database, *, inbox: bool) ->
         reason = "its writes, its inbox mark, what it emits and the watermark commit together"
     if handler.mode is Mode.SESSION:
         reason = f"{reason.replace('its writes', 'what it writes over its session')}"
-    if not is_durable:
-        reason += "; nothing outlives this process"
-    return Derived(Guarantee.EFFECTIVELY_ONCE, reason)
+    return Derived(Guarantee.EFFECTIVELY_ONCE, _lasting(reason, is_durable))
+
+
+def leaves_with_watermark(handler: Handler, broker: Broker, *, inbox: bool) -> bool:
+    """Whether what a handler returns leaves in the transaction of the broker that moves the watermark.
+
+    It does where that alone makes it effectively once, and the handler demands that: it costs a transaction a batch.
+    """
+    is_alone = handler.mode in (Mode.AWAIT, Mode.THREAD) and handler.options.batch_size is None
+    is_whole = bool(handler.emits) and not handler.signature.needs.of(Publisher) and not handler.options.settles_first
+    is_wanted = (handler.options.guarantee or "").upper() == Guarantee.EFFECTIVELY_ONCE.name
+    return is_alone and is_whole and is_wanted and inbox and broker.capabilities.transactions
+
+
+def _lasting(reason: str, is_durable: bool) -> str:
+    return reason if is_durable else f"{reason}; nothing outlives this process"
 
 
 def demand(handler: Handler, derived: Derived) -> None:

@@ -143,6 +143,8 @@ class Route:
         self.allowed = handler.emits
         self.publishes = bool(handler.signature.needs.of(Publisher))
         self.settles_first = options.settles_first
+        self.with_watermark = False
+        """Whether what it returns leaves in the broker's transaction that moves the watermark past what it handled."""
         self.once_by = options.once_by
         """The field of which each value is handled once, where that is not the message."""
         self.batch_size = options.batch_size

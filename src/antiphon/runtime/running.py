@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from datetime import timedelta
 from functools import partial
 from uuid import uuid4
 
-from antiphon.brokers.ports import Broker, DeadLettering, LogSubscription, Subscription
+from antiphon.brokers.ports import (
+    Broker,
+    DeadLettering,
+    LogSubscription,
+    Subscription,
+    TransactionalSubscription,
+)
 from antiphon.deadletters.redriving import IDLE, Redriving
 from antiphon.errors import UnsupportedCapabilityError
 from antiphon.events.clock import Clock
@@ -19,6 +25,7 @@ from antiphon.observability.hooks import Hooks, StateChanged
 from antiphon.observability.metrics import Metrics
 from antiphon.outbox.due import is_on
 from antiphon.runtime.blocks import Blocks
+from antiphon.runtime.bundles import Bundles
 from antiphon.runtime.chance import Chance
 from antiphon.runtime.claims import Claims
 from antiphon.runtime.compiling import compile_routes, stop_at_gates
@@ -26,10 +33,11 @@ from antiphon.runtime.compose import Composer
 from antiphon.runtime.consumer import Bounds, Consumer
 from antiphon.runtime.declared import Declared
 from antiphon.runtime.dependencies import Dependencies
-from antiphon.runtime.guarantees import demand, derive
+from antiphon.runtime.guarantees import demand, derive, leaves_with_watermark
 from antiphon.runtime.health import Pulse, ServiceHealth
 from antiphon.runtime.housekeeping import Housekeeping
 from antiphon.runtime.options import Choices
+from antiphon.runtime.route import Route
 from antiphon.runtime.scheduling import Scheduling
 from antiphon.runtime.sending import Sending
 from antiphon.runtime.sessions import HandlerSessions, check_sessions
@@ -183,6 +191,7 @@ class RunningService:
         self._sessions.serve(routes)
         subscription = await self._broker.subscribe(group, plan.declared.topics_read(), plan.choices.subscribing)
         surroundings = self._surroundings(subscription, group)
+        self._bundle(routes, subscription, surroundings)
         stop_at_gates(routes, surroundings.gates)
         bounds = Bounds(
             messages=self._settings.inflight_messages,
@@ -204,6 +213,19 @@ class RunningService:
         self.consumer.start()
         self._housekeeping.start()
         self._standing.start()
+
+    def _bundle(
+        self, routes: Mapping[str, Mapping[str, Route]], subscription: Subscription, surroundings: Surroundings
+    ) -> None:
+        """Let what some handlers return leave with the watermark, where they demand it and the broker can."""
+        inbox = self.plan.choices.inbox
+        for route in [route for by_name in routes.values() for route in by_name.values()]:
+            route.with_watermark = leaves_with_watermark(route.handler, self._broker, inbox=inbox)
+            if route.with_watermark and surroundings.bundles is None:
+                settling = surroundings.settling.broker
+                assert isinstance(subscription, TransactionalSubscription), "as its broker's capabilities say"
+                assert isinstance(settling, LogSettling), "only logs have a watermark"
+                surroundings.bundles = settling.bundles = Bundles(surroundings, subscription)
 
     def _surroundings(self, subscription: Subscription, group: str) -> Surroundings:
         plan, broker = self.plan, self._broker

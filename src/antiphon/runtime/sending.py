@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from time import perf_counter
 
 from antiphon.brokers.ports import Broker
@@ -25,13 +25,18 @@ class Sending:
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         """As `Broker.publish`."""
+        await self.send(outgoing, self._broker.publish(outgoing))
+
+    async def send(self, outgoing: Sequence[Outgoing], call: Awaitable[None], *, whole: bool = False) -> None:
+        """Await the `call` that publishes `outgoing`, and tell how that went. `whole`: all of it is held, or none."""
         began = perf_counter()
         try:
-            await self._broker.publish(outgoing)
+            await call
         except PublishError as error:
             self.failed([refusal.topic for refusal in error.refusals], error)
             refused = {refusal.message_id for refusal in error.refusals}
-            self.sent([one for one in outgoing if one.message.id not in refused])
+            if not whole:
+                self.sent([one for one in outgoing if one.message.id not in refused])
             raise
         except (BrokerError, StoreError) as error:
             self.failed([one.topic for one in outgoing], error)

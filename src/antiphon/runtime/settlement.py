@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol, cast
 
@@ -25,6 +25,18 @@ from antiphon.storage.database import Transaction
 
 Confirm = Callable[[], int]
 """Forgets what a transaction settled; returns how many."""
+
+
+class Leaving(Protocol):
+    """What leaves with the watermark: see `Bundles`."""
+
+    def __contains__(self, delivery: object, /) -> bool: ...
+
+    def __bool__(self) -> bool: ...
+
+    async def leave(self, watermarks: Mapping[Partition, str], passed: Iterable[Delivery]) -> bool: ...
+
+    def sweep(self) -> None: ...
 
 
 class Settling(Protocol):
@@ -94,6 +106,8 @@ class LogSettling:
     def __init__(self, subscription: LogSubscription) -> None:
         self._subscription = subscription
         self._windows = Windows()
+        self.bundles: Leaving | None = None
+        """What leaves with the watermark, where anything does."""
 
     @property
     def count(self) -> int:
@@ -111,13 +125,17 @@ class LogSettling:
 
     async def settle(self) -> int:
         prefix = self._windows.prefix()
-        if prefix:
+        if prefix and self.bundles:
+            if not await self.bundles.leave(prefix.watermarks, self._windows.passed(prefix)):
+                return 0
+        elif prefix:
             await self._subscription.commit(prefix.watermarks)
         return self._drop(prefix)
 
     async def settle_in(self, tx: Transaction, done: Sequence[Delivery]) -> Confirm:
         check_held(done)
-        prefix = self._windows.prefix(set(done))
+        # What leaves with the watermark does not leave in `tx`.
+        prefix = self._windows.prefix(set(done), self.bundles or ())
         # Where something earlier is unfinished no watermark moves, and who lost the partition must not commit either.
         held = {delivery.partition for delivery in done if delivery.partition not in prefix.last}
         if prefix or held:
@@ -134,7 +152,10 @@ class LogSettling:
         for notice in notices:
             if notice.kind is not NoticeKind.ASSIGNED:
                 lost.extend(notice.partitions)
-        return self._windows.lose(lost)
+        gone = self._windows.lose(lost)
+        if self.bundles:
+            self.bundles.sweep()
+        return gone
 
     async def release(self) -> None:
         """Nothing to tell a log: what is past the watermark comes again."""
@@ -151,6 +172,8 @@ class LogSettling:
     def _drop(self, prefix: Prefix) -> int:
         before = self._windows.count
         self._windows.drop(prefix)
+        if self.bundles:
+            self.bundles.sweep()
         return before - self._windows.count
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeVar
@@ -45,6 +45,16 @@ FIRST_PAUSE = timedelta(milliseconds=50)
 LONGEST_PAUSE = timedelta(seconds=5)
 
 
+class Kept(Protocol):
+    """What handlers returned and leaves with the watermark: see `Bundles`."""
+
+    def put(self, work: Work, outgoing: Sequence[Outgoing]) -> None: ...
+
+    async def mark(self, tx: Transaction, deliveries: Iterable[Delivery]) -> None: ...
+
+    async def recognize(self, deliveries: Sequence[Delivery]) -> None: ...
+
+
 class Instrumented(Protocol):
     """What outlives one run of a service: clock, composer, metrics, hooks."""
 
@@ -57,6 +67,9 @@ class Instrumented(Protocol):
 
 class Surroundings:
     """One service's own: broker, store, clock, composer, settling. Made at start, shared by its executors."""
+
+    bundles: Kept | None = None
+    """What leaves with the watermark, where the broker has transactions and a handler asks for them."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final
@@ -58,18 +58,29 @@ class Windows:
             self.count += len(neighbors)
             self.bytes += _size(neighbors)
 
-    def prefix(self, done: Collection[Delivery] = ()) -> Prefix:
-        """The finished prefix now, `done` counted as finished; nothing changes until it is given to `drop`."""
+    def prefix(self, done: Collection[Delivery] = (), without: Container[Delivery] = ()) -> Prefix:
+        """The finished prefix now, `done` counted as finished; nothing changes until it is given to `drop`.
+
+        It ends before the first one of `without`.
+        """
         found = Prefix()
         for partition, window in self._windows.items():
             last = None
             for delivery in window:
-                if delivery.state != FINISHED and delivery not in done:
+                if (delivery.state != FINISHED and delivery not in done) or delivery in without:
                     break
                 last = delivery
             if last is not None:
                 found.last[partition] = last
         return found
+
+    def passed(self, prefix: Prefix) -> Iterator[Delivery]:
+        """Everything in a prefix, in order within each partition."""
+        for partition, last in prefix.last.items():
+            for delivery in self._windows.get(partition, ()):
+                yield delivery
+                if delivery is last:
+                    break
 
     def ready(self) -> bool:
         """Whether any watermark could move."""

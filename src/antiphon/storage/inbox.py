@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from antiphon.storage.database import Transaction
+from antiphon.storage.database import Database, Transaction
 from antiphon.storage.queries import load_queries
 from antiphon.storage.texts import kept
 
@@ -48,6 +48,12 @@ class Inbox:
 
     async def _mark(self, tx: Transaction, ids: Sequence[str], now: datetime) -> set[str]:
         return set(await tx.fetch(_SQL["mark"], self.consumer, int(now.timestamp()), _json(ids), row=str))
+
+    async def known(self, store: Database | Transaction, ids: Sequence[str]) -> list[bool]:
+        """Which of these are marked; marks nothing."""
+        wanted = [kept(id) for id in ids]
+        marked = set(await store.fetch(_SQL["known"], self.consumer, _json(wanted), row=str))
+        return [id in marked for id in wanted]
 
     async def forget(self, tx: Transaction, ids: Sequence[str]) -> None:
         """Take the marks back, so that these messages are handled when they come again."""

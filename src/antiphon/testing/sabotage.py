@@ -36,6 +36,7 @@ from antiphon.brokers.ports import (
     Subscription,
     TopicSpec,
     TopicState,
+    TransactionalSubscription,
 )
 from antiphon.errors import LeaseLostError, PublishError
 from antiphon.events.message import NO_EXTENSIONS, Outgoing
@@ -139,6 +140,14 @@ class Saboteur:
     ) -> None:
         await subscription.commit_in(tx, watermarks, held)
 
+    async def commit_with(
+        self,
+        subscription: TransactionalSubscription,
+        watermarks: Mapping[Partition, str],
+        outgoing: Sequence[Outgoing],
+    ) -> None:
+        await subscription.commit_with(watermarks, outgoing)
+
     async def settle(self, subscription: QueueSubscription, settlements: Sequence[Settlement]) -> None:
         await subscription.settle(settlements)
 
@@ -173,6 +182,9 @@ class SabotagedLog:
         self, tx: Transaction, watermarks: Mapping[Partition, str], held: Collection[Partition] = ()
     ) -> None:
         await self.saboteur.commit_in(self.inner, tx, watermarks, held)
+
+    async def commit_with(self, watermarks: Mapping[Partition, str], outgoing: Sequence[Outgoing]) -> None:
+        await self.saboteur.commit_with(cast(TransactionalSubscription, self.inner), watermarks, outgoing)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         self.saboteur.pause(self.inner, partitions)
@@ -408,6 +420,19 @@ class LeakingTransactions(Saboteur):
         await self.broker.publish(outgoing)
 
 
+class PublishingApart(Saboteur):
+    """Publishes first what was to leave with the watermark."""
+
+    async def commit_with(
+        self,
+        subscription: TransactionalSubscription,
+        watermarks: Mapping[Partition, str],
+        outgoing: Sequence[Outgoing],
+    ) -> None:
+        await self.broker.publish(outgoing)
+        await subscription.commit_with(watermarks, ())
+
+
 async def _fetch(subscription: Subscription, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
     return await subscription.fetch(limit, max_bytes, wait)
 
@@ -430,5 +455,6 @@ SABOTEURS: Sequence[type[Saboteur]] = (
     IgnoringTopicPause,
     ConcealingLosses,
     LeakingTransactions,
+    PublishingApart,
 )
 """Every saboteur. What concerns only one of the two models passes on everything in the other."""

@@ -204,7 +204,7 @@ def test_a_replica_is_a_handler_like_any_other():
 
 
 async def test_a_demand_that_is_not_met_is_refused_before_anything_is_opened():
-    service, broker = Service("payments"), MemoryBroker()
+    service, broker = Service("payments"), MemoryBroker(without=("transactions",))
     service.on(OrderPlaced, guarantee="effectively_once")(take)
     with pytest.raises(GuaranteeError, match="take demands effectively_once but would get at_least_once"):
         await service.start(broker)

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from antiphon import Transaction
+from antiphon import Key, Publisher, Struct, Transaction, event
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.errors import GuaranteeError
@@ -24,6 +24,15 @@ PLAIN = Capabilities(model="log", durable=True)
 
 async def with_transaction(order: OrderPlaced, tx: Transaction) -> None: ...
 async def without(order: OrderPlaced) -> None: ...
+
+
+@event(topic="paid")
+class Paid(Struct, frozen=True):
+    order_id: Key[str]
+
+
+async def returning(order: OrderPlaced) -> Paid: ...
+async def publishing(order: OrderPlaced, publisher: Publisher) -> None: ...
 
 
 OTHER = SqliteDatabase(":memory:")
@@ -85,3 +94,31 @@ def test_a_demand_above_it_is_refused_with_the_reason():
 
 def test_every_guarantee_can_be_demanded_by_its_name():
     assert get_args(Demand) == tuple(each.label for each in Guarantee)
+
+
+TRANSACTIONS = Capabilities(model="log", durable=True, transactions=True)
+
+
+def test_what_leaves_with_the_watermark_is_effectively_once_where_that_is_demanded():
+    broker = a_broker(TRANSACTIONS)
+    demanding = handler(returning, guarantee="effectively_once")
+    assert derive(demanding, broker, OTHER, inbox=True).guarantee is Guarantee.EFFECTIVELY_ONCE
+    assert derive(handler(returning), broker, OTHER, inbox=True).guarantee is Guarantee.AT_LEAST_ONCE
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "capabilities", "inbox"),
+    [
+        (returning, {}, TRANSACTIONS, False),
+        (returning, {}, PLAIN, True),
+        (without, {}, TRANSACTIONS, True),
+        (publishing, {"publishes": (Paid,)}, TRANSACTIONS, True),
+        (returning, {"batch_size": 10}, TRANSACTIONS, True),
+    ],
+    ids=["no inbox", "no transactions", "returns nothing", "publishes by hand", "batches"],
+)
+def test_what_cannot_leave_with_the_watermark_is_refused_where_that_is_demanded(function, options, capabilities, inbox):
+    demanding = handler(function, guarantee="effectively_once", **options)
+    derived = derive(demanding, a_broker(capabilities), OTHER, inbox=inbox)
+    with pytest.raises(GuaranteeError):
+        demand(demanding, derived)

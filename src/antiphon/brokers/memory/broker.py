@@ -58,7 +58,7 @@ class MemoryBroker:
         self._capabilities = structs.replace(able, max_message_bytes=max_message_bytes, **dict.fromkeys(without, False))
         self._database = SqliteDatabase(":memory:")
         self._form: LogForm | QueueForm = (
-            LogForm(self._clock, hold, self._database)
+            LogForm(self._clock, hold, self._database, self._accept_whole)
             if model == "log"
             else QueueForm(self._clock, hold, self._database, self._capabilities)
         )
@@ -197,6 +197,14 @@ class MemoryBroker:
         if not (self._capabilities.replay and isinstance(self._form, LogForm)):
             raise UnsupportedCapabilityError(f"broker {self.url}", "replay", reason)
         return self._form
+
+    def _accept_whole(self, outgoing: Sequence[Outgoing]) -> None:
+        """Hold all of these, or raise PublishError with none of them held."""
+        self._require("transactions", "it was taken away")
+        accepted, refusals = self._screen(outgoing)
+        if refusals:
+            raise PublishError(refusals)
+        self._form.accept(accepted)
 
     def _screen(self, outgoing: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], Sequence[Refusal]]:
         if self._refuse is None and self._capabilities.max_message_bytes is None:

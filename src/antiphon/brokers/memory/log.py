@@ -24,6 +24,7 @@ LOG_CAPABILITIES = Capabilities(
     groups=True,
     replay=True,
     seek_time=True,
+    transactions=True,
     store_transactions=True,
     headers=True,
 )
@@ -32,12 +33,15 @@ LOG_CAPABILITIES = Capabilities(
 class LogForm:
     """Topics kept whole, and the groups that stand somewhere in them."""
 
-    def __init__(self, clock: Clock, hold: timedelta, database: Database) -> None:
+    def __init__(
+        self, clock: Clock, hold: timedelta, database: Database, accept_whole: Callable[[Sequence[Outgoing]], None]
+    ) -> None:
         self.shelf = Shelf(clock)
         self.groups: dict[str, LogGroup] = {}
         self._clock = clock
         self._hold = hold
         self._database = database
+        self._accept_whole = accept_whole
 
     def accept(self, outgoing: Sequence[Outgoing]) -> None:
         self.shelf.append(outgoing)
@@ -48,7 +52,13 @@ class LogForm:
         for topic in held:
             joined.begin(topic, options.start)
         member = MemoryLogSubscription(
-            joined.next_member_id(options.member), joined, held, options, self._clock, self._database
+            joined.next_member_id(options.member),
+            joined,
+            held,
+            options,
+            self._clock,
+            self._database,
+            self._accept_whole,
         )
         joined.join(member)
         return member

@@ -13,11 +13,12 @@ from antiphon.brokers.memory.topic import MemoryTopic, offset_of
 from antiphon.brokers.ports import Delivery, Notice, NoticeKind, Partition, Start, SubscribeOptions
 from antiphon.errors import ClosedError, LeaseLostError, PositionLostError
 from antiphon.events.clock import Clock
+from antiphon.events.message import Outgoing
 from antiphon.storage.database import Database, Transaction
 
 
 class MemoryLogSubscription:
-    """One member's reading of a log in memory. Offers `commit_in`, too."""
+    """One member's reading of a log in memory. Offers `commit_in` and `commit_with`, too."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class MemoryLogSubscription:
         options: SubscribeOptions,
         clock: Clock,
         database: Database,
+        accept_whole: Callable[[Sequence[Outgoing]], None],
     ) -> None:
         self.id = id
         self.topics = {topic.name: topic for topic in topics}
@@ -34,6 +36,7 @@ class MemoryLogSubscription:
         self._group = group
         self._clock = clock
         self._database = database
+        self._accept_whole = accept_whole
         self._lost = options.lost
         self._cursors: dict[Partition, int] = {}
         """Offset that each owned partition is read from next."""
@@ -75,15 +78,27 @@ class MemoryLogSubscription:
     ) -> None:
         self._require_open("commit")
         require_own(tx, self._database)
-        lost = [partition for partition in {*watermarks, *held} if not self._owns(partition)]
+        self._require_owned({*watermarks, *held})
+        for partition, position in watermarks.items():
+            tx.after_commit(self._advancing(partition, offset_of(position)))
+
+    async def commit_with(self, watermarks: Mapping[Partition, str], outgoing: Sequence[Outgoing]) -> None:
+        self._require_open("commit")
+        for partition in watermarks:
+            if not self._owns(partition):
+                self._tell(NoticeKind.LOST, partition)
+        self._require_owned(watermarks)
+        self._accept_whole(outgoing)
+        await self.commit(watermarks)
+
+    def _require_owned(self, partitions: Collection[Partition]) -> None:
+        lost = [partition for partition in partitions if not self._owns(partition)]
         if lost:
             names = ", ".join(f"{topic}/{number}" for topic, number in lost)
             raise LeaseLostError(
                 f"{self.id} of group {self._group.name!r} does not hold {names} any more: "
                 "roll back, the new owner repeats the work"
             )
-        for partition, position in watermarks.items():
-            tx.after_commit(self._advancing(partition, offset_of(position)))
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         self._paused.update(p for p in partitions if p in self._cursors)

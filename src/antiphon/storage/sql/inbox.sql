@@ -18,6 +18,11 @@ from (select number from antiphon_inbox_consumers where consumer = ?1 order by g
     json_each(?3)
 where true returning id;
 
+-- name: known
+select id from antiphon_inbox
+where consumer = (select number from antiphon_inbox_consumers where consumer = ?1 order by generation desc limit 1)
+and id in (select value from json_each(?2));
+
 -- name: forget
 delete from antiphon_inbox where consumer = ? and id in (select value from json_each(?));
 

@@ -25,6 +25,7 @@ is nothing to switch off: what a broker does not declare in its capabilities it 
 
 from __future__ import annotations
 
+from antiphon.testing.conformance.broker_transactions import BrokerTransactionConformance
 from antiphon.testing.conformance.durability import DurabilityConformance
 from antiphon.testing.conformance.fetching import FetchingConformance
 from antiphon.testing.conformance.groups import GroupConformance
@@ -58,6 +59,7 @@ class BrokerConformance(
 class LogConformance(
     LogFetchingConformance,
     WatermarkConformance,
+    BrokerTransactionConformance,
     PausingConformance,
     LogTopicPauseConformance,
     LagConformance,

@@ -21,6 +21,7 @@ from antiphon.testing.scenarios.settling_first import SettlingFirstScenarios
 from antiphon.testing.scenarios.stopping import StoppingScenarios
 from antiphon.testing.scenarios.transacting import TransactionScenarios
 from antiphon.testing.scenarios.versions import VersionScenarios
+from antiphon.testing.scenarios.with_watermark import WithWatermarkScenarios
 
 __all__ = [
     "CommitScenarios",
@@ -44,4 +45,5 @@ __all__ = [
     "StoppingScenarios",
     "TransactionScenarios",
     "VersionScenarios",
+    "WithWatermarkScenarios",
 ]

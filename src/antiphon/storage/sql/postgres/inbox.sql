@@ -14,6 +14,11 @@ from (select number from antiphon_inbox_consumers where consumer = ?1 order by g
 order by value collate "C"
 on conflict do nothing returning id;
 
+-- name: known
+select id from antiphon_inbox
+where consumer = (select number from antiphon_inbox_consumers where consumer = ?1 order by generation desc limit 1)
+and id in (select json_array_elements_text(cast(?2 as json)));
+
 -- name: forget
 delete from antiphon_inbox
 where consumer = ?1 and id in (select json_array_elements_text(cast(?2 as json)));
