@@ -170,6 +170,21 @@ async def test_nobody_waits_for_a_member_that_left_while_it_held_nothing(address
         await second.stop()
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_nobody_waits_for_a_member_that_left_while_it_was_joining(address, protocol):
+    topic = f"orders-{new_id()}"
+    options = structs.replace(OPTIONS, protocol=protocol, lease=timedelta(seconds=45))
+    async with opened(address, options) as broker:
+        await broker.ensure_topic(TopicSpec(topic))
+        for milliseconds in (0, 2, 5, 10, 15, 20, 30, 40, 60, 100):
+            group = f"group-{new_id()}"
+            subscription = await broker.subscribe(group, [topic])
+            await asyncio.sleep(milliseconds / 1000)
+            async with asyncio.timeout(5):
+                await subscription.close()
+            assert await members_of(broker, group) == []
+
+
 async def test_who_works_for_longer_than_any_lease_keeps_its_partitions(address):
     topic, group = f"orders-{new_id()}", f"group-{new_id()}"
     async with opened(address) as broker:

@@ -72,7 +72,7 @@ class Reader:
         self._next_count = 0.0
         self.missing: set[str] = set()
         """Topics that the cluster said it does not have."""
-        self._is_closing = False
+        self._is_closing = self._is_joined = False
         self.commits = Commits(holdings, group, where)
         self._is_classic = conf["group.protocol"] == "classic"
         self.consumer: Consumer = make_consumer({**conf, "error_cb": self._on_error})
@@ -102,7 +102,11 @@ class Reader:
             self._holdings.report(reason, is_final=True)
         finally:
             self.commits.end()
-            leave(self.consumer, self.group, is_classic=self._is_classic)
+            try:
+                if self._is_classic:  # by the other protocol nobody waits for who joins
+                    leave(self.consumer, self.group, lambda: self._is_joined)
+            finally:
+                self.consumer.close()
 
     def _turn(self) -> None:
         self.commits.serve(self.consumer, self._note)
@@ -162,8 +166,10 @@ class Reader:
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         partitions = names_of(given)
         lanes = self._lanes(partitions)
-        consumer.incremental_assign([at(lane.partition, lane.next) for lane in lanes])
+        # Who is leaving takes them, too: what was not taken cannot be given back.
+        consumer.incremental_assign([at(lane.partition, lane.next) for lane in lanes] or given)
         self._holdings.gain(lanes)
+        self._is_joined = True
 
     def _on_revoke(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         partitions = names_of(given)
@@ -176,6 +182,7 @@ class Reader:
         consumer.incremental_unassign(given)
 
     def _on_lost(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        self._is_joined = False
         self._holdings.drop(NoticeKind.LOST, names_of(given))
         consumer.incremental_unassign(given)
 
@@ -289,7 +296,7 @@ class Reader:
         """Let the driver read where we do, and commit where the group stands since."""
         with self._holdings.changed:
             lanes = [lane for lane in self._holdings.lanes.values() if lane.is_misplaced and not lane.is_leaving]
-            self._unpark()
+            self._holdings.unpark()
         if not lanes:
             return
         self.consumer.incremental_unassign([at(lane.partition) for lane in lanes])
@@ -322,18 +329,10 @@ class Reader:
 
     def _park(self) -> bool:
         """Forget what waits of partitions that nobody wants now; whether there was any."""
-        shut = [lane for lane in self._holdings.lanes.values() if lane.queue and self._holdings.is_shut(lane)]
-        for lane in shut:
-            lane.drop()
-            lane.is_parked = True
+        shut = self._holdings.park()
         if shut:
             self.consumer.pause([at(lane.partition) for lane in shut])
         return bool(shut)
-
-    def _unpark(self) -> None:
-        for lane in self._holdings.lanes.values():
-            if lane.is_parked and not self._holdings.is_shut(lane):
-                lane.is_parked, lane.is_misplaced = False, True
 
     def _idle(self) -> None:
         """Keep the membership, but read nothing, until there is room."""
