@@ -24,6 +24,7 @@ from antiphon.brokers.kafka.options import (
     publishing,
     reading,
     topic_settings,
+    transacting,
     with_profile,
 )
 from antiphon.brokers.kafka.places import offset_of, position
@@ -31,9 +32,11 @@ from antiphon.brokers.kafka.producing import Publishers
 from antiphon.brokers.kafka.reading import Reader
 from antiphon.brokers.kafka.subscription import KafkaSubscription
 from antiphon.brokers.kafka.topics import Topics
+from antiphon.brokers.kafka.transacting import LONGEST, Transactions
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.screening import screen
-from antiphon.errors import ClosedError, PublishError, UsageError
+from antiphon.errors import ClosedError, PublishError, Refusal, UsageError
+from antiphon.events.ids import new_id
 from antiphon.events.message import Outgoing
 
 _USUAL, _NOBODY = KafkaOptions(), Access()
@@ -92,6 +95,7 @@ class KafkaBroker:
             groups=True,
             replay=True,
             seek_time=True,
+            transactions=self._options.profile != "event-hubs",
             headers=True,
             max_message_bytes=self._options.max_message_bytes,
         )
@@ -144,16 +148,26 @@ class KafkaBroker:
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         opened = self._require_open("publish")
-        refused: Mapping[str, str] = {}
-        if unknown := opened.topics.unknown({one.topic for one in outgoing}):
-            refused = await opened.topics.make_missing(unknown)
-        limits = opened.topics.limits
-        accepted, refusals = screen(outgoing, lambda one: self._objection(one, refused, limits))
+        accepted, refusals = await self._screened(opened, outgoing)
         if accepted:
             refusals += await opened.publishers.send(accepted)
         if refusals:
             places = {one.message.id: place for place, one in enumerate(outgoing)}
             raise PublishError(sorted(refusals, key=lambda refusal: places[refusal.message_id]))
+
+    async def _screened(self, opened: _Open, outgoing: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], list[Refusal]]:
+        """What may be sent, its topics made, and why the rest may not."""
+        refused: Mapping[str, str] = {}
+        if unknown := opened.topics.unknown({one.topic for one in outgoing}):
+            refused = await opened.topics.make_missing(unknown)
+        limits = opened.topics.limits
+        return screen(outgoing, lambda one: self._objection(one, refused, limits))
+
+    async def _require_taken(self, outgoing: Sequence[Outgoing]) -> None:
+        """Raise PublishError for what no transaction of ours may hold."""
+        _, refusals = await self._screened(self._require_open("publish"), outgoing)
+        if refusals:
+            raise PublishError(refusals)
 
     async def subscribe(
         self, group: str, topics: Sequence[str], options: SubscribeOptions = SubscribeOptions()
@@ -171,6 +185,12 @@ class KafkaBroker:
             raise fault(error, self._url, f"join group {group!r}") from error
         patience = self._options.patience.total_seconds()
         subscription = KafkaSubscription(reader, holdings, bell, opened.admin, opened.positions, patience, self._forget)
+        if self.capabilities.transactions:
+            conf = transacting(publishing(self._conf, self._options), group, new_id(), LONGEST)
+            subscription.transactions = Transactions(
+                conf, patience, holdings, reader.consumer, opened.positions, self._url
+            )
+            subscription.require_taken = self._require_taken
         self._subscriptions.append(subscription)
         return subscription
 

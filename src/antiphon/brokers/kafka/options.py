@@ -179,6 +179,17 @@ def publishing(base: Mapping[str, object], options: KafkaOptions) -> dict[str, o
     }
 
 
+def transacting(conf: Mapping[str, object], group: str, member: str, longest: float) -> dict[str, object]:
+    """What the producer of one member's transactions is told, given what every producer is."""
+    milliseconds = int(longest * 1000)
+    return {
+        **conf,
+        "transactional.id": f"antiphon-{group}-{member}",
+        "transaction.timeout.ms": milliseconds,
+        "message.timeout.ms": milliseconds,
+    }
+
+
 def reading(base: Mapping[str, object], group: str) -> dict[str, object]:
     """What every consumer is told."""
     return {

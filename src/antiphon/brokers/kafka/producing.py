@@ -136,18 +136,11 @@ class Publisher:
                 break
 
     def _refusal(self, outgoing: Outgoing, error: KafkaError | BaseException) -> Refusal:
-        topic, message = outgoing
         if isinstance(error, _HeldBackError):
-            return Refusal(topic, message.id, str(error), retryable=True)
-        if isinstance(error, UnicodeError | TypeError | ValueError):
-            return Refusal(topic, message.id, f"it cannot be written: {error}")
-        found = error if isinstance(error, KafkaError) else error_of(error)
-        if found.code() in UNKNOWN_TOPIC:
-            self._forget(topic)
-        passing = found.code() in AWAY | UNKNOWN_TOPIC or found.retriable() or found.fatal()
-        passing = passing and found.code() not in DENIED
-        hint = ": give the user the right to write" if found.code() in DENIED else ""
-        return Refusal(topic, message.id, f"{found.str()} ({found.name()}){hint}", retryable=passing)
+            return Refusal(outgoing.topic, outgoing.message.id, str(error), retryable=True)
+        if isinstance(error, KafkaError | KafkaException) and _code(error) in UNKNOWN_TOPIC:
+            self._forget(outgoing.topic)
+        return refusal_of(outgoing, error)
 
     def _begin_anew(self) -> None:
         """After a fatal error the driver takes nothing more; its last reports are still polled for."""
@@ -208,6 +201,22 @@ class Publishers:
         if limit not in self._smaller:
             self._smaller[limit] = Publisher({**self._conf, "batch.size": limit}, self._patience, self._forget)
         return self._smaller[limit]
+
+
+def refusal_of(outgoing: Outgoing, error: KafkaError | BaseException) -> Refusal:
+    """Why a message is not held, and whether the same one may be later."""
+    topic, message = outgoing
+    if isinstance(error, UnicodeError | TypeError | ValueError):
+        return Refusal(topic, message.id, f"it cannot be written: {error}")
+    found = error if isinstance(error, KafkaError) else error_of(error)
+    passing = found.code() in AWAY | UNKNOWN_TOPIC or found.retriable() or found.fatal()
+    passing = passing and found.code() not in DENIED
+    hint = ": give the user the right to write" if found.code() in DENIED else ""
+    return Refusal(topic, message.id, f"{found.str()} ({found.name()}){hint}", retryable=passing)
+
+
+def _code(error: KafkaError | KafkaException) -> int:
+    return (error if isinstance(error, KafkaError) else error_of(error)).code()
 
 
 class _HeldBackError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
 from antiphon.brokers.kafka.client import Admin, KafkaException, Positions
@@ -12,8 +12,10 @@ from antiphon.brokers.kafka.holdings import Holdings
 from antiphon.brokers.kafka.leaving import LONGEST_LEAVE
 from antiphon.brokers.kafka.places import DONE, SEEKS, Place, offset_of
 from antiphon.brokers.kafka.reading import Reader
+from antiphon.brokers.kafka.transacting import Transactions, lost_error
 from antiphon.brokers.ports import Delivery, Notice, Partition
-from antiphon.errors import ClosedError, ConnectionLostError, UnknownTopicError
+from antiphon.errors import ClosedError, ConnectionLostError, UnknownTopicError, UnsupportedCapabilityError
+from antiphon.events.message import Outgoing
 
 logger = logging.getLogger("antiphon.brokers.kafka")
 
@@ -25,6 +27,9 @@ _CERTAIN = 5
 
 class KafkaSubscription:
     """One member of a group."""
+
+    transactions: Transactions | None = None
+    """Where the cluster has them."""
 
     def __init__(
         self,
@@ -39,6 +44,8 @@ class KafkaSubscription:
         self._reader, self._holdings, self._bell = reader, holdings, bell
         self._admin, self._positions = admin, positions
         self._patience, self._on_close = patience, on_close
+        self.require_taken: Callable[[Sequence[Outgoing]], Awaitable[None]] = _take_all
+        """Raises PublishError for what the cluster will not take."""
         self._is_closed = False
         self._looks_in_vain = 0
         self._trouble = ""
@@ -89,6 +96,23 @@ class KafkaSubscription:
             raise ConnectionLostError(
                 f"a commit of group {self.group!r} was not confirmed within {self._patience:g} s; it is tried again"
             ) from error
+
+    async def commit_with(self, watermarks: Mapping[Partition, str], outgoing: Sequence[Outgoing]) -> None:
+        """As `TransactionalSubscription.commit_with`.
+
+        Raises UnsupportedCapabilityError where the cluster has no transactions.
+        """
+        self._require_open("commit")
+        if self.transactions is None:
+            raise UnsupportedCapabilityError(
+                f"group {self.group!r}", "transactions", "the service that the profile is for does not have them"
+            )
+        await self.require_taken(outgoing)
+        moves, lost = self._holdings.sort_out(watermarks)
+        if lost:
+            self._holdings.void(lost)
+            raise lost_error(self.group, lost)
+        await self.transactions.commit(self.group, moves, outgoing)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """As `LogSubscription.pause`. A partition that is not held is left out."""
@@ -173,3 +197,7 @@ class KafkaSubscription:
     def _require_open(self, tried: str) -> None:
         if self._is_closed:
             raise ClosedError(f"the subscription of group {self.group!r}", tried)
+
+
+async def _take_all(outgoing: Sequence[Outgoing]) -> None:
+    """Nothing is refused before it is sent."""
