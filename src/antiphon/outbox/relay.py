@@ -92,6 +92,8 @@ class Relay:
         self._reader: OutboxReader = OwnReader(store) if outbox is None else outbox.reader(store, clock)
         self._refused = Refused(store, clock)
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
+        self.is_told: Callable[[BaseException], bool] = lambda error: False
+        """Whether somebody else tells of this error, as of a store that is away."""
         self._bells = [asyncio.Event() for _ in range(ROADS)]
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = asyncio.Event()
@@ -286,6 +288,6 @@ class Relay:
 
     def _say_that_it_waits(self, error: Exception) -> None:
         self._is_stuck = not isinstance(error, LeaseLostError)
-        if self._repeats.admit(type(error).__name__) is not None:
+        if not self.is_told(error) and self._repeats.admit(type(error).__name__) is not None:
             known = isinstance(error, AntiphonError)
             log.warning("publishing from the outbox waits: %s", error, exc_info=None if known else error)

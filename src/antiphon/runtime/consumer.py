@@ -152,7 +152,7 @@ class Consumer:
                 if isinstance(error, PositionLostError) or not is_passing(error):
                     raise
                 self._surroundings.instruments.fetch_failed(error)
-                self._surroundings.log.warning("fetching failed and is tried again: %s", error)
+                self._surroundings.waits("fetching failed and is tried again", error)
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue

@@ -213,6 +213,7 @@ class OwnTransaction:
             if not self._admission.goes_on(work):
                 return
             if is_passing(error):
+                self._surroundings.is_told(error)
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             elif (step := self._verdicts.decide(work, attempts, error)) is None:

@@ -100,7 +100,7 @@ class SharedTransaction:
             except Exception as error:
                 rest = batch
                 if not self._narrow(batch, error):
-                    self._surroundings.log.warning("the transaction was rolled back and is tried again: %s", error)
+                    self._surroundings.waits("the transaction was rolled back and is tried again", error)
                     await self._surroundings.clock.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
             todo.extendleft(reversed(live(rest)))
