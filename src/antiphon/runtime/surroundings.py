@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from antiphon.brokers.ports import Broker, DeadLettering, Delivery
 from antiphon.errors import BrokerError, HandlingError, PublishError, StoreError
 from antiphon.events.clock import Clock
+from antiphon.events.discretion import hide_values
 from antiphon.events.message import Message, Outgoing
 from antiphon.observability.hooks import CircuitChanged, Handled, Hooks
 from antiphon.observability.logging import service_logger
@@ -248,6 +249,7 @@ def failure_of(error: Exception | asyncio.CancelledError, *, ends: bool = True) 
     Where nothing `ends`, it was not: older libraries cancel the task for a timeout and never take that back.
     """
     if isinstance(error, Exception):
+        hide_values(error)
         return error
     task = asyncio.current_task()
     if task is None or (ends and task.cancelling()):
