@@ -35,7 +35,7 @@ def without_values(state: str, detail: str) -> str:
 def _hide(errors: Sequence[BaseException]) -> None:
     for each in errors:
         if hasattr(each, "hide_parameters"):
-            each.hide_parameters = True
+            vars(each)["hide_parameters"] = True
     details = {detail: told for each in errors for detail, told in _details(each)}
     for each in errors:
         args = tuple(_without(arg, details) if isinstance(arg, str) else arg for arg in each.args)
@@ -57,9 +57,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        orig: object = getattr(each, "orig", None)
-        parts = each.exceptions if isinstance(each, BaseExceptionGroup) else ()
-        nearby = (each.__cause__, each.__context__, orig, *parts)
+        parts: tuple[object, ...] = getattr(each, "exceptions", ())  # of a group
+        nearby = (each.__cause__, each.__context__, getattr(each, "orig", None), *parts)
         waiting += [one for one in nearby if isinstance(one, BaseException)]
 
 
