@@ -92,6 +92,7 @@ class Relay:
         self._reader: OutboxReader = OwnReader(store) if outbox is None else outbox.reader(store, clock)
         self._refused = Refused(store, clock)
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
+        self.patience = PATIENCE
         self.is_told: Callable[[BaseException], bool] = lambda error: False
         """Whether somebody else tells of this error, as of a store that is away."""
         self._bells = [asyncio.Event() for _ in range(ROADS)]
@@ -121,13 +122,13 @@ class Relay:
         self._wake()
         if self._tasks:
             tending, traveling = self._tasks[:-ROADS], self._tasks[-ROADS:]
-            await asyncio.wait(traveling, timeout=PATIENCE.total_seconds())
+            await asyncio.wait(traveling, timeout=self.patience.total_seconds())
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait({*tending, *traveling})
             try:
                 # A handler that was left behind may hold the store for as long as it likes.
-                async with asyncio.timeout(_LONGEST_GOODBYE.total_seconds()):
+                async with asyncio.timeout(min(self.patience, _LONGEST_GOODBYE).total_seconds()):
                     await persistently(self._leases.leave, self._clock)
             except (AntiphonError, TimeoutError) as error:
                 log.warning("the relay's buckets are free only when its leases end: %r", error)

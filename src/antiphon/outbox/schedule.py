@@ -67,6 +67,7 @@ class ScheduledPublishing:
         is_private = not broker.capabilities.durable and is_on(broker, store)
         self._look_every = LOOK_SELDOM if is_private else LOOK_EVERY
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
+        self.patience = PATIENCE
         self.is_told: Callable[[BaseException], bool] = lambda error: False
         """Whether somebody else tells of this error, as of a store that is away."""
         self._bell = asyncio.Event()
@@ -93,7 +94,7 @@ class ScheduledPublishing:
         self._is_draining = True
         self._bell.set()
         if self._task is not None:
-            ended, _ = await asyncio.wait({self._task}, timeout=PATIENCE.total_seconds())
+            ended, _ = await asyncio.wait({self._task}, timeout=self.patience.total_seconds())
             if not ended:
                 self._task.cancel()
                 await asyncio.wait({self._task})

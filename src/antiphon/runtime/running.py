@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from copy import copy
@@ -133,11 +134,10 @@ class RunningService:
         self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
         # Nobody else can reach the store of a broker that lives in this process.
         idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)
-        of_store = (
-            *(() if self.staging.relay is None else (self.staging.relay,)),
-            self.scheduling.runner,
-            Redriving(self.store, plan.clock, idle, self._look_again),
-        )
+        publishing = (*(() if self.staging.relay is None else (self.staging.relay,)), self.scheduling.runner)
+        for publisher in publishing:
+            publisher.patience = min(publisher.patience, self._settings.drain_timeout)
+        of_store = (*publishing, Redriving(self.store, plan.clock, idle, self._look_again))
         stores = (store, broker.database) if isinstance(broker, StoreBroker) else (store,)
         self._outages = Outages(plan.health, stores, plan.clock)
         for runner in of_store:
@@ -286,8 +286,7 @@ class RunningService:
         if self._suspicion is not None:
             await self._suspicion.stop(self._settings.drain_timeout)
         # What handlers emitted until now leaves first.
-        for runner in reversed(self._of_store):
-            await runner.drain()
+        await asyncio.gather(*(runner.drain() for runner in self._of_store))
         await self._sessions.close()
         await self._dependencies.close()
         await self._outages.stop()
