@@ -2,7 +2,7 @@
 
 # The driver's administration is hardly typed, and names what it exports elsewhere: this module is where that ends.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportPrivateImportUsage=false
+# pyright: reportPrivateImportUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import timedelta
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
     Consumer,
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 Conf = Mapping[str, object]
+Answer = TypeVar("Answer")
 OnPartitions = Callable[[list[TopicPartition]], None]
 SOON_WELL = frozenset(
     {
@@ -132,8 +134,9 @@ class Admin:
     """What is asked of the cluster, beside messages. Everything raises KafkaException once `patience` is over."""
 
     def __init__(self, conf: Conf, patience: timedelta) -> None:
-        self.native = AdminClient(cast("dict[str, str | int | float | bool]", dict(conf)))
-        self._patience = patience.total_seconds()
+        self._conf = cast("dict[str, str | int | float | bool]", dict(conf))
+        self.patience = patience.total_seconds()
+        self.native = AdminClient(self._conf)
 
     def brokers(self, wait: float) -> int:
         """How many there are; blocks for at most `wait` seconds. Raises KafkaException when none answers."""
@@ -144,7 +147,7 @@ class Admin:
 
     async def names(self) -> Mapping[str, int]:
         """All topics but Kafka's own, and the number of their partitions."""
-        found = await asyncio.to_thread(self.native.list_topics, None, self._patience)
+        found = await asyncio.to_thread(self.native.list_topics, None, self.patience)
         return {name: len(topic.partitions) for name, topic in found.topics.items() if not name.startswith("__")}
 
     async def layouts(self, names: Collection[str]) -> tuple[Mapping[str, TopicLayout], Mapping[str, KafkaError]]:
@@ -153,7 +156,7 @@ class Admin:
         denied: dict[str, KafkaError] = {}
         if not names:
             return found, denied
-        asked = self.native.describe_topics(TopicCollection(list(names)), request_timeout=self._patience)
+        asked = self.native.describe_topics(TopicCollection(list(names)), request_timeout=self.patience)
         for name, answer in asked.items():
             try:
                 topic = await asyncio.wrap_future(answer)
@@ -171,7 +174,7 @@ class Admin:
         """Make these with so many partitions each; returns why those that were refused were."""
         new = [NewTopic(name, count, replication, config=dict(config)) for name, count in topics.items()]
         refused: dict[str, str] = {}
-        asked = self.native.create_topics(new, request_timeout=self._patience, operation_timeout=self._patience)
+        asked = self.native.create_topics(new, request_timeout=self.patience, operation_timeout=self.patience)
         for name, answer in asked.items():
             try:
                 await asyncio.wrap_future(answer)
@@ -187,7 +190,7 @@ class Admin:
         if not names:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        asked = self.native.describe_configs(resources, request_timeout=self._patience)
+        asked = self.native.describe_configs(resources, request_timeout=self.patience)
         found: dict[str, Mapping[str, str]] = {}
         for resource, answer in asked.items():
             entries = cast("Mapping[str, ConfigEntry]", await asyncio.wrap_future(answer))
@@ -206,7 +209,7 @@ class Admin:
             for name, value in settings.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        for answer in self.native.incremental_alter_configs([resource], request_timeout=self._patience).values():
+        for answer in self.native.incremental_alter_configs([resource], request_timeout=self.patience).values():
             await asyncio.wrap_future(answer)
 
     async def starts(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
@@ -228,7 +231,7 @@ class Admin:
         deadline = time.monotonic() + _ELECTION
         while asked_of:
             answers = self.native.list_offsets(
-                asked_of, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._patience
+                asked_of, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self.patience
             )
             asked_of = {}
             for partition, answer in answers.items():
@@ -248,12 +251,12 @@ class Admin:
         """Commit these for a group of which nobody is a member; False, with nothing done, where somebody is."""
         wanted = [at(partition, *place) for partition, place in places.items()]
         while True:
-            asked = self.native.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=self._patience
-            )
-            (answer,) = asked.values()
             try:
-                found = cast("ConsumerGroupTopicPartitions", await asyncio.wrap_future(answer))
+                found = await self._ask_group(
+                    lambda wait: self.native.alter_consumer_group_offsets(
+                        [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=wait
+                    )
+                )
                 errors = [each.error for each in found.topic_partitions or () if each.error is not None]
             except KafkaException as error:
                 errors = [error_of(error)]
@@ -267,16 +270,17 @@ class Admin:
 
     async def groups(self) -> list[str]:
         """The names of all groups."""
-        found = await asyncio.wrap_future(self.native.list_consumer_groups(request_timeout=self._patience))
+        found = await asyncio.wrap_future(self.native.list_consumer_groups(request_timeout=self.patience))
         if not found.valid and found.errors:
             raise found.errors[0]
         return sorted(str(each.group_id) for each in found.valid)
 
     async def owners(self, group: str) -> Mapping[Partition, str]:
         """Which member reads which partition, as far as the cluster says."""
-        asked = self.native.describe_consumer_groups([group], request_timeout=self._patience)
         try:
-            (found,) = [await asyncio.wrap_future(answer) for answer in asked.values()]
+            found = await self._ask_group(
+                lambda wait: self.native.describe_consumer_groups([group], request_timeout=wait)
+            )
         except KafkaException:
             return {}
         return {
@@ -285,7 +289,30 @@ class Admin:
             for each in (member.assignment.topic_partitions if member.assignment else ())
         }
 
+    async def _ask_group(self, ask: Callable[[float], Mapping[str, Future[Answer]]]) -> Answer:
+        """What the server answers that keeps the group's account. Raises KafkaException."""
+        left, wait = self.patience, _AGAIN
+        while True:
+            try:
+                (answer,) = ask(min(wait, left)).values()
+                return await asyncio.wrap_future(answer)
+            except KafkaException as error:
+                left -= wait
+                if error_of(error).code() != KafkaError._TIMED_OUT or left <= 0:  # noqa: SLF001 - public in the driver
+                    raise
+                wait *= 2
+                # While a server starts it names no servers, and the driver lets go of the one that it knows. Whatever
+                # it remembers to be kept there it does not find again: only another driver does.
+                retired, self.native = self.native, AdminClient(self._conf)
+                asyncio.get_running_loop().call_later(self.patience, _let_go, retired)
 
+
+def _let_go(retired: AdminClient) -> None:
+    """Until now others may have waited for its answers, which end with it."""
+
+
+_AGAIN = 1.0
+"""Seconds after which what was asked is asked anew, the first time."""
 _NOT_FOR_US = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION})
 _HAS_MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
 _PASSING = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001 - public in the driver

@@ -123,6 +123,20 @@ class Holdings:
         """Whether its reader does not want it now."""
         return lane.is_paused or lane.partition.topic in self._paused_topics
 
+    def park(self) -> list[Lane]:
+        """Forget what waits of those that their reader does not want now, until `unpark`; returns them."""
+        shut = [lane for lane in self.lanes.values() if lane.queue and self.is_shut(lane)]
+        for lane in shut:
+            lane.drop()
+            lane.is_parked = True
+        return shut
+
+    def unpark(self) -> None:
+        """Let the driver read again what was parked, and is wanted now."""
+        for lane in self.lanes.values():
+            if lane.is_parked and not self.is_shut(lane):
+                lane.is_parked, lane.is_misplaced = False, True
+
     def is_full(self) -> bool:
         """Whether what waits is enough."""
         lanes = self.lanes.values()

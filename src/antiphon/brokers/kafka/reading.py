@@ -30,6 +30,7 @@ from antiphon.brokers.kafka.committing import Commits, commit
 from antiphon.brokers.kafka.delivering import deliveries_of
 from antiphon.brokers.kafka.faults import AWAY, DENIED, NOT_IN, UNKNOWN_TOPIC, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
+from antiphon.brokers.kafka.leaving import leave
 from antiphon.brokers.kafka.places import SEEKS, Place, position, standing
 from antiphon.brokers.ports import NoticeKind, Partition, Start, SubscribeOptions
 from antiphon.errors import BrokerError, PositionLostError
@@ -71,8 +72,9 @@ class Reader:
         self._next_count = 0.0
         self.missing: set[str] = set()
         """Topics that the cluster said it does not have."""
-        self._is_closing = False
-        self.commits = Commits(holdings, group, where, grace)
+        self._is_closing = self._is_joined = False
+        self.commits = Commits(holdings, group, where)
+        self._is_classic = conf["group.protocol"] == "classic"
         self.consumer: Consumer = make_consumer({**conf, "error_cb": self._on_error})
         self._thread = threading.Thread(target=self._run, name=f"antiphon-kafka-{group}", daemon=True)
 
@@ -100,7 +102,11 @@ class Reader:
             self._holdings.report(reason, is_final=True)
         finally:
             self.commits.end()
-            self.consumer.close()
+            try:
+                if self._is_classic:  # by the other protocol nobody waits for who joins
+                    leave(self.consumer, self.group, lambda: self._is_joined)
+            finally:
+                self.consumer.close()
 
     def _turn(self) -> None:
         self.commits.serve(self.consumer, self._note)
@@ -160,8 +166,10 @@ class Reader:
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         partitions = names_of(given)
         lanes = self._lanes(partitions)
-        consumer.incremental_assign([at(lane.partition, lane.next) for lane in lanes])
+        # Who is leaving takes them, too: what was not taken cannot be given back.
+        consumer.incremental_assign([at(lane.partition, lane.next) for lane in lanes] or given)
         self._holdings.gain(lanes)
+        self._is_joined = True
 
     def _on_revoke(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         partitions = names_of(given)
@@ -174,6 +182,7 @@ class Reader:
         consumer.incremental_unassign(given)
 
     def _on_lost(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        self._is_joined = False
         self._holdings.drop(NoticeKind.LOST, names_of(given))
         consumer.incremental_unassign(given)
 
@@ -287,7 +296,7 @@ class Reader:
         """Let the driver read where we do, and commit where the group stands since."""
         with self._holdings.changed:
             lanes = [lane for lane in self._holdings.lanes.values() if lane.is_misplaced and not lane.is_leaving]
-            self._unpark()
+            self._holdings.unpark()
         if not lanes:
             return
         self.consumer.incremental_unassign([at(lane.partition) for lane in lanes])
@@ -320,18 +329,10 @@ class Reader:
 
     def _park(self) -> bool:
         """Forget what waits of partitions that nobody wants now; whether there was any."""
-        shut = [lane for lane in self._holdings.lanes.values() if lane.queue and self._holdings.is_shut(lane)]
-        for lane in shut:
-            lane.drop()
-            lane.is_parked = True
+        shut = self._holdings.park()
         if shut:
             self.consumer.pause([at(lane.partition) for lane in shut])
         return bool(shut)
-
-    def _unpark(self) -> None:
-        for lane in self._holdings.lanes.values():
-            if lane.is_parked and not self._holdings.is_shut(lane):
-                lane.is_parked, lane.is_misplaced = False, True
 
     def _idle(self) -> None:
         """Keep the membership, but read nothing, until there is room."""
