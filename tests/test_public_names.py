@@ -42,6 +42,16 @@ antiphon.event, antiphon.Struct, antiphon.Key
 assert not {"sqlite3", "rich", "typer", "pydantic"} & set(sys.modules), sorted(sys.modules)
 """
 
+LIGHT_IN_ALL = """
+import sys
+import antiphon
+for name in antiphon.__all__:
+    getattr(antiphon, name)
+brought = {"sqlite3", "rich", "typer", "pydantic", "difflib", "importlib.resources", "zipfile", "tempfile"}
+brought |= {"antiphon.storage.debezium_outbox", "antiphon.storage.wal_outbox", "antiphon.storage.wal_records"}
+assert not brought & set(sys.modules), sorted(brought & set(sys.modules))
+"""
+
 
 def test_the_front_door_is_the_promised_one() -> None:
     assert sorted(antiphon.__all__) == sorted(FRONT_DOOR)
@@ -68,3 +78,7 @@ def test_a_face_has_what_it_lists(face: str) -> None:
 
 def test_declaring_events_loads_neither_drivers_nor_the_command_line() -> None:
     subprocess.run([sys.executable, "-c", LIGHT], check=True)
+
+
+def test_asking_for_every_public_name_loads_nothing_that_only_some_of_their_uses_need() -> None:
+    subprocess.run([sys.executable, "-c", LIGHT_IN_ALL], check=True)

@@ -14,9 +14,6 @@ from tests.integration.rabbitmq.brokers import a_broker, a_prefix, remove
 
 
 class TestRabbit(Beside):
-    # Who keeps the only writer of SQLite for good keeps the relay from its end, too, on whichever broker.
-    test_who_cannot_be_cancelled_is_left_behind_and_told = None
-
     @pytest.fixture
     async def broker(self, rabbitmq_server: str) -> AsyncIterator[Broker]:
         prefix = a_prefix()

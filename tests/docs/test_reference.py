@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from antiphon import Message, errors
+from antiphon import Message, Outbox, errors
 from antiphon.brokers import embedded, kafka, memory, nats, postgres, rabbitmq, redis
 from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, TopicSpec
@@ -157,3 +157,9 @@ def test_the_page_of_wire_forms_names_every_field_as_it_is_written() -> None:
     assert {name.removeprefix("ce_") for name in headers} == structured.keys() - {"data", "datacontenttype"} | {
         "content-type"
     }
+
+
+def test_everything_that_an_outbox_does_is_on_its_page() -> None:
+    page = (REFERENCE.parent / "howto" / "adopt-the-outbox.md").read_text("utf-8")
+    for name in (name for name, _ in inspect.getmembers(Outbox, inspect.isfunction) if not name.startswith("_")):
+        assert re.search(rf"\b{name}\b", page), name

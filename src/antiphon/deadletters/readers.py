@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from antiphon.errors import DeadLetterError
@@ -52,5 +51,7 @@ _MEND = "name the modules that have it with --module, or say --unchecked to go o
 
 
 def _listed(names: Sequence[str], wanted: str) -> str:
+    from difflib import get_close_matches  # only after a mistake: it would slow every start
+
     close = get_close_matches(wanted, names, n=1)
     return f"{', '.join(names) or 'none'}{f' (did you mean {close[0]!r}?)' if close else ''}"

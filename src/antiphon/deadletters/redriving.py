@@ -33,6 +33,8 @@ class Redriving:
     ) -> None:
         self._store, self._clock, self._idle = store, clock, idle
         self._released = released
+        self.is_told: Callable[[BaseException], bool] = lambda error: False
+        """Whether somebody else tells of this error, as of a store that is away."""
         self._task: asyncio.Task[None] | None = None
         self._running: list[str] = []
         self._trouble = ""
@@ -66,7 +68,7 @@ class Redriving:
 
     def _tell(self, error: Exception) -> None:
         """Once for each trouble, not once for each try."""
-        if repr(error) != self._trouble:
+        if not self.is_told(error) and repr(error) != self._trouble:
             known = isinstance(error, AntiphonError)
             log.warning("redrives wait for now: %s", error, exc_info=None if known else error)
         self._trouble = repr(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from enum import Enum, StrEnum
 from typing import TypeVar
 
@@ -216,6 +215,8 @@ def _personal(cls: type[object], personal: Sequence[str], fields: Sequence[str])
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches  # only after a mistake: it would slow every start
+
     close = get_close_matches(name, names, n=1)
     return f"write {close[0]!r}" if close else "name one of its fields"
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from antiphon.events.discretion import hide_values
 from antiphon.events.message import Message
 from antiphon.observability.metrics import Metrics
 from antiphon.observability.names import HOOK_FAILURES
@@ -115,6 +116,7 @@ class Hook(Generic[T]):
         self._failures.inc()
         if id(observer) not in self._reported:
             self._reported.add(id(observer))
+            hide_values(error)
             name = getattr(observer, "__qualname__", repr(observer))
             _log.error("hook %s on %r failed; this is logged once and counted after", name, self.name, exc_info=error)
 

@@ -15,6 +15,7 @@ from typing import TextIO
 
 import msgspec
 
+from antiphon.events.discretion import hide_values
 from antiphon.observability.context import current_fields
 from antiphon.observability.repeats import RepeatLimit, fingerprint
 
@@ -27,11 +28,18 @@ _COLORS = {"DEBUG": "2", "INFO": "36", "WARNING": "33", "ERROR": "31", "CRITICAL
 
 
 class ContextFilter(logging.Filter):
-    """Stamps each record with what is being handled. Add it to a handler of your own to have that in your lines."""
+    """Stamps each record with what is being handled, and hides values of statements in errors that it tells.
+
+    Add it to a handler of your own to have that in your lines.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "antiphon"):
             record.antiphon = current_fields()
+        args = record.args if isinstance(record.args, tuple) else ()
+        for each in (*args, *(record.exc_info or ())):
+            if isinstance(each, BaseException):
+                hide_values(each)
         return True
 
 

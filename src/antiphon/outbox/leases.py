@@ -91,9 +91,10 @@ class BucketLeases:
             leases = await self._table.leases(tx)
             todo = self._plan(await self._table.relays(tx), leases, now)
             self._leaving = {partition.number for partition in todo.give_up}
+            wanted = {new.partition.number for new in todo.claim}
+            await self._table.reserve(tx, wanted)
             await self._table.renew(tx, now + self._ttl)
             await self._table.give_up(tx, self._leaving - self._in_work)
-            wanted = {new.partition.number for new in todo.claim}
             await self._table.claim(tx, [each for each in leases if each.bucket in wanted], now + self._ttl)
             epochs = await self._table.held(tx, self._buckets)
         # One that was lost and won back since the last look was somebody else's meanwhile.

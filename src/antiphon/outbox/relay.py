@@ -92,6 +92,9 @@ class Relay:
         self._reader: OutboxReader = OwnReader(store) if outbox is None else outbox.reader(store, clock)
         self._refused = Refused(store, clock)
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
+        self.patience = PATIENCE
+        self.is_told: Callable[[BaseException], bool] = lambda error: False
+        """Whether somebody else tells of this error, as of a store that is away."""
         self._bells = [asyncio.Event() for _ in range(ROADS)]
         self._tasks: list[asyncio.Task[None]] = []
         self._ending = asyncio.Event()
@@ -119,13 +122,13 @@ class Relay:
         self._wake()
         if self._tasks:
             tending, traveling = self._tasks[:-ROADS], self._tasks[-ROADS:]
-            await asyncio.wait(traveling, timeout=PATIENCE.total_seconds())
+            await asyncio.wait(traveling, timeout=self.patience.total_seconds())
             for task in self._tasks:
                 task.cancel()
             await asyncio.wait({*tending, *traveling})
             try:
                 # A handler that was left behind may hold the store for as long as it likes.
-                async with asyncio.timeout(_LONGEST_GOODBYE.total_seconds()):
+                async with asyncio.timeout(min(self.patience, _LONGEST_GOODBYE).total_seconds()):
                     await persistently(self._leases.leave, self._clock)
             except (AntiphonError, TimeoutError) as error:
                 log.warning("the relay's buckets are free only when its leases end: %r", error)
@@ -286,6 +289,6 @@ class Relay:
 
     def _say_that_it_waits(self, error: Exception) -> None:
         self._is_stuck = not isinstance(error, LeaseLostError)
-        if self._repeats.admit(type(error).__name__) is not None:
+        if not self.is_told(error) and self._repeats.admit(type(error).__name__) is not None:
             known = isinstance(error, AntiphonError)
             log.warning("publishing from the outbox waits: %s", error, exc_info=None if known else error)

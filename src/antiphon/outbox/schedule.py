@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -67,6 +67,9 @@ class ScheduledPublishing:
         is_private = not broker.capabilities.durable and is_on(broker, store)
         self._look_every = LOOK_SELDOM if is_private else LOOK_EVERY
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
+        self.patience = PATIENCE
+        self.is_told: Callable[[BaseException], bool] = lambda error: False
+        """Whether somebody else tells of this error, as of a store that is away."""
         self._bell = asyncio.Event()
         self._wakes_at: datetime | None = None
         """Until when it rests; None while it looks and publishes."""
@@ -91,7 +94,7 @@ class ScheduledPublishing:
         self._is_draining = True
         self._bell.set()
         if self._task is not None:
-            ended, _ = await asyncio.wait({self._task}, timeout=PATIENCE.total_seconds())
+            ended, _ = await asyncio.wait({self._task}, timeout=self.patience.total_seconds())
             if not ended:
                 self._task.cancel()
                 await asyncio.wait({self._task})
@@ -183,6 +186,6 @@ class ScheduledPublishing:
             self._say_that_it_waits(handover.surprise)
 
     def _say_that_it_waits(self, error: Exception) -> None:
-        if self._repeats.admit(type(error).__name__) is not None:
+        if not self.is_told(error) and self._repeats.admit(type(error).__name__) is not None:
             known = isinstance(error, AntiphonError)
             log.warning("publishing what is due waits: %s", error, exc_info=None if known else error)

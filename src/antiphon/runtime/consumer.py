@@ -76,12 +76,13 @@ class Consumer:
         verdicts, chance = Verdicts(surroundings, surroundings.chance.draw), surroundings.chance
         self._shared = SharedTransaction(surroundings, verdicts, bounds.transaction, health.committing)
         awaiting = AwaitExecutor(surroundings, self._egress, verdicts)
+        self._own = [OwnTransaction(surroundings, verdicts), OwnTransaction(surroundings, verdicts, SessionAttempt)]
         executors: dict[Mode, Executor] = {
             Mode.AWAIT: awaiting,
             Mode.THREAD: ThreadExecutor(surroundings, awaiting),
             Mode.SHARED: self._shared,
-            Mode.OWN: OwnTransaction(surroundings, verdicts),
-            Mode.SESSION: OwnTransaction(surroundings, verdicts, SessionAttempt),
+            Mode.OWN: self._own[0],
+            Mode.SESSION: self._own[1],
         }
         modes = {route.mode for by_type in routes.values() for route in by_type.values()}
         lanes = 1 if modes <= {Mode.SHARED} else bounds.concurrency
@@ -152,7 +153,7 @@ class Consumer:
                 if isinstance(error, PositionLostError) or not is_passing(error):
                     raise
                 self._surroundings.instruments.fetch_failed(error)
-                self._surroundings.log.warning("fetching failed and is tried again: %s", error)
+                self._surroundings.waits("fetching failed and is tried again", error)
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
@@ -305,6 +306,7 @@ class Consumer:
         released = await self._lanes.drain(patience)
         if await cancel([self._collecting], patience):
             warn_of_stubborn(["a handler in a shared transaction"])
+        await self._give_up(patience)
         self._surroundings.instruments.released.inc(released)
         if released:
             log.info("drain gives back %d deliveries that were not finished", released)
@@ -314,6 +316,11 @@ class Consumer:
         self._surroundings.pauses.stop()
         await cancel(self._background, patience)
         await self._try("leaving the group", self._subscription.close)
+
+    async def _give_up(self, patience: float) -> None:
+        """Undo what those have open that could not be canceled, so that it is in nobody's way; for so long at most."""
+        undoing = [asyncio.create_task(each.give_up()) for each in self._own]
+        await asyncio.wait([*undoing, asyncio.create_task(self._shared.give_up())], timeout=patience)
 
     def _is_ending(self) -> bool:
         """Whether somebody else than the drain cancels what is ours, as the end of the event loop does."""

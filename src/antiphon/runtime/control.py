@@ -33,7 +33,7 @@ class Control:
             except StoreError as error:
                 if not is_passing(error):
                     raise
-                self._surroundings.log.warning("whether topics are paused is not known for now: %s", error)
+                self._surroundings.waits("whether topics are paused is not known for now", error)
 
     async def look(self) -> None:
         """Pause and resume what operators paused and resumed since."""

@@ -70,7 +70,7 @@ class Egress:
                 if not is_passing(error):
                     await self._narrow(parcels, error)
                     return
-                self._surroundings.log.warning("publishing what handlers returned waits: %s", error)
+                self._surroundings.waits("publishing what handlers returned waits", error)
             if parcels:
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -45,7 +45,7 @@ class Flusher:
                 pause = FIRST_PAUSE
             except AntiphonError as error:
                 surroundings.instruments.settle_failed(error)
-                surroundings.log.warning("settling failed and is tried again: %s", error)
+                surroundings.waits("settling failed and is tried again", error)
                 surroundings.dirty.set()
                 await surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

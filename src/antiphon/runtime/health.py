@@ -67,7 +67,7 @@ class HealthReport(Struct, frozen=True):
 
 
 class ServiceHealth:
-    """How one service is: it is ready once it was started, until it drains, while no part stalls.
+    """How one service is: it is ready once it was started, until it drains, while no part stalls and no store is away.
 
     The runtime beats each part as it gets on; one that is not busy cannot stall. A handler that takes long stalls
     nothing, except in a shared transaction, where others wait for it.
@@ -83,6 +83,9 @@ class ServiceHealth:
         self.committing = Pulse("committing", stall_after, monotonic)
         self.publishing = Pulse("publishing", stall_after, monotonic)
         self.loop = Pulse("event loop", stall_after, monotonic)
+        self._monotonic = monotonic
+        self.away: dict[str, float] = {}
+        """Stores that are away, by URL, and the moment since when."""
 
     def allow(self, stall_after: timedelta) -> None:
         """Let every part stand still for so long."""
@@ -92,6 +95,11 @@ class ServiceHealth:
     @property
     def pulses(self) -> tuple[Pulse, ...]:
         return (self.loop, self.fetching, self.committing, self.publishing, self.settling)
+
+    def outages(self) -> tuple[str, ...]:
+        """Which stores are away, and for how long; asked from any thread."""
+        now = self._monotonic()
+        return tuple(f"the store {url} has been away for {now - since:.1f} s" for url, since in dict(self.away).items())
 
     def parts(self) -> tuple[PartHealth, ...]:
         return tuple(
@@ -115,10 +123,11 @@ def liveness(services: Iterable[ServiceHealth]) -> HealthReport:
 
 
 def readiness(services: Iterable[ServiceHealth]) -> HealthReport:
-    """Red while a service starts or drains, or when fetching or settling stalls past its limit; it says which."""
+    """Red while a service starts or drains, its store is away, or a part stalls past its limit; it says which."""
     found = list(services)
     parts = tuple(part for one in found for part in one.parts())
     problems = [f"{one.service} is {one.state}" for one in found if one.state != "running"]
+    problems += [f"{one.service}: {outage}" for one in found for outage in one.outages()]
     problems += [_stalled(part) for part in parts if part.stalled]
     return HealthReport(not problems, "not ready" if problems else "ready", parts, tuple(problems))
 

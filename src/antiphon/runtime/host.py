@@ -1,4 +1,4 @@
-"""Several services in one process: one broker each URL, signals, probes, and a drain in order."""
+"""Several services in one process: one broker each URL, signals, probes, and a drain side by side."""
 
 from __future__ import annotations
 
@@ -99,8 +99,16 @@ class Host:
                 steps.push_async_callback(broker.close)
             for store in self._stores.values():
                 steps.push_async_callback(store.close)
-            for service in reversed(self._services):
-                steps.push_async_callback(service.stop)
+            steps.push_async_callback(self._stop_services)
+
+    async def _stop_services(self) -> None:
+        """Side by side: while a store is away each needs all of its patience, and a process is given little time."""
+        ended = await asyncio.gather(*(service.stop() for service in self._services), return_exceptions=True)
+        failures = [each for each in ended if isinstance(each, BaseException)]
+        for failure in failures[1:]:
+            log.error("another service failed while it stopped: %s", failure, exc_info=failure)
+        for failure in failures[:1]:
+            raise failure
 
 
 def check_groups(services: Sequence[Service], settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 
 from antiphon.errors import AntiphonError
@@ -22,6 +23,8 @@ class Housekeeping:
 
     def __init__(self, store: Database, inbox: Inbox | None, clock: Clock, keep: timedelta = KEEP_MARKS) -> None:
         self._store, self._inbox, self._clock, self._keep = store, inbox, clock, keep
+        self.is_told: Callable[[BaseException], bool] = lambda error: False
+        """As `Surroundings.is_told`."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -43,8 +46,9 @@ class Housekeeping:
                     await self._clock.sleep(STEP)
             except Exception as error:
                 # Nobody waits for this task, so it would end in silence.
-                known = isinstance(error, AntiphonError)
-                log.warning("expired inbox marks stay for now: %s", error, exc_info=None if known else error)
+                if not self.is_told(error):
+                    known = isinstance(error, AntiphonError)
+                    log.warning("expired inbox marks stay for now: %s", error, exc_info=None if known else error)
 
     async def _expire(self, inbox: Inbox) -> bool:
         async with self._store.transaction() as tx:

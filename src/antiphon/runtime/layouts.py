@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Literal, cast, get_args
 
 from antiphon.errors import DeclarationError, SettingsError
-from antiphon.storage.debezium_outbox import DebeziumOutbox
 from antiphon.storage.outboxes import OutboxTable
-from antiphon.storage.wal_outbox import WalOutbox
 
 Layout = Literal["own", "debezium", "wal"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -15,13 +13,20 @@ LAYOUTS: tuple[str, ...] = get_args(Layout)
 
 def outbox_of(layout: str, table: str | None = None, topics: str | None = None) -> OutboxTable | None:
     """The outbox of this layout; None for Antiphon's own. Raises SettingsError."""
+    # Each is loaded where it is meant: most applications have Antiphon's own.
     if layout == "debezium":
+        from antiphon.storage.debezium_outbox import DebeziumOutbox
+
         return DebeziumOutbox(table or "outbox", topics=topics or DebeziumOutbox.TOPICS)
     if layout not in LAYOUTS:
         raise SettingsError(f"{layout!r} is no layout of an outbox: it is one of {', '.join(LAYOUTS)}")
     if table is not None or topics is not None:
         raise SettingsError(f"an outbox of the layout {layout!r} has no table or topics to choose: leave them out")
-    return WalOutbox() if layout == "wal" else None
+    if layout == "own":
+        return None
+    from antiphon.storage.wal_outbox import WalOutbox
+
+    return WalOutbox()
 
 
 def chosen_outbox(of: str, given: object) -> OutboxTable | None:

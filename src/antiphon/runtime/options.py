@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal, TypedDict, cast, get_args
 
@@ -207,6 +206,8 @@ def read_places(start: Start, lost: Start) -> SubscribeOptions:
 
 
 def _nearest(name: str, options: type) -> str:
+    from difflib import get_close_matches  # only after a mistake: it would slow every start
+
     close = get_close_matches(name, options.__annotations__, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(options.__annotations__)}"
 

@@ -192,6 +192,11 @@ class OwnTransaction:
     ) -> None:
         self._surroundings, self._verdicts, self._begin = surroundings, verdicts, attempt
         self._admission = surroundings.admission
+        self._running: set[OneAttempt] = set()
+
+    async def give_up(self) -> None:
+        """Undo what handlers that are left behind have open: others wait for it, as for the only writer of SQLite."""
+        await asyncio.gather(*(attempt.rollback() for attempt in self._running), return_exceptions=True)
 
     async def run(self, works: Sequence[Work]) -> None:
         """Return when every work is committed, set aside, held or lost."""
@@ -213,6 +218,7 @@ class OwnTransaction:
             if not self._admission.goes_on(work):
                 return
             if is_passing(error):
+                self._surroundings.is_told(error)
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             elif (step := self._verdicts.decide(work, attempts, error)) is None:
@@ -231,6 +237,7 @@ class OwnTransaction:
         if route.gate is not None:
             route.gate.began(delivery, route.gate.generation)
         attempt = self._begin(self._surroundings, work)
+        self._running.add(attempt)
         try:
             await attempt.run()
         except BaseException as error:
@@ -239,12 +246,14 @@ class OwnTransaction:
                     await attempt.find_out()
             finally:
                 await attempt.rollback()
+                self._running.discard(attempt)
             # Whatever a handler makes of being told: nothing that it did counts.
             if not attempt.is_repeated or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
                 raise
             self._surroundings.repeated(work)
             self._surroundings.finished(delivery)
         else:
+            self._running.discard(attempt)
             self._surroundings.succeeded(work, self._surroundings.stopwatch() - began)
             self._surroundings.handled(work, number, self._surroundings.stopwatch() - began)
         route.instruments.durations.observe(self._surroundings.stopwatch() - began)

@@ -52,7 +52,7 @@ class Retrying:
             except StoreError as error:
                 if not is_passing(error):
                     raise
-                self._surroundings.log.warning("what is due again waits: %s", error)
+                self._surroundings.waits("what is due again waits", error)
                 wait, pause = pause, min(pause * 2, LONGEST_PAUSE)
             await self._wait(wait)
 
@@ -72,7 +72,7 @@ class Retrying:
             try:
                 await self._claims.extend()
             except StoreError as error:
-                self._surroundings.log.warning("what is tried again here may be taken over: %s", error)
+                self._surroundings.waits("what is tried again here may be taken over", error)
 
     async def take(self) -> int:
         """Claim and dispatch what is due now; returns how much that was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -13,6 +14,7 @@ from antiphon.brokers.ports import (
     Broker,
     DeadLettering,
     LogSubscription,
+    StoreBroker,
     Subscription,
     TransactionalSubscription,
 )
@@ -37,6 +39,7 @@ from antiphon.runtime.guarantees import demand, derive, leaves_with_watermark
 from antiphon.runtime.health import Pulse, ServiceHealth
 from antiphon.runtime.housekeeping import Housekeeping
 from antiphon.runtime.options import Choices
+from antiphon.runtime.outages import Outages
 from antiphon.runtime.route import Route
 from antiphon.runtime.scheduling import Scheduling
 from antiphon.runtime.sending import Sending
@@ -140,11 +143,15 @@ class RunningService:
         self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
         # Nobody else can reach the store of a broker that lives in this process.
         idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)
-        self._of_store: Sequence[Runner] = (
-            *(() if self.staging.relay is None else (self.staging.relay,)),
-            self.scheduling.runner,
-            Redriving(self.store, plan.clock, idle, self._look_again),
-        )
+        publishing = (*(() if self.staging.relay is None else (self.staging.relay,)), self.scheduling.runner)
+        for publisher in publishing:
+            publisher.patience = min(publisher.patience, self._settings.drain_timeout)
+        of_store = (*publishing, Redriving(self.store, plan.clock, idle, self._look_again))
+        stores = (store, broker.database) if isinstance(broker, StoreBroker) else (store,)
+        self._outages = Outages(plan.health, stores, plan.clock)
+        for runner in of_store:
+            runner.is_told = self._outages.is_told
+        self._of_store: Sequence[Runner] = of_store
         """What works off the tables of the store, whichever service filled them."""
         self._sessions = HandlerSessions((), store, ())
         self.consumer: Consumer | None = None
@@ -204,6 +211,7 @@ class RunningService:
         self.consumer = Consumer(subscription, routes, surroundings, bounds, plan.health)
         self._housekeeping = Housekeeping(self.store, surroundings.inbox, plan.clock, self._settings.keep_marks)
         self._standing = Standing(group, self._broker, self.store, plan.clock, surroundings.instruments)
+        self._housekeeping.is_told = self._standing.is_told = self._outages.is_told
         if self._broker.capabilities.durable:  # otherwise nothing outlives the process that could be told
             await surroundings.suspicion.start()
         self._suspicion = surroundings.suspicion
@@ -246,6 +254,7 @@ class RunningService:
         )
         surroundings.dead_letters = letters_kept_by(broker, plan)
         surroundings.code_version = self._settings.code_version
+        surroundings.is_told = self._outages.is_told
         surroundings.keep = self.scheduling.keep
         surroundings.publish_in = self.staging.publish_in
         breakers, limits = plan.declared.gates(plan.choices.breaker, plan.choices.limit)
@@ -300,8 +309,8 @@ class RunningService:
         if self._suspicion is not None:
             await self._suspicion.stop(self._settings.drain_timeout)
         # What handlers emitted until now leaves first.
-        for runner in reversed(self._of_store):
-            await runner.drain()
+        await asyncio.gather(*(runner.drain() for runner in self._of_store))
         await self._sessions.close()
         await self._dependencies.close()
+        await self._outages.stop()
         plan.enter("stopped")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import cast
 
@@ -111,6 +110,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     elsewhere = next((place for place, readers in _HOMES if name in readers), None)
     if elsewhere:
         return f"{name!r} belongs {elsewhere}"
+    from difflib import get_close_matches  # only after a mistake: it would slow every start
+
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}" if close else f"the settings here are {', '.join(sorted(known))}"
 

@@ -55,6 +55,8 @@ class SharedTransaction:
         self._most = bounds.messages
         """How many to begin a transaction with: about as many as one had time for lately."""
         self._is_over = False
+        self._running: BatchTransaction | None = None
+        self._is_given_up = False
 
     async def run(self, works: Sequence[Work]) -> None:
         """Return when every work is committed, paused or lost, or nothing is collected any more."""
@@ -79,6 +81,12 @@ class SharedTransaction:
             self._is_over = True
             _let_go([*taken, *self._waiting])
 
+    async def give_up(self) -> None:
+        """Undo what a handler that is left behind has open: others wait for it, as for the only writer of SQLite."""
+        self._is_given_up = True
+        if self._running is not None:
+            await self._running.give_up()
+
     async def _work_off(self, works: Sequence[Work]) -> None:
         todo = deque(works)
         pause = FIRST_PAUSE
@@ -98,9 +106,11 @@ class SharedTransaction:
                 pause = FIRST_PAUSE
                 self._pulse.beat()
             except Exception as error:
+                if self._is_given_up:
+                    return  # that its transaction is over is no fault of anybody's
                 rest = batch
                 if not self._narrow(batch, error):
-                    self._surroundings.log.warning("the transaction was rolled back and is tried again: %s", error)
+                    self._surroundings.waits("the transaction was rolled back and is tried again", error)
                     await self._surroundings.clock.sleep(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
             todo.extendleft(reversed(live(rest)))
@@ -132,7 +142,11 @@ class SharedTransaction:
             parts=self._has_parts(),
         )
         self._failed = None
-        rest = await transaction.run(units)
+        self._running = transaction
+        try:
+            rest = await transaction.run(units)
+        finally:
+            self._running = None
         self._failures.clear()
         left = [work for unit in rest for work in unit.works]
         done = len(works) - len(left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 
 from antiphon.brokers.ports import Broker
@@ -28,6 +29,8 @@ class Standing:
         self._group, self._broker, self._store = group, broker, store
         self._clock, self._instruments = clock, instruments
         self._repeats = RepeatLimit(monotonic=clock.monotonic)
+        self.is_told: Callable[[BaseException], bool] = lambda error: False
+        """As `Surroundings.is_told`."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -45,7 +48,7 @@ class Standing:
             try:
                 await self.measure()
             except Exception as error:
-                if self._repeats.admit(type(error).__name__) is not None:
+                if not self.is_told(error) and self._repeats.admit(type(error).__name__) is not None:
                     known = isinstance(error, AntiphonError)
                     log.warning("the lag could not be measured: %s", error, exc_info=None if known else error)
             await self._clock.sleep(EVERY)

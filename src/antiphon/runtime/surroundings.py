@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from antiphon.brokers.ports import Broker, DeadLettering, Delivery
 from antiphon.errors import BrokerError, HandlingError, PublishError, StoreError
 from antiphon.events.clock import Clock
+from antiphon.events.discretion import hide_values
 from antiphon.events.message import Message, Outgoing
 from antiphon.observability.hooks import CircuitChanged, Handled, Hooks
 from antiphon.observability.logging import service_logger
@@ -106,9 +107,7 @@ class Surroundings:
         self.blocks = blocks
         self.gates = Gates(plan.clock, self.pauses, self)
         self.suspicion = Suspicion(service, settling.claims.store, store, plan.clock, self.status)
-        self.suspicion.died = self._others_died
-        self.suspicion.condemn = self._condemn
-        self.suspicion.patiently = self.patiently
+        self._listen_to(self.suspicion)
         self.status_parts: list[Callable[[], Mapping[str, object]]] = []
         """What this run says of itself to operators, put together."""
         self.shelf = Shelf(settling.claims, blocks)
@@ -120,8 +119,14 @@ class Surroundings:
         """Something was set aside, or let go, that may be due soon."""
         settling.claims.changed = self.set_aside_news.set
         self.take_notices: Callable[[], object] = lambda: None
+        self.is_told: Callable[[BaseException], bool] = lambda error: False
+        """Whether somebody else tells of this error, as of a store that is away."""
         self.is_ending: Callable[[], bool] = lambda: True
         """Whether the event loop ends, and cancels everything."""
+
+    def _listen_to(self, suspicion: Suspicion) -> None:
+        suspicion.died, suspicion.condemn = self._others_died, self._condemn
+        suspicion.patiently, suspicion.waits = self.patiently, self.waits
 
     def status(self) -> dict[str, object]:
         """How this run is now, for operators."""
@@ -227,6 +232,11 @@ class Surroundings:
             took = timedelta(seconds=seconds)
             self.hooks.handled(Handled(self.service, work.route.name, work.delivery.message, attempt, took))
 
+    def waits(self, told: str, error: BaseException) -> None:
+        """Say that something waits because of `error`, unless that is told elsewhere."""
+        if not self.is_told(error):
+            self.log.warning(f"{told}: %s", error)  # noqa: G004 - each of these texts is told apart from the others
+
     async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What `ask` gives, asked again until the store can be reached. Raises what cannot pass."""
         pause = FIRST_PAUSE
@@ -236,7 +246,7 @@ class Surroundings:
             except StoreError as error:
                 if not is_passing(error):
                     raise
-                self.log.warning("the store cannot be asked for now: %s", error)
+                self.waits("the store cannot be asked for now", error)
             await self.clock.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -252,6 +262,7 @@ def failure_of(error: Exception | asyncio.CancelledError, *, ends: bool = True) 
     Where nothing `ends`, it was not: older libraries cancel the task for a timeout and never take that back.
     """
     if isinstance(error, Exception):
+        hide_values(error)
         return error
     task = asyncio.current_task()
     if task is None or (ends and task.cancelling()):

@@ -19,7 +19,6 @@ from weakref import WeakKeyDictionary
 from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
 from antiphon.events.message import Message
-from antiphon.observability.repeats import RepeatLimit
 from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work
 from antiphon.storage import runs
@@ -102,7 +101,6 @@ class Suspicion:
         self._looked_at = clock.monotonic()
         self._back_at = _LONG_AGO
         """When the store could be asked again, after it could not be for long."""
-        self._repeats = RepeatLimit(monotonic=clock.monotonic)
         self._working: Counter[str] = Counter()
         self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -110,6 +108,8 @@ class Suspicion:
         """Whether attempts must be announced: looked at before each run, so that it is no method."""
         self.died: Callable[[int], None] = lambda count: None
         self.condemn: Callable[[Work, int], None] = lambda work, crashes: None
+        self.waits: Callable[[str, BaseException], None] = lambda told, error: log.warning("%s: %s", told, error)
+        """As `Surroundings.waits`."""
         self.patiently: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]] = lambda ask: ask()
         """Asks again until the store can be reached."""
 
@@ -194,8 +194,7 @@ class Suspicion:
                 await self.look()
                 await self._forget()
             except AntiphonError as error:
-                if self._repeats.admit(type(error).__name__) is not None:
-                    log.warning("this run could not be noted for now: %s", error)
+                self.waits("this run could not be noted for now", error)
 
     async def say(self) -> None:
         """Tell the others that it lives, and how it is. One that was taken for dead is back with that."""

@@ -76,12 +76,13 @@ class BatchTransaction:
         self._done: list[Work] = []
         self._duplicates: list[Work] = []
         self._told: list[tuple[Work, int, float]] = []
+        self._tx: OpenTransaction | None = None
 
     async def run(self, units: Sequence[Unit]) -> Sequence[Unit]:
         """Commit as many of `units` as time allows; returns the rest. When it raises, nothing happened."""
         instruments = self._surroundings.instruments
         asked = self._surroundings.stopwatch()
-        tx = await self._surroundings.store.begin()
+        tx = self._tx = await self._surroundings.store.begin()
         began = self._surroundings.stopwatch()
         instruments.wait.observe(began - asked)
         try:
@@ -92,6 +93,11 @@ class BatchTransaction:
             raise
         instruments.duration.observe(self._surroundings.stopwatch() - began)
         return rest
+
+    async def give_up(self) -> None:
+        """Undo everything, while a handler runs that nothing ends."""
+        if self._tx is not None:
+            await self._tx.rollback()
 
     async def _handle_all(self, tx: OpenTransaction, units: Sequence[Unit], began: float) -> Sequence[Unit]:
         fresh = await self._mark(tx, units)

@@ -11,6 +11,7 @@ from types import TracebackType
 from msgspec import Struct, structs
 
 from antiphon.brokers.ports import Delivery
+from antiphon.events.discretion import hide_values
 from antiphon.events.message import Message
 from antiphon.runtime.route import Route
 from antiphon.runtime.window import WAITING
@@ -59,7 +60,8 @@ LONGEST_TEXT = 20_000
 
 
 def attempt_of(error: BaseException, at: datetime) -> Attempt:
-    """What is kept of one failed attempt. It can be stored whatever the error says."""
+    """What is kept of one failed attempt: it can be stored whatever the error says, and has no values of statements."""
+    hide_values(error)
     return Attempt(at, type(error).__name__, _storable(_said_by(error)), _storable(_traced(error)))
 
 

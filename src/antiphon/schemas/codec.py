@@ -47,7 +47,11 @@ class EventCodec(Generic[T]):
         self.encode, self.decode, self._schema, self._words = serializer
 
     def write(self, event: T) -> bytes:
-        """The event as bytes. Raises EncodeError when a field holds what its type does not allow to be written."""
+        """The event as bytes. Raises EncodeError when a field holds what its type does not allow to be written.
+
+        JSON has no word for `nan` and infinities: here they become null. Whatever publishes or stages an event refuses
+        them with EncodeError, unless a Pydantic model has chosen a word of its own for them.
+        """
         try:
             return self.encode(event)
         except (TypeError, ValueError, OverflowError, RecursionError, AttributeError) as error:

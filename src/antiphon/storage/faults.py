@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from antiphon.errors import StoreError
+from antiphon.events.discretion import hide_values
 from antiphon.storage.dialects import Dialect
 
 _EXPLAINERS: Mapping[Dialect, str] = {
@@ -18,6 +19,7 @@ _DRIVERS_OWN = ("sqlite_errorcode", "sqlstate")
 
 def explain_wrapped(dialect: Dialect, error: Exception, name: str, tried: str) -> StoreError:
     """Our error for a library's, by the driver's in it; raise it `from` the library's."""
+    hide_values(error)
     inner = drivers_own(error)
     if inner is not None:
         try:

@@ -7,10 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -18,6 +15,10 @@ from antiphon.errors import DeclarationError, MigrationError, StatementError, St
 from antiphon.storage.database import Migration, OpenTransaction, Row, SqlValue
 from antiphon.storage.dialects import OTHERS, Dialect, PortableSql, spoken
 from antiphon.storage.queries import load_queries
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
@@ -84,6 +85,8 @@ def component_of(service: str) -> str:
 @cache
 def own_migrations() -> Sequence[Migration]:
     """Those of the tables that every store of ours has."""
+    from importlib.resources import files  # only where a store is opened: it takes longer than all that is here
+
     return load_migrations(files("antiphon.storage").joinpath("sql").joinpath("migrations"))
 
 

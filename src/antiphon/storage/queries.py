@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pkgutil import get_data
 from types import MappingProxyType
 
 from antiphon.errors import DeclarationError
@@ -29,23 +29,24 @@ def load_queries(package: str, path: str) -> Mapping[str, PortableSql]:
     Raises DeclarationError when the file is missing or a name is wrong, given twice, unknown or has no statement.
     """
     folder, _, name = path.rpartition("/")
-    home = files(package).joinpath(folder)
-    queries = _read(home.joinpath(name), f"{package}/{path}")
+    try:
+        queries = _read(package, path)
+    except OSError as error:
+        raise DeclarationError(f"{package}/{path}: cannot read the queries: {error.strerror}") from error
     wordings: dict[Dialect, Mapping[str, str]] = {}
     for dialect in OTHERS:
-        beside = home.joinpath(dialect, name)
-        if beside.is_file():
-            source = f"{package}/{folder}/{dialect}/{name}"
-            wordings[dialect] = _known(_read(beside, source), queries, source)
+        beside = f"{folder}/{dialect}/{name}"
+        with suppress(FileNotFoundError):  # then all of them are in words that every database understands
+            wordings[dialect] = _known(_read(package, beside), queries, f"{package}/{beside}")
     return MappingProxyType({name: _with_wordings(name, sql, wordings) for name, sql in queries.items()})
 
 
-def _read(file: Traversable, source: str) -> Mapping[str, str]:
-    try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        raise DeclarationError(f"{source}: cannot read the queries: {error.strerror}") from error
-    return parse_queries(text, source)
+def _read(package: str, path: str) -> Mapping[str, str]:
+    # `importlib.resources` would do, but brings archives and temporary files, which take longer than all of the SQL.
+    data = get_data(package, path)
+    if data is None:
+        raise DeclarationError(f"{package}/{path}: this package was loaded by what reads no files beside its modules")
+    return parse_queries(data.decode(), f"{package}/{path}")
 
 
 def _known(found: Mapping[str, str], queries: Mapping[str, str], source: str) -> Mapping[str, str]:

@@ -46,8 +46,9 @@ class RelayTable:
 
     async def leave(self, tx: Transaction) -> None:
         """Give up everything, and be forgotten."""
-        await self.give_up(tx, self._buckets)
+        # First the relay, then its buckets, as whoever keeps up, and forgets others, does.
         await tx.execute(_SQL["leave"], self.token)
+        await self.give_up(tx, self._buckets)
 
     async def forget_silent(self, tx: Transaction, before: datetime) -> None:
         """Forget the relays that were not heard of since that moment."""
@@ -62,6 +63,10 @@ class RelayTable:
         """Every bucket's."""
         rows = await tx.fetch(_SQL["leases"], row=BucketLease)
         return [row for row in rows if row.bucket in self._buckets]
+
+    async def reserve(self, tx: Transaction, buckets: Iterable[int]) -> None:
+        """Wait until nobody else changes what is held or these, so that `renew`, `give_up` and `claim` never wait."""
+        await tx.execute(_SQL["reserve"], self.token, _json(sorted(buckets)))
 
     async def claim(self, tx: Transaction, leases: Iterable[BucketLease], until: datetime) -> None:
         """Take these, as they were read; one that was claimed or renewed since then is left alone."""

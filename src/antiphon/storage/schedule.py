@@ -104,11 +104,12 @@ async def backlog(store: Database | Transaction, now: datetime) -> Backlog:
 
 
 async def cancel(tx: Transaction, ids: Iterable[str]) -> list[str]:
-    """Forget these when `tx` commits; returns those that will never be published.
+    """Forget these when `tx` commits; returns those that will never be published, in the order of their ids.
 
     The others are unknown, published already, or in hand: of those nobody can say that they were not published.
     """
-    return [id for wanted in ids for id in await tx.fetch(_SQL["cancel"], kept(wanted), row=str)]
+    # In one order, since two who cancel the same ones would wait for each other in a circle.
+    return [id for wanted in sorted(map(kept, ids)) for id in await tx.fetch(_SQL["cancel"], wanted, row=str)]
 
 
 async def next_due(store: Database | Transaction, now: datetime) -> datetime | None:

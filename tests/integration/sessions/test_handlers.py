@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections import Counter
 from datetime import timedelta
@@ -130,6 +131,73 @@ async def test_a_plain_function_that_outlasts_a_drain_has_no_effect(setup, ledge
     await until(lambda: _is_free(store))
     assert await store.fetch("select order_id from ledger") == []
     await store.close()
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "awaited" not in way[1]], indirect=True, ids="-".join)
+async def test_a_plain_function_that_nothing_ends_keeps_no_service_from_stopping(
+    setup, ledger, tmp_path, broker, fault
+):
+    shop = Shop(broker, ledger, setup, tmp_path, fault, drain="200ms")
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    fault.does = lambda _: (begun.set(), go_on.wait(60), ended.set())
+    async with opened(shop):
+        await shop.payments.publish(OrderPlaced("late"))
+        assert await asyncio.to_thread(begun.wait, 20)
+        try:
+            async with asyncio.timeout(5):
+                await shop.payments.stop()
+            assert not ended.is_set()
+        finally:
+            go_on.set()
+    assert await asyncio.to_thread(ended.wait, 20)
+    store = connect_store(ledger)
+    await store.open()
+    await until(lambda: _is_free(store))
+    assert await store.fetch("select order_id from ledger") == []
+    await store.close()
+
+
+async def test_a_thread_that_is_left_behind_with_sqlites_connection_keeps_no_other_writer_waiting(
+    tmp_path, broker, fault
+):
+    url = f"sqlite:///{tmp_path}/shop.db"
+    store = connect_store(url)
+    await store.open()
+    async with store.transaction() as tx:
+        await tx.execute(kinds.SQLITE_LEDGER)
+    begun, go_on, refused = threading.Event(), threading.Event(), list[str]()
+
+    def pay(order: OrderPlaced, connection: sqlite3.Connection) -> None:
+        connection.execute(kinds.INSERT + "('early')")
+        begun.set()
+        go_on.wait(60)
+        try:
+            connection.execute(kinds.INSERT + "('late')")
+        except sqlite3.ProgrammingError as error:
+            refused.append(str(error))
+        try:  # as a statement that was let in before, and runs only now
+            sqlite3.Connection.execute(connection, kinds.INSERT + "('late')")
+        except sqlite3.OperationalError as error:
+            refused.append(str(error))
+
+    shop = Shop(broker, store, kinds.Setup(pay), tmp_path, fault, drain="200ms")
+    await shop.payments.start(settings=shop.settings)
+    await shop.payments.publish(OrderPlaced("1"))
+    assert await asyncio.to_thread(begun.wait, 20)
+    try:
+        async with asyncio.timeout(5):
+            await shop.payments.stop()
+            async with store.transaction() as tx:
+                await tx.execute(kinds.INSERT + "('others')")
+    finally:
+        go_on.set()
+    await until(lambda: _holds(refused[1:]))
+    assert await store.fetch("select order_id from ledger", row=str) == ["others"]
+    await store.close()
+
+
+async def _holds(found):
+    return bool(found)
 
 
 async def _is_free(store):

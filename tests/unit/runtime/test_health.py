@@ -68,6 +68,13 @@ def test_more_to_do_while_busy_does_not_hide_a_stall(health, elapsed):
     assert not readiness([health]).ok
 
 
+def test_a_store_that_is_away_turns_readiness_red_and_is_named(health, elapsed):
+    health.away["postgresql://db/shop"] = 100.0
+    elapsed.seconds = 112.0
+    assert readiness([health]).problems == ("payments: the store postgresql://db/shop has been away for 12.0 s",)
+    assert liveness([health]).ok
+
+
 def test_a_stalled_fetch_is_no_reason_to_kill_the_process_but_a_stalled_loop_is(health, elapsed):
     health.fetching.begin()
     elapsed.seconds = 61.0

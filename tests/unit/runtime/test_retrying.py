@@ -75,6 +75,7 @@ def world(database) -> World:
         set_aside_news=news,
         draining=False,
         log=logging.getLogger("test"),
+        waits=lambda told, error: None,
     )
 
 

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from antiphon.errors import DeclarationError, DecodeError, EncodeError, NewerVersionError
+from antiphon.events.clock import SystemClock
 from antiphon.events.declare import Key, event
 from antiphon.events.message import Message
+from antiphon.runtime.compose import Composer
 from antiphon.schemas.codec import codec_for
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -297,6 +299,16 @@ def test_a_field_that_cannot_be_written_is_refused_with_the_events_name() -> Non
         codec_for(Loose).write(Loose(object()))
     with pytest.raises(EncodeError, match="'Loose' cannot be written as application/json"):
         codec_for(Loose).write(Loose("\ud800"))
+
+
+def test_a_codec_alone_writes_null_for_a_number_that_json_has_no_word_for_and_whoever_publishes_refuses_it() -> None:
+    @event(topic="t")
+    class Measured(Struct):
+        value: float
+
+    assert codec_for(Measured).write(Measured(float("nan"))) == b'{"value":null}'
+    with pytest.raises(EncodeError, match="its field value is nan"):
+        Composer("tests", SystemClock()).first(Measured(float("nan")))
 
 
 def test_a_class_that_is_not_declared_has_no_codec() -> None:

@@ -32,33 +32,34 @@ _fromisoformat = datetime.fromisoformat
 
 def to_record(message: Message) -> Headers:
     """The headers of the record; its value is the data, its key that of `key_bytes`."""
+    # In bytes, since the driver cuts a text at its first zero.
     if message.extensions or message.deadline is not None or message.tenant is not None:
         return _all_headers(message)
     headers: Headers = [
         ("ce_specversion", b"1.0"),
-        ("ce_id", message.id),
-        ("ce_source", message.source or _UNKNOWN_SOURCE),
-        ("ce_type", message.type),
+        ("ce_id", message.id.encode()),
+        ("ce_source", message.source.encode() or _UNKNOWN_SOURCE),
+        ("ce_type", message.type.encode()),
         ("ce_time", write_time(message.time)),
         ("ce_schemaversion", str(message.schema_version)),
     ]
     if message.key is not None:
-        headers.append(("ce_partitionkey", message.key))
+        headers.append(("ce_partitionkey", message.key.encode()))
     if message.correlation_id is not None:
-        headers.append(("ce_correlationid", message.correlation_id))
+        headers.append(("ce_correlationid", message.correlation_id.encode()))
     if message.causation_id is not None:
-        headers.append(("ce_causationid", message.causation_id))
+        headers.append(("ce_causationid", message.causation_id.encode()))
     if message.traceparent is not None:
-        headers.append(("ce_traceparent", message.traceparent))
+        headers.append(("ce_traceparent", message.traceparent.encode()))
     if message.tracestate is not None:
-        headers.append(("ce_tracestate", message.tracestate))
+        headers.append(("ce_tracestate", message.tracestate.encode()))
     if message.content_type is not None:
-        headers.append(("content-type", message.content_type))
+        headers.append(("content-type", message.content_type.encode()))
     return headers
 
 
 def _all_headers(message: Message) -> Headers:
-    headers: Headers = list(to_binary(message)[0].items())
+    headers: Headers = [(name, value.encode()) for name, value in to_binary(message)[0].items()]
     types = {name: type(value) for name, value in message.extensions.items() if type(value) is not str}
     if types:
         headers.append((TYPES, ",".join(f"{name}={kind.__name__}" for name, kind in types.items())))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import cast, get_args
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from msgspec import Struct
 
@@ -84,7 +84,7 @@ def _divided(url: str, shown: str) -> tuple[dict[str, str], str]:
     if parts.fragment:
         raise SettingsError(f"{shown} has a '#': write %23 where it belongs to a name or a password")
     ours = {name: value for name, value in pairs if name in _OURS}
-    rest = urlencode([(name, value) for name, value in pairs if name not in _OURS])
+    rest = urlencode([(name, value) for name, value in pairs if name not in _OURS], quote_via=quote)
     # Put together by `urlunsplit`, one without a host would lose its slashes.
     base = f"{parts.scheme}://{url.partition('?')[0].partition('://')[2]}"
     return ours, f"{base}?{rest}" if rest else base

@@ -200,7 +200,8 @@ class PostgresDatabase:
 
 async def _read(session: Session, sql: str, args: Sequence[SqlValue]) -> StoreError | None:
     """Run one statement that cannot write; returns why it failed."""
-    session.control("begin read only")
+    # The server's default may be a stricter one, which refuses reads beside writers.
+    session.control("begin isolation level read committed read only")
     try:
         session.send(sql, args)
     finally:

@@ -13,6 +13,7 @@ from antiphon.errors import (
     StoreUnavailableError,
     TransactionConflictError,
 )
+from antiphon.events.discretion import without_values
 
 _AGAIN = "it was rolled back and can be done again"
 _LOGIN = "mend user, password and database in the URL, or make them, and let them in by the server's pg_hba.conf"
@@ -120,7 +121,7 @@ def _text(error: Exception) -> str:
     """What the server says, without the place in its own text, which is not ours."""
     diag = getattr(error, "diag", None)
     primary: str | None = getattr(diag, "message_primary", None)
-    detail: str | None = getattr(diag, "message_detail", None)
+    detail = without_values(_state(error), getattr(diag, "message_detail", None) or "")
     text = primary or _shorter(str(error))
     return f"{text} ({detail})" if detail else text
 

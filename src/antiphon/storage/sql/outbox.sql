@@ -47,6 +47,10 @@ select token, heard_at from antiphon_outbox_relays;
 -- name: leases
 select bucket, token, epoch, expires_at from antiphon_outbox_leases order by bucket;
 
+-- name: reserve
+-- Nothing to do: there is one writer at a time.
+select ?1, ?2;
+
 -- name: claim
 -- As it was read: its owner may have renewed it since.
 update antiphon_outbox_leases set token = ?2, epoch = epoch + 1, expires_at = ?5

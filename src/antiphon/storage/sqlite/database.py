@@ -154,11 +154,11 @@ class SqliteDatabase:
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncGenerator[None]:
         """As `TakingTurns.turn`: for whoever writes over another connection of this process."""
-        await self._writer.enter()
+        give_back = await self._writer.enter()
         try:
             yield
         finally:
-            self._writer.leave()
+            give_back()
 
     def connections(self, *, plain: bool) -> SqliteConnections:
         """As `LendingDatabase.connections`."""

@@ -80,6 +80,13 @@ def undo_everything(cursor: Cursor) -> None:
             sqlite3.Connection.cursor(cursor.connection).execute("rollback")
 
 
+def undo_at_once(cursor: Cursor) -> None:
+    """Roll back a transaction that another thread may be writing in; what it begins from now on cannot write."""
+    with contextlib.suppress(sqlite3.Error):
+        sqlite3.Connection.cursor(cursor.connection).execute("pragma query_only = on")
+    undo_everything(cursor)
+
+
 def empty_wal(cursor: Cursor) -> bool:
     """Copy the write-ahead log into the file and cut it; False while readers or a full disk are in the way."""
     try:
@@ -110,6 +117,15 @@ class LentConnection(sqlite3.Connection):
     def close(self) -> None:
         """Refused."""
         raise _refused("close()")
+
+    # The driver's own would not come by the cursor above.
+    def execute(self, sql: str, parameters: object = (), /) -> sqlite3.Cursor:
+        """As the driver's, by a cursor of ours."""
+        return self.cursor().execute(sql, cast("Sequence[str]", parameters))
+
+    def executemany(self, sql: str, parameters: Iterable[object], /) -> sqlite3.Cursor:
+        """As the driver's, by a cursor of ours."""
+        return self.cursor().executemany(sql, cast("Iterable[Sequence[str]]", parameters))
 
     def executescript(self, script: str, /) -> sqlite3.Cursor:
         """As the driver's, which would commit first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -16,6 +17,7 @@ from antiphon.storage.sqlite.driver import (
     DriverError,
     close,
     lent_connection,
+    undo_at_once,
     undo_everything,
 )
 from antiphon.storage.sqlite.errors import explain
@@ -23,6 +25,7 @@ from antiphon.storage.sqlite.transaction import SqliteTransaction
 from antiphon.storage.sqlite.writer import Writer
 
 T = TypeVar("T")
+log = logging.getLogger("antiphon.storage")
 
 
 class SqliteConnections:
@@ -41,21 +44,21 @@ class SqliteConnections:
 
     async def begin(self) -> LentTransaction:
         """As `Sessions.begin`."""
-        await self._writer.enter()
+        give_back = await self._writer.enter()
         try:
             cursor = await self._writer.connect_lent()
         except BaseException:
-            self._writer.leave()
+            give_back()
             raise
-        return LentTransaction(self._database, _Ending(self._writer, cursor), cursor)
+        return LentTransaction(self._database, _Ending(self._writer, cursor, give_back), cursor)
 
 
 class _Ending:
     """As `Ending`, for one transaction over a connection of its own."""
 
-    def __init__(self, writer: Writer, cursor: Cursor) -> None:
+    def __init__(self, writer: Writer, cursor: Cursor, give_back: Callable[[], None]) -> None:
         self.path, self.known_statements = writer.path, writer.known_statements
-        self._writer, self._cursor = writer, cursor
+        self._writer, self._cursor, self._give_back = writer, cursor, give_back
         self._is_over = False
 
     async def commit(self, then: Callable[[], None]) -> None:
@@ -76,20 +79,34 @@ class _Ending:
         if not self._is_over:
             self._end()
 
+    async def leave_behind(self, calling: asyncio.Future[object]) -> None:
+        """Undo everything and let the next one write, while the handler still runs; close once it has ended."""
+        if self._is_over:
+            return
+        self._is_over = True
+        log.warning("%s: a handler runs on in its thread; what it wrote is undone, and it can write no more", self.path)
+        try:
+            # In a thread, since a statement that the handler's runs just now has to end first.
+            await asyncio.to_thread(undo_at_once, self._cursor)
+        finally:
+            calling.add_done_callback(lambda _: close(self._cursor))
+            self._give_back()
+
     def _end(self) -> None:
         self._is_over = True
         undo_everything(self._cursor)
         close(self._cursor)
-        self._writer.leave()
+        self._give_back()
 
 
 class LentTransaction(SqliteTransaction):
     """As a `SessionTransaction` whose session is a connection; it is a transaction of the store as any other."""
 
-    __slots__ = ("_calling", "_ended")
+    __slots__ = ("_calling", "_ended", "_ending")
 
     def __init__(self, database: Database, ending: _Ending, cursor: Cursor) -> None:
         super().__init__(database, ending, cursor)
+        self._ending = ending
         self._calling: asyncio.Future[object] | None = None
         self._ended = False
 
@@ -123,7 +140,10 @@ class LentTransaction(SqliteTransaction):
         return explain(error, self._writer.path, "run it") if isinstance(error, DriverError) else None
 
     async def rollback(self) -> None:
-        """As `OpenTransaction.rollback`. A handler that still runs in its thread is refused any more statements."""
+        """As `OpenTransaction.rollback`. A handler that still runs in its thread is refused any more statements.
+
+        It is not waited for: nothing ends a thread, and nobody else could write until it returns.
+        """
         if not self._ended:
             self._ended = True
             await to_the_end(self._roll_back())
@@ -131,5 +151,5 @@ class LentTransaction(SqliteTransaction):
     async def _roll_back(self) -> None:
         lent_connection(self._cursor).is_over = True
         if self._calling is not None and not self._calling.done():
-            await asyncio.wait({self._calling})
+            await self._ending.leave_behind(self._calling)
         await super().rollback()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from antiphon.errors import StoreUnavailableError
+from antiphon.errors import ClosedError, StoreUnavailableError
 from antiphon.storage.sqlite.file_lock import FileLock
 
 
@@ -25,16 +25,24 @@ class WriteQueue:
         self._waiting: asyncio.Future[None] | None = None
         self._wanted = False
         self._turns = 0
+        self._is_lent = False
 
     def open(self, file: str) -> None:
         """Start the thread, and lock beside `file`. Raises OSError when the lock files cannot be made."""
         self._turn = asyncio.Lock()  # the event loop may be another one than before
+        self._is_lent = False
         if self._lock is not None:
             self._lock.open(file)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="antiphon-store")
 
     async def close(self) -> None:
-        """Stop after those who wait already; from the call on, nobody may enter. Twice is safe."""
+        """Stop after those who wait already; from the call on, nobody may enter. Twice is safe.
+
+        A turn that is lent is not waited for: a handler that nothing ends may have it.
+        """
+        if self._is_lent:
+            self._leave_behind()
+            return
         async with self._turn:
             if self._thread is not None:
                 self._thread.shutdown(wait=self._waiting is None)
@@ -59,6 +67,30 @@ class WriteQueue:
         self.leave_file()
         self._turn.release()
 
+    def lend(self) -> Callable[[], None]:
+        """Let another connection have the turn that was entered; returns what gives it back, also after a `close`."""
+        turn, lock = self._turn, self._lock
+        self._is_lent = True
+
+        def give_back() -> None:
+            if lock is not None:
+                lock.release()
+            if turn is self._turn:
+                self._is_lent = False
+            elif lock is not None:
+                lock.close()
+            turn.release()
+
+        return give_back
+
+    def _leave_behind(self) -> None:
+        """Close but for the turn that is lent, which has its own locks from now on."""
+        self._turn, self._is_lent = asyncio.Lock(), False
+        self._lock = None if self._lock is None else FileLock()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
     def leave_file(self) -> None:
         """Let other processes in; the turn in this process is kept until `leave`. Any thread may call it."""
         if self._lock is not None:
@@ -79,10 +111,13 @@ class WriteQueue:
 
     async def _enter_turn(self) -> None:
         while True:
-            turns = self._turns
+            turns, turn = self._turns, self._turn
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience.total_seconds()):
-                    await self._turn.acquire()
+                    await turn.acquire()
+                if turn is not self._turn:
+                    turn.release()
+                    raise ClosedError(self._path, "wait for the turn to write")
                 self._turns += 1
                 return
             if self._turns == turns:

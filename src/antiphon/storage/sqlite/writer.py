@@ -81,8 +81,11 @@ class Writer:
         self._current = SqliteTransaction(database, self, cursor)
         return self._current
 
-    async def enter(self) -> None:
-        """Wait for the turn, to write over another connection. Raises ClosedError, StoreUnavailableError."""
+    async def enter(self) -> Callable[[], None]:
+        """Wait for the turn, to write over another connection; returns what gives it back, once it is called.
+
+        Raises ClosedError, StoreUnavailableError.
+        """
         self._require_open("wait for the turn to write")
         await self._queue.enter()
         try:
@@ -91,10 +94,7 @@ class Writer:
         except BaseException:
             self._queue.leave()
             raise
-
-    def leave(self) -> None:
-        """Let the next one in."""
-        self._queue.leave()
+        return self._queue.lend()
 
     async def connect_lent(self) -> Cursor:
         """Begin over a connection that a handler may be given; the turn is ours already. Raises StoreError."""

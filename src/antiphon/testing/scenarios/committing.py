@@ -148,9 +148,11 @@ class CommitScenarios(RuntimeSuite):
     async def test_what_is_not_committed_is_not_settled_by_what_finishes_beside_it(self, broker: Broker) -> None:
         """A handler without a transaction finishes while a commit is under way that fails."""
         service, gate, unsettled = self.service(), asyncio.Event(), list[int]()
+        began = asyncio.Event()
 
         @service.on(PriceSet)
         async def wait(price: PriceSet) -> None:
+            began.set()
             async with asyncio.timeout(1):  # should both keys share a lane
                 await gate.wait()
 
@@ -164,7 +166,7 @@ class CommitScenarios(RuntimeSuite):
 
         async with self.running(broker, service):
             await self.place(broker, PriceSet("tea", 1))
-            await asyncio.sleep(0.05)
+            await self.until(began.is_set)
             await self.place(broker, *await self.neighbors(broker, 2))
             await self.settled(service)
         assert unsettled[:3] == [2, 2, 2]

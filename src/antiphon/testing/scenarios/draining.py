@@ -155,16 +155,17 @@ class DrainScenarios(RuntimeSuite):
             yield Gateway()
             ended.append("gateway")
 
-        held = asyncio.Event()
+        held, began = asyncio.Event(), asyncio.Event()
 
         @service.on(OrderPlaced)
         async def take(order: OrderPlaced, gateway: Gateway) -> None:
+            began.set()
             await held.wait()
             ended.append("handler")
 
         async with self.running(broker, service):
             await self.place(broker, OrderPlaced("order-1"))
-            await asyncio.sleep(0.05)
+            await self.until(began.is_set)
             health, stopping = service.health, asyncio.create_task(service.stop())
             await self.until(lambda: ended == ["runner"])
             assert health.state == "draining"

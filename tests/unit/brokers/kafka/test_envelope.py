@@ -108,3 +108,12 @@ def test_what_stands_for_a_broken_record_has_all_of_it_and_the_same_id_each_time
     assert broken[0].id == broken[1].id == "record:orders/1@7"
     assert (broken[0].data, broken[0].key, broken[0].content_type) == (b"x;y", "k", "text/csv")
     assert broken[0].extensions == {"a": "1"}
+
+
+@pytest.mark.parametrize("extensions", [{}, {"note": "a\0b"}])
+def test_what_may_hold_a_zero_is_no_text_since_the_driver_cuts_texts_there(extensions):
+    message = Message("id\0end", "Type", datetime.now(UTC), b"", "key\0end", "urn:a\0b", extensions=extensions)
+    headers = dict(to_record(message))
+    assert headers["ce_id"] == b"id\0end"
+    assert headers["ce_partitionkey"] == b"key\0end"
+    assert headers["ce_source"] == b"urn:a\0b"

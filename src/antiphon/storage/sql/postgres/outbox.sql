@@ -30,6 +30,12 @@ delete from antiphon_outbox_relays where token = any(array(
     select token from antiphon_outbox_relays where heard_at < ?1 for update skip locked
 ));
 
+-- name: reserve
+-- All that a relay is about to change, in the order of the buckets: two that take over from each other would wait in a circle.
+select bucket from antiphon_outbox_leases where token = ?1
+or bucket in (select value::bigint from json_array_elements_text(cast(?2 as json)) as each(value))
+order by bucket for update;
+
 -- name: renew
 -- In the order of the buckets, as below: a relay renews while it makes sure of those that it publishes.
 update antiphon_outbox_leases set expires_at = ?2 where bucket = any(array(
