@@ -188,7 +188,7 @@ class KafkaBroker:
         if self.capabilities.transactions:
             conf = transacting(publishing(self._conf, self._options), group, new_id(), LONGEST)
             subscription.transactions = Transactions(
-                conf, patience, holdings, reader.consumer, opened.positions, self._url
+                conf, patience, holdings, reader.commits, opened.positions, self._url
             )
             subscription.require_taken = self._require_taken
         self._subscriptions.append(subscription)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from antiphon.brokers.kafka.client import Consumer, KafkaError, KafkaException, TopicPartition, at
 from antiphon.brokers.kafka.faults import AWAY, MOVING, NOT_A_MEMBER, fault
@@ -48,6 +49,8 @@ class Commits:
     def __init__(self, holdings: Holdings, group: str, where: str) -> None:
         self._holdings, self._group, self._where = holdings, group, where
         self._requests: list[Request] = []
+        self._who: list[Future[object]] = []
+        """Those who wait to be told which member of the group this is."""
         self._is_over = False
 
     def ask(self, moves: Moves) -> Request:
@@ -59,21 +62,35 @@ class Commits:
             self._holdings.changed.notify_all()
         return request
 
+    def ask_who(self) -> Future[object]:
+        """Ask which member of the group this is now, in the driver's words; raises ClosedError."""
+        asked: Future[object] = Future()
+        with self._holdings.changed:
+            if self._is_over:
+                raise ClosedError(f"the subscription of group {self._group!r}", "commit")
+            self._who.append(asked)
+            self._holdings.changed.notify_all()
+        return asked
+
     def end(self) -> None:
         """Commit no more; whoever waits is told."""
         with self._holdings.changed:
             self._is_over = True
             requests, self._requests = self._requests, []
+            who, self._who = self._who, []
+        for asked in who:
+            asked.set_exception(ClosedError(f"the subscription of group {self._group!r}", "commit"))
         for request in requests:
             request.answer(ClosedError(f"the subscription of group {self._group!r}", "commit"))
 
     @property
     def is_waiting(self) -> bool:
         """Whether somebody waits."""
-        return bool(self._requests)
+        return bool(self._requests or self._who)
 
     def serve(self, consumer: Consumer, noted: Callable[[Lane], None]) -> None:
         """Commit what was asked for; what must wait for the group to settle stays asked for."""
+        self._say_who(consumer)
         if not self._requests:
             return
         with self._holdings.changed:
@@ -94,6 +111,14 @@ class Commits:
             self._holdings.lose_all()
             error = None
         self._answer(requests, error)
+
+    def _say_who(self, consumer: Consumer) -> None:
+        while self._who:
+            asked = self._who.pop(0)
+            try:
+                asked.set_result(consumer.consumer_group_metadata())
+            except KafkaException as error:
+                asked.set_exception(error)
 
     def _finish(self, moved: dict[Lane, int], noted: Callable[[Lane], None]) -> None:
         with self._holdings.changed:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from antiphon.brokers.kafka.client import (
     Committed,
     Conf,
-    Consumer,
     KafkaError,
     KafkaException,
     Positions,
@@ -24,6 +23,7 @@ from antiphon.brokers.kafka.client import (
     error_of,
     make_producer,
 )
+from antiphon.brokers.kafka.committing import Commits
 from antiphon.brokers.kafka.envelope import key_bytes, to_record
 from antiphon.brokers.kafka.faults import MOVING, NOT_A_MEMBER, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
@@ -52,10 +52,10 @@ class Transactions:
     """The transactions of one member. One at a time; several callers take turns."""
 
     def __init__(
-        self, conf: Conf, patience: float, holdings: Holdings, consumer: Consumer, positions: Positions, where: str
+        self, conf: Conf, patience: float, holdings: Holdings, commits: Commits, positions: Positions, where: str
     ) -> None:
         self._conf, self._patience, self._where = conf, patience, where
-        self._holdings, self._consumer, self._positions = holdings, consumer, positions
+        self._holdings, self._commits, self._positions = holdings, commits, positions
         self._producer: Producer | None = None
         self._unsure: Unsure | None = None
         self._turn = threading.Lock()
@@ -75,9 +75,11 @@ class Transactions:
         try:
             producer = self._ready()
             outgoing = self._without_what_left(group, outgoing)
-            metadata: object = self._consumer.consumer_group_metadata()
+            metadata = self._commits.ask_who().result(self._patience)
         except KafkaException as error:
             raise fault(error, self._where, f"begin a transaction for group {group!r}") from error
+        except TimeoutError as error:
+            raise ConnectionLostError(f"{self._where} keeps the reading of group {group!r} waiting") from error
         self._require_held(group, moves)
         places = {lane.partition: Place(offset, lane.token, lane.skipped).committed() for lane, offset in moves}
         try:
@@ -85,8 +87,7 @@ class Transactions:
             if refusals := self._produce(producer, outgoing):
                 self._abort(producer)
                 raise PublishError(refusals)
-            offsets = [at(partition, *place) for partition, place in places.items()]
-            self._insist(lambda left: producer.send_offsets_to_transaction(offsets, metadata, left))
+            self._send_offsets(producer, places, metadata)
         except KafkaException as error:
             self._abort(producer)
             raise self._failure(group, error_of(error)) from error
@@ -128,6 +129,10 @@ class Transactions:
         if producer.flush(LONGEST):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the messages were not confirmed in time"))  # noqa: SLF001 - public in the driver
         return [refusal_of(outgoing[index], error) for index, error in sorted(failures.items())]
+
+    def _send_offsets(self, producer: Producer, places: Mapping[Partition, Committed], metadata: object) -> None:
+        offsets = [at(partition, *place) for partition, place in places.items()]
+        self._insist(lambda left: producer.send_offsets_to_transaction(offsets, metadata, left))
 
     def _insist(self, call: Callable[[float], None]) -> None:
         """Make a call until it is answered. Raises KafkaException."""

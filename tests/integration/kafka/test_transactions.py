@@ -1,0 +1,70 @@
+"""What leaves in transactions leaves once, wherever the process dies, and nobody reads what was taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle
+
+import pytest
+
+from antiphon.brokers.kafka import KafkaBroker
+from antiphon.brokers.ports import Delivery, SeekTo
+from antiphon.events.clock import SystemClock
+from antiphon.runtime.compose import Composer
+from antiphon.testing.servers import KafkaServer
+from tests.integration.kafka.cluster import opened
+from tests.integration.kafka.transforming import POINTS, OrderPlaced
+from tests.torture.killing import victim
+
+KEYS, ROUNDS, EACH = 10, 8, 200
+MODULE = "tests.integration.kafka.transforming"
+
+
+@pytest.fixture
+def server() -> Iterator[KafkaServer]:
+    with KafkaServer() as server:
+        yield server
+
+
+async def place(broker: KafkaBroker, start: int) -> None:
+    composer = Composer("till", SystemClock())
+    placed = [OrderPlaced(f"order-{number % KEYS}", number) for number in range(start, start + EACH)]
+    await broker.publish([composer.first(order) for order in placed])
+
+
+async def paid(broker: KafkaBroker) -> list[Delivery]:
+    return list(await broker.browse("payments", SeekTo.START, 100_000))
+
+
+async def until_paid(broker: KafkaBroker, count: int) -> list[Delivery]:
+    async with asyncio.timeout(90):
+        while len(found := await paid(broker)) < count:
+            await asyncio.sleep(0.5)
+    return found
+
+
+async def test_each_payment_leaves_once_wherever_the_process_dies(server, tmp_path):
+    points, own = cycle(POINTS), f"sqlite:///{tmp_path / 'own.db'}"
+    async with opened(server.address) as broker:
+        for number in range(ROUNDS):
+            await place(broker, number * EACH)
+            with victim(
+                server.address, f"sqlite:///{tmp_path / 'own.db'}", next(points), "2", module=MODULE
+            ) as process:
+                await asyncio.wait_for(asyncio.to_thread(process.wait), 60)
+        with victim(server.address, own, "", "0", module=MODULE):
+            found = await until_paid(broker, ROUNDS * EACH)
+            await asyncio.sleep(1)
+            found = await paid(broker)
+    times = Counter(each.message.id for each in found)
+    assert len(times) == ROUNDS * EACH, "some payments are lost"
+    assert not [id for id, count in times.items() if count > 1], "some payments left twice"
+    for key in {each.message.key for each in found}:
+        numbers = [each.message.data for each in found if each.message.key == key]
+        assert numbers == sorted(numbers, key=_number), f"{key} is out of order"
+
+
+def _number(data: bytes | None) -> int:
+    return int((data or b"").rpartition(b":")[2].strip(b" }"))
