@@ -44,7 +44,7 @@ IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "test
 SHARED = {
     "brokers": {
         *("", "assignment", "capabilities", "connect", "envelope", "holdings", "placement", "places", "ports"),
-        "screening",
+        *("reply_topics", "screening"),
     }
 }
 ADAPTERS = {"storage": {"sqlite", "postgres", "sqlalchemy", "django"}}

@@ -26,6 +26,9 @@ from antiphon.brokers.ports import (
     Notice,
     Partition,
     QueueSubscription,
+    Reply,
+    ReplyBox,
+    Replying,
     Seek,
     SeekTo,
     Settlement,
@@ -120,6 +123,12 @@ class Saboteur:
 
     async def settle_dead_letters(self, settlements: Sequence[Settlement]) -> None:
         await cast(DeadLettering, self.broker).settle_dead_letters(settlements)
+
+    async def open_reply_box(self, name: str) -> ReplyBox:
+        return await cast(Replying, self.broker).open_reply_box(name)
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        await cast(Replying, self.broker).reply(replies)
 
     async def fetch(
         self, subscription: Subscription, limit: int, max_bytes: int, wait: timedelta
