@@ -43,7 +43,18 @@ IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "test
 
 SHARED = {
     "brokers": {
-        *("", "assignment", "capabilities", "connect", "envelope", "holdings", "placement", "places", "ports"),
+        *(
+            "",
+            "arrivals",
+            "assignment",
+            "capabilities",
+            "connect",
+            "envelope",
+            "holdings",
+            "placement",
+            "places",
+            "ports",
+        ),
         *("reply_topics", "screening"),
     }
 }

@@ -44,7 +44,7 @@ class _Kept(NamedTuple):
 
 
 class Answers:
-    """The replies of one service. One that its handler's commit does not confirm is never sent."""
+    """The replies of one service. What was written in a transaction is committed before its reply is sent."""
 
     def __init__(self, composer: Composer, way: Replying, clock: Clock, metrics: Metrics, log: Log) -> None:
         self._composer, self._way, self._clock, self._metrics, self._log = composer, way, clock, metrics, log
