@@ -1,7 +1,8 @@
 """How do replies reach an asker on a broker that has no way of its own for them: over a topic of the asker's name.
 
 The topic keeps little, and for minutes only. Each asker reads all of it from where it ends and takes what is its own.
-On a log that can be browsed nothing else is needed; elsewhere each has a group of its own, which settles nothing.
+Where an adapter reads without a group, nothing else is needed; elsewhere each has a group of its own, which never
+commits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from uuid import uuid4
 from msgspec import structs
 
 from antiphon.brokers.ports import (
-    DONE,
     Broker,
     Browsing,
     Delivery,
@@ -24,10 +24,8 @@ from antiphon.brokers.ports import (
     Reply,
     ReplyBox,
     Replying,
-    Settlement,
     Start,
     SubscribeOptions,
-    Subscription,
     TopicSpec,
 )
 from antiphon.errors import ConnectionLostError, UnsupportedCapabilityError
@@ -135,27 +133,21 @@ class BrowsedBox:
 class SubscribedBox:
     """A reply box that is a group of its own, which never moves its watermark."""
 
-    def __init__(self, subscription: Subscription, topic: str) -> None:
+    def __init__(self, subscription: LogSubscription, topic: str) -> None:
         self._subscription = subscription
         self.address = new_address(topic)
 
     async def joined(self) -> None:
-        """Return when it reads its topic. Raises ConnectionLostError when that takes too long."""
+        """Return when it reads its topic. Raises TimeoutError when that takes too long."""
         subscription = self._subscription
-        if not isinstance(subscription, LogSubscription):
-            return
         async with asyncio.timeout(_JOINING.total_seconds()):
             while not any(notice.kind is NoticeKind.ASSIGNED for notice in subscription.notices()):
                 await subscription.fetch(_AT_ONCE, _BYTES, timedelta(milliseconds=20))
 
     async def fetch(self, wait: timedelta) -> Sequence[Message]:
         """As `ReplyBox.fetch`."""
-        subscription = self._subscription
-        found = await subscription.fetch(_AT_ONCE, _BYTES, wait)
-        if not isinstance(subscription, LogSubscription):
-            await subscription.settle([Settlement(each, DONE) for each in found])
-        else:
-            subscription.notices()  # one that is lost and not noticed would not be read again
+        found = await self._subscription.fetch(_AT_ONCE, _BYTES, wait)
+        self._subscription.notices()  # what is lost and not noticed would not be read again
         return _own(found, self.address)
 
     async def close(self) -> None:
@@ -170,16 +162,20 @@ class TopicReplies:
         self._broker = broker
 
     async def open_reply_box(self, name: str) -> ReplyBox:
-        """As `Replying.open_reply_box`. Raises UnsupportedCapabilityError on a broker with one group for all."""
+        """As `Replying.open_reply_box`. Raises UnsupportedCapabilityError where it is no log with groups."""
         broker, spec = self._broker, reply_topic(name)
-        if not broker.capabilities.groups:
+        if not broker.capabilities.groups or broker.capabilities.model != "log":
             raise UnsupportedCapabilityError(
-                f"broker {broker.url}", "request-reply", "each asker reads its replies by a group of its own"
+                f"broker {broker.url}",
+                "request-reply",
+                "each asker would read its replies by a group of its own, of which nothing must be left behind",
             )
         await broker.ensure_topic(spec)
         group = f"{spec.name}.{uuid4().hex[:12]}"
         options = SubscribeOptions(start=Start.END, lost=Start.END)
-        box = SubscribedBox(await broker.subscribe(group, [spec.name], options), spec.name)
+        subscription = await broker.subscribe(group, [spec.name], options)
+        assert isinstance(subscription, LogSubscription), "it is a log"
+        box = SubscribedBox(subscription, spec.name)
         try:
             await box.joined()
         except TimeoutError:
