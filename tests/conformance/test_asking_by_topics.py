@@ -21,7 +21,7 @@ from tests.conformance.test_scenarios import LeapingClock
 class TestByTopics(AskScenarios, AnswerScenarios):
     loop_factory = SimulatedLoop
     # A broker in memory forgets no group, and no other way is tried here.
-    test_an_asker_leaves_no_group_behind = None  # type: ignore[assignment] # the promise is not made
+    test_an_asker_leaves_no_position_behind = None  # type: ignore[assignment] # the promise is not made
 
     @pytest.fixture
     async def broker(self) -> AsyncIterator[Broker]:

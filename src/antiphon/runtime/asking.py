@@ -211,7 +211,7 @@ class Asker:
         would, an earlier deadline as well. Each call asks anew. Canceling forgets the request, which may be handled all
         the same.
 
-        Raises NoResponderError and NoReplyError, at most a second after `within`; RequestFailedError where the
+        Raises NoResponderError and NoReplyError, at most two seconds after `within`; RequestFailedError where the
         responder gave it up; DecodeError or NewerVersionError for a reply that is no such event; PublishError and
         ConnectionLostError where it could not be sent; UsageError, ClosedError.
         """

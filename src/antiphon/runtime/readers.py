@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 from antiphon.brokers.ports import Broker
+from antiphon.brokers.reply_topics import PREFIX
 from antiphon.errors import AntiphonError
 from antiphon.events.clock import Clock
 
-LONGEST_LOOK = 1.0
+LONGEST_LOOK = 2.0
 """Seconds after which a broker that does not say it is taken for one that cannot."""
+_SIDE_BY_SIDE = 8
 _FRESH = 1.0
 """Seconds for which what was seen holds."""
 
@@ -38,8 +40,14 @@ class Readers:
             return None
 
     async def _found(self, topic: str) -> Sequence[str]:
-        broker = self._broker
-        for group in await broker.groups():
-            if any(lag.partition.topic == topic and lag.owner is not None for lag in await broker.lag(group)):
-                return (group,)
+        # Those of askers read nothing but replies.
+        groups = [group for group in await self._broker.groups() if not group.startswith(PREFIX)]
+        for start in range(0, len(groups), _SIDE_BY_SIDE):
+            some = groups[start : start + _SIDE_BY_SIDE]
+            reading = await asyncio.gather(*(self._reads(group, topic) for group in some))
+            if found := [group for group, reads in zip(some, reading, strict=True) if reads]:
+                return found
         return ()
+
+    async def _reads(self, group: str, topic: str) -> bool:
+        return any(lag.partition.topic == topic and lag.owner is not None for lag in await self._broker.lag(group))
