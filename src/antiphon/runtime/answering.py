@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -23,8 +24,7 @@ from antiphon.runtime.wrapping import wrap
 
 LONGEST_TOLD = 2_000
 """Characters of an error's text that an asker is told."""
-_PAUSE = 0.05
-_LONGEST_PAUSE = 2.0
+_PAUSE, _LONGEST_PAUSE = timedelta(milliseconds=50), timedelta(seconds=2)
 
 
 class Log(Protocol):
@@ -125,7 +125,7 @@ class Answers:
                 self._count_sent(ready)
                 return
             if ready:
-                await asyncio.sleep(pause)
+                await self._clock.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _unless_late(self, ready: Sequence[_Kept], error: Exception) -> Sequence[_Kept]:
