@@ -40,6 +40,8 @@ log = logging.getLogger("antiphon.runtime")
 MOST_OPEN = 10_000
 """So many requests of one asker wait for replies at once; more wait for those."""
 _WAIT = timedelta(seconds=1)
+_LINGER = timedelta(seconds=10)
+"""For so long after the last request its late reply is looked for; one that comes later is counted with the next."""
 _PAUSE, _LONGEST_PAUSE = timedelta(milliseconds=50), timedelta(seconds=5)
 
 Publish = Callable[[Sequence[Outgoing]], Awaitable[None]]
@@ -66,6 +68,9 @@ class Asking:
         self._is_closed = False
         self._waiting: dict[str, asyncio.Future[Message]] = {}
         """By the id of the request."""
+        self._wanted = asyncio.Event()
+        self._last = clock.monotonic()
+        """When the latest request ended."""
         self._room = asyncio.Semaphore(MOST_OPEN)
         self._readers = Readers(broker, clock)
         self._codecs: dict[type, EventCodec[object]] = {}
@@ -142,12 +147,14 @@ class Asking:
         async with self._room:
             waiting: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
             self._waiting[outgoing.message.id] = waiting
+            self._wanted.set()
             try:
                 await self._publish((_addressed(outgoing, box.address),))
                 progress.state = "got no reply"
                 return await waiting
             finally:
                 del self._waiting[outgoing.message.id]
+                self._last = self.clock.monotonic()
 
     async def _explained(self, outgoing: Outgoing, within: timedelta, progress: _Progress) -> AskError:
         topic, message = outgoing
@@ -160,9 +167,12 @@ class Asking:
         self._metrics.counter(names.ASK_FAILURES, topic=topic, error=type(error).__name__).inc()
 
     async def _read(self, box: ReplyBox) -> None:
-        """Go on until canceled."""
+        """Go on until canceled. Without requests it looks for late replies for a while, and then for nothing."""
         pause, told = _PAUSE, ""
         while True:
+            if not self._waiting and self.clock.monotonic() > self._last + _LINGER.total_seconds():
+                self._wanted.clear()
+                await self._wanted.wait()
             try:
                 arrived = await box.fetch(_WAIT)
             except (BrokerError, StoreError) as error:
