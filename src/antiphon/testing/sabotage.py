@@ -417,6 +417,26 @@ class LeakingTransactions(Saboteur):
         await self.broker.publish(outgoing)
 
 
+class LosingReplies(Saboteur):
+    """Sends every second reply nowhere."""
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        await super().reply(replies[1::2])
+
+
+class MixingUpReplies(Saboteur):
+    """Sends each reply to the address of another one."""
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        addresses = [reply.address for reply in replies]
+        await super().reply(
+            [
+                Reply(address, each.message)
+                for address, each in zip([*addresses[1:], *addresses[:1]], replies, strict=True)
+            ]
+        )
+
+
 async def _fetch(subscription: Subscription, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
     return await subscription.fetch(limit, max_bytes, wait)
 
@@ -439,5 +459,7 @@ SABOTEURS: Sequence[type[Saboteur]] = (
     IgnoringTopicPause,
     ConcealingLosses,
     LeakingTransactions,
+    LosingReplies,
+    MixingUpReplies,
 )
 """Every saboteur. What concerns only one of the two models passes on everything in the other."""
