@@ -40,7 +40,7 @@ def ask(
     broker: BrokerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask whichever service answers this, and print its reply.
+    """Ask the service that answers, and print its reply.
 
     The request's fields are converted to their declared types and checked, before anything is sent.
     """
