@@ -43,19 +43,9 @@ IN_ROOMS = {"typer": {"cli"}, "click": {"cli"}, "rich": {"cli", "runtime", "test
 
 SHARED = {
     "brokers": {
-        *(
-            "",
-            "arrivals",
-            "assignment",
-            "capabilities",
-            "connect",
-            "envelope",
-            "holdings",
-            "placement",
-            "places",
-            "ports",
-        ),
-        *("reply_topics", "screening"),
+        *("", "assignment", "capabilities", "connect", "envelope", "holdings", "placement", "places", "ports"),
+        "screening",
+        *("arrivals", "reply_topics"),
     }
 }
 ADAPTERS = {"storage": {"sqlite", "postgres", "sqlalchemy", "django"}}
