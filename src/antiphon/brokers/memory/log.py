@@ -25,6 +25,7 @@ LOG_CAPABILITIES = Capabilities(
     replay=True,
     seek_time=True,
     store_transactions=True,
+    request_reply=True,
     headers=True,
 )
 
