@@ -80,14 +80,17 @@ def postgres_url(postgres_server: str) -> str:
 
 
 SERVERS = ("kafka", "nats", "postgres_broker", "rabbitmq", "redis")
-AT_LENGTH = tuple(
-    path
-    for server in SERVERS
-    for path in (
-        f"tests/integration/{server}/",
-        f"tests/conformance/test_{server.partition('_')[0]}.py",
-        f"tests/conformance/test_scenarios_{server.partition('_')[0]}.py",
-    )
+AT_LENGTH = (
+    "tests/integration/asking/test_cut.py",
+    *(
+        path
+        for server in SERVERS
+        for path in (
+            f"tests/integration/{server}/",
+            f"tests/conformance/test_{server.partition('_')[0]}.py",
+            f"tests/conformance/test_scenarios_{server.partition('_')[0]}.py",
+        )
+    ),
 )
 """What takes long, since it waits for servers."""
 

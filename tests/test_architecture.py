@@ -56,6 +56,7 @@ SHARED = {
             "ports",
         ),
         "screening",
+        *("arrivals", "reply_topics"),
     }
 }
 ADAPTERS = {"storage": {"sqlite", "postgres", "sqlalchemy", "django"}}

@@ -12,6 +12,7 @@ import antiphon
 
 FRONT_DOOR = [
     "AntiphonError",
+    "Asker",
     "Database",
     "Delivery",
     "EventKind",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from antiphon.events.declare import EventKind, Key, event
     from antiphon.events.message import Message
     from antiphon.resilience.policy import Retry
+    from antiphon.runtime.asking import Asker
     from antiphon.runtime.host import run
     from antiphon.runtime.outbox import Outbox
     from antiphon.runtime.publisher import Publisher
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AntiphonError",
+    "Asker",
     "Database",
     "Delivery",
     "EventKind",
@@ -50,6 +52,7 @@ __all__ = [
 
 _ROOMS = {
     "AntiphonError": "antiphon.errors",
+    "Asker": "antiphon.runtime.asking",
     "Database": "antiphon.storage.database",
     "Delivery": "antiphon.brokers.ports",
     "EventKind": "antiphon.events.declare",

@@ -35,6 +35,10 @@ AntiphonError
 │  ├─ EncodeError              an event that cannot be written
 │  ├─ DecodeError              data that does not fit the declared event
 │  └─ NewerVersionError*       the event is newer than the code
+├─ AskError                    the reply that did not come
+│  ├─ NoResponderError*        nobody reads the topic of the request
+│  ├─ NoReplyError*            no reply came in time
+│  └─ RequestFailedError       the responder could not handle the request
 └─ HandlingError               your handler
    ├─ RejectError              raised by a handler: park at once, do not retry
    ├─ ItemsFailedError         raised by a batch handler: these items failed, the others are done
@@ -287,6 +291,56 @@ class NewerVersionError(SchemaError):
         super().__init__(
             f"message {message_id}: {event!r} version {found} is newer than version {declared}, which this code "
             "declares: deploy code that knows it, or declare newer='park' or newer='accept' on the handler"
+        )
+
+
+class AskError(AntiphonError):
+    """Somebody was asked, and no reply came that could be used."""
+
+
+class NoResponderError(AskError):
+    """Nobody reads the topic of a request. It waits there until its deadline, for whoever starts before that."""
+
+    retryable = True
+
+    def __init__(self, request: str, request_id: str, topic: str, within: timedelta) -> None:
+        self.request, self.request_id, self.topic, self.within = request, request_id, topic, within
+        super().__init__(
+            f"{request!r} {request_id} got no reply within {within.total_seconds():g} s, and nobody reads its topic "
+            f"{topic!r} now: start the service that answers it, or see whether that reads another topic or broker "
+            "(antiphon describe)"
+        )
+
+
+class NoReplyError(AskError):
+    """No reply came in time; the request may be handled yet, or have been. A late reply is dropped and counted.
+
+    `readers` are the groups that read the topic; None where the broker could not tell, so that nobody may read it.
+    """
+
+    retryable = True
+
+    def __init__(
+        self, request: str, request_id: str, topic: str, within: timedelta, readers: Sequence[str] | None, state: str
+    ) -> None:
+        self.request, self.request_id, self.topic, self.within = request, request_id, topic, within
+        self.readers = None if readers is None else tuple(readers)
+        found = f"group {', '.join(map(repr, readers))} reads it" if readers else "the broker cannot tell who reads it"
+        super().__init__(
+            f"{request!r} {request_id} on topic {topic!r} {state} within {within.total_seconds():g} s; {found}: look "
+            "at the responder's lag and log, or give it more time (within=); ask again only for what may be done twice"
+        )
+
+
+class RequestFailedError(AskError):
+    """The responder gave the request up: `error` is the class of what its handler raised, `text` what that said."""
+
+    def __init__(self, request: str, request_id: str, responder: str, error: str, text: str) -> None:
+        self.request, self.request_id, self.responder = request, request_id, responder
+        self.error, self.text = error, text
+        super().__init__(
+            f"{request!r} {request_id} failed in {responder!r} with {error}: {text}: mend the request, or the handler; "
+            f"the log of {responder!r} has the traceback"
         )
 
 

@@ -49,6 +49,8 @@ TELLING = {
     sabotage.ConcealingLosses: "test_who_lost_a_partition_can_no_longer_settle_in_it",
     sabotage.LeakingTransactions: "test_what_is_published_in_a_transaction_goes_with_its_rollback",
     sabotage.PublishingApart: "test_who_lost_its_partitions_publishes_nothing",
+    sabotage.LosingReplies: "test_a_reply_arrives_whole_in_the_box_of_its_address",
+    sabotage.MixingUpReplies: "test_boxes_of_one_name_get_each_their_own_replies",
 }
 
 

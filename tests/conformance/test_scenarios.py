@@ -18,6 +18,8 @@ from antiphon.runtime.chance import Chance
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.testing.clock import VirtualClock
 from antiphon.testing.scenarios import (
+    AnswerScenarios,
+    AskScenarios,
     CommitScenarios,
     DeadlineScenarios,
     DrainScenarios,
@@ -46,6 +48,8 @@ from tests.integration.embedded.silence import silence
 
 
 class Every(
+    AnswerScenarios,
+    AskScenarios,
     CommitScenarios,
     DeadlineScenarios,
     DrainScenarios,

@@ -34,6 +34,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """The broker drops a second publish of one id within a window."""
     priority: bool = False
     request_reply: bool = False
+    """Replies reach whoever asked by a way of the broker's own, and nothing of it is left behind."""
     headers: bool = False
     """Messages carry headers beside their data."""
     tenancy: bool = False

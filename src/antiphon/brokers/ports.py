@@ -350,6 +350,50 @@ class DeadLettering(Protocol):
         ...
 
 
+class Reply(NamedTuple):
+    """A message, and the address of the reply box that it goes to."""
+
+    address: str
+    message: Message
+
+
+class ReplyBox(Protocol):
+    """Where the replies to one asker arrive. One task fetches."""
+
+    @property
+    def address(self) -> str:
+        """What a responder replies to; it stays the same when the connection was lost in between."""
+        ...
+
+    async def fetch(self, wait: timedelta) -> Sequence[Message]:
+        """What arrived since the last call, as soon as there is anything; empty after `wait`.
+
+        What was sent while the connection was lost may be gone. Raises ConnectionLostError or StoreError.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Take nothing more, and leave nothing behind. Twice is safe."""
+        ...
+
+
+@runtime_checkable
+class Replying(Protocol):
+    """Replies that go straight to whoever asked, and leave nothing behind. Offered with `request_reply`."""
+
+    async def open_reply_box(self, name: str) -> ReplyBox:
+        """A box that nobody else reads; returns when it takes replies. `name` says whose it is, for operators."""
+        ...
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        """Send these on their way. What goes to a box that is gone, or to an address of no box, is dropped.
+
+        Raises PublishError naming every one that cannot be sent, such as one that is too large; ConnectionLostError or
+        StoreError where nobody knows which went.
+        """
+        ...
+
+
 @runtime_checkable
 class StoreBroker(Protocol):
     """A broker in a database: publishing and settling can join the caller's transaction there.

@@ -25,6 +25,7 @@ class Commands(LazyCommands):
                 "antiphon.cli.describe", "Show what services do and guarantee, without starting them."
             ),
             "publish": LazyCommand("antiphon.cli.publish", "Publish one event, now or later."),
+            "ask": LazyCommand("antiphon.cli.ask", "Ask the service that answers, and print its reply."),
             "tail": LazyCommand("antiphon.cli.tail", "Show the messages of a topic as they come."),
             "topics": LazyCommand("antiphon.cli.topics", "List the topics and what they hold."),
             "groups": LazyCommand(

@@ -97,7 +97,7 @@ def publish(
         raise UsageError(f"--store {store} is where it waits for its time: say when with --at or --delay")
     settings = settings_for(broker, store)
     timing = times.timing(SystemClock().now())
-    _load(event_type, modules, settings)
+    load_declaring(event_type, modules, settings)
     cls = find_event_type(event_type, event_types())
     event = build_event(cls, read_fields(fields or ()))
     outgoing = Composer(_SOURCE, SystemClock()).first(event, key=key, deadline=timing.deadline)
@@ -108,7 +108,7 @@ def publish(
     _tell(outgoing, timing, as_json=as_json, was_timed=times.are_given)
 
 
-def _load(event_type: str, modules: list[str] | None, settings: Settings) -> None:
+def load_declaring(event_type: str, modules: list[str] | None, settings: Settings) -> None:
     """Import what declares the event; a module that TYPE names itself needs no service."""
     module, colon, _ = event_type.partition(":")
     if colon and not modules and not settings.modules:

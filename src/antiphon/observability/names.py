@@ -98,6 +98,13 @@ SETTLE_FAILURES = _counter(
     "antiphon.settle.failures", "Settlements that the broker or store refused.", "error", unit="{settlement}"
 )
 FETCH_FAILURES = _counter("antiphon.fetch.failures", "Fetches that failed.", "error", unit="{fetch}")
+REQUESTS_FAILED = _counter(
+    "antiphon.requests.failed", "Requests given up, whose askers are told so.", "handler", "error"
+)
+REPLIES_SENT = _counter("antiphon.replies.sent", "Replies sent, those that tell of a failure included.", "handler")
+REPLIES_LOST = _counter("antiphon.replies.lost", "Replies that the broker did not take.", "handler", "error")
+ASK_FAILURES = _counter("antiphon.ask.failures", "Requests that got no usable reply.", "topic", "error")
+REPLIES_LATE = _counter("antiphon.replies.late", "Replies dropped, since nobody waited for them any more.")
 FETCH_WAITS = _counter("antiphon.fetch.waits", "Times that fetching waited for room in memory.", unit="{wait}")
 PAUSES = _counter("antiphon.partition.pauses", "Times that a partition was paused.", "topic", "reason", unit="{pause}")
 CIRCUIT_OPENED = _counter("antiphon.circuit.opened", "Times that a breaker opened.", "topic", unit="{change}")
@@ -127,6 +134,7 @@ SCHEDULED_LATE = _gauge(
     unit="s",
 )
 
+ASKS_OPEN = _gauge("antiphon.asks.open", "Requests that wait for their reply.")
 OUTBOX = _gauge(
     "antiphon.outbox",
     "Messages of the whole store that wait to be published; each process says the same, so take the max.",
@@ -139,6 +147,7 @@ OUTBOX_AGE = _gauge(
 
 TRANSACTION_WAIT = _seconds("antiphon.transaction.wait", "How long a batch waited for its turn to write.")
 TRANSACTION_DURATION = _seconds("antiphon.transaction.duration", "From the beginning of a transaction to its end.")
+ASK_DURATION = _seconds("antiphon.ask.duration", "From a request to its reply.", "topic")
 BATCH_SIZE = HistogramDefinition(
     name="antiphon.batch.messages",
     unit="{message}",

@@ -10,7 +10,7 @@ from antiphon.runtime.blocks import Blocks
 from antiphon.runtime.claims import claim_of
 from antiphon.runtime.gates import Gates
 from antiphon.runtime.pauses import Pauses
-from antiphon.runtime.window import RELEASED, WAITING
+from antiphon.runtime.window import FINISHED, RELEASED, WAITING
 from antiphon.runtime.work import Work
 
 DEADLINE = "deadline"
@@ -38,7 +38,11 @@ class Admission:
             return False
         if work.delivery.message.deadline is None or not self.is_late(work):
             return True
-        self._asides.put(work, self._asides.parked(work, work.past, DEADLINE, None))
+        if work.route.reply is None:
+            self._asides.put(work, self._asides.parked(work, work.past, DEADLINE, None))
+        else:  # nobody waits for it any more
+            work.delivery.state = FINISHED
+            self.went_back()
         return False
 
     def lets_in(self, work: Work) -> bool:

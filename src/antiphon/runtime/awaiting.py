@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import groupby
 from math import inf
@@ -17,7 +17,7 @@ from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.egress import Egress
 from antiphon.runtime.gate import Gate
-from antiphon.runtime.route import Call, Given, Route, collect, gathered
+from antiphon.runtime.route import Given, Route, call_plain, collect
 from antiphon.runtime.signature import Shape
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.units import tried_together
@@ -48,14 +48,6 @@ class Called(NamedTuple):
     result: object
     error: Exception | None
     took: float
-
-
-def call_plain(call: Call, shape: Shape, event: object, given: Given) -> object:
-    """Call a plain function or generator here, in whatever thread this is."""
-    result = call(event, given)
-    if shape is Shape.GENERATOR:
-        return gathered(cast(Iterable[object], result))
-    return result
 
 
 class DirectRun:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Protocol
 
 from antiphon.events.declare import declaration_of
 from antiphon.observability.bounded import BoundedValues
 from antiphon.observability.metrics import Metrics
 from antiphon.resilience import AT_ONCE, Retry
-from antiphon.runtime.awaiting import call_plain
-from antiphon.runtime.declared import Declared, Fetching, Middleware
+from antiphon.runtime.declared import Declared, Fetching
 from antiphon.runtime.gates import Gates
 from antiphon.runtime.instruments import HandlerInstruments
 from antiphon.runtime.options import Choices
-from antiphon.runtime.route import Fetcher, Given, Handler, Mode, Route, collect, compile_call
-from antiphon.runtime.signature import Shape
+from antiphon.runtime.route import Fetcher, Handler, Route, compile_call
 from antiphon.runtime.stand_ins import StandIns
+from antiphon.runtime.wrapping import wrap
 from antiphon.schemas.codec import codec_for
 
 
@@ -49,7 +47,7 @@ def compile_routes(plan: Compiled, dependencies: Mapping[type, object]) -> dict[
             bool(declared.middleware),
         )
         if declared.middleware:
-            _wrap(route, declared.middleware)
+            wrap(route, declared.middleware)
         routes[topic][name] = route
     for by_name in routes.values():
         if plan.stand_ins is not None and plan.stand_ins.meddle is not None:
@@ -82,30 +80,3 @@ def _fetcher(event: type, fetching: Fetching | None, stand_ins: StandIns | None)
         return None
     instead = None if stand_ins is None else stand_ins.fetcher(event)
     return instead or fetching.function
-
-
-def _wrap(route: Route, middleware: Sequence[Middleware]) -> None:
-    """Put middleware around a route's call, the first declared outermost; the route is then a coroutine's."""
-    inner, shape = route.call, route.shape
-
-    async def innermost(event: object, given: Given) -> object:
-        if shape in (Shape.ASYNC, Shape.ASYNC_GENERATOR):
-            return await collect(inner(event, given), shape)
-        return await given.call(partial(call_plain, inner, shape, event, given))
-
-    call: AsyncCall = innermost
-    for each in reversed(middleware):
-        call = _around(each, call)
-    route.call, route.shape = call, Shape.ASYNC
-    if route.mode is Mode.THREAD:
-        route.mode = Mode.AWAIT
-
-
-AsyncCall = Callable[[object, Given], Awaitable[object]]
-
-
-def _around(middleware: Middleware, call: AsyncCall) -> AsyncCall:
-    def around(event: object, given: Given) -> Awaitable[object]:
-        return middleware(given.delivery, lambda: call(event, given))
-
-    return around

@@ -110,7 +110,15 @@ class Consumer:
         self._lanes.start(self._fail)
         self._collecting = self._watched(self._shared.collect())
         retrying, gates = self._retrying, self._surroundings.gates
-        for work in (self._egress.run(), self._flusher.run(), gates.run(), retrying.extend(), self.control.run()):
+        answers = self._surroundings.answers
+        for work in (
+            self._egress.run(),
+            self._flusher.run(),
+            gates.run(),
+            retrying.extend(),
+            self.control.run(),
+            answers.run(),
+        ):
             self._background.append(self._watched(work))
         if isinstance(queue := self._surroundings.settling.broker, QueueSettling):
             self._background.append(self._watched(self._extend(queue)))
@@ -312,6 +320,7 @@ class Consumer:
             log.info("drain gives back %d deliveries that were not finished", released)
         await self._try("publishing", self._egress.flushed)
         await self._try("settling", self._flusher.flush)
+        await self._try("replying", self._surroundings.answers.flushed)
         await self._try("releasing", self._surroundings.settling.release)
         self._surroundings.pauses.stop()
         await cancel(self._background, patience)

@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from antiphon.brokers.ports import Delivery
 from antiphon.errors import DeclarationError, DuplicateHandlerError
 from antiphon.events.declare import Declaration, EventKind, declaration_of
 from antiphon.events.fields import field_names, form_of
 from antiphon.events.message import Message
 from antiphon.events.runner import Runner
 from antiphon.resilience import AT_ONCE, Breaker, RateLimit
+from antiphon.runtime.asking import Asker
 from antiphon.runtime.dependencies import Provider, check_providers
 from antiphon.runtime.publisher import Publisher
 from antiphon.runtime.replica import Replica
 from antiphon.runtime.route import Handler, HandlerOptions, Mode
 from antiphon.runtime.signature import Needs, Shape, Signature, is_provided_by_runtime, read_signature, where
+from antiphon.runtime.wrapping import Middleware
 from antiphon.storage.database import Transaction
 from antiphon.storage.recognizing import is_for_plain_functions, is_given_to_handlers
 from antiphon.storage.sessions import Sessions
 
 T = TypeVar("T")
 _PLAIN = (Shape.PLAIN, Shape.GENERATOR)
-
-CallNext = Callable[[], Awaitable[object]]
-Middleware = Callable[[Delivery, CallNext], Awaitable[object]]
-"""Wraps every call of every handler: `async def middleware(delivery, call_next)`; returns what `call_next()` gave."""
 
 EventName = tuple[str, str]
 """Topic and name of an event on the wire."""
@@ -64,7 +61,9 @@ class Declared:
         local_names: Mapping[str, object],
     ) -> None:
         """Take a handler. Raises DeclarationError or DuplicateHandlerError, and then nothing is taken."""
-        signature = read_signature(function, events, local_names, batch=options.batch_size is not None)
+        signature = read_signature(
+            function, events, local_names, batch=options.batch_size is not None, answers=options.answers
+        )
         handler = Handler(function.__name__, function, signature, options, self._surrounds(signature, options))
         self._check_handler(handler)
         self._take(handler, events)
@@ -98,6 +97,7 @@ class Declared:
             )
         plain = handler.signature.shape in _PLAIN
         needs = handler.signature.needs
+        _check_asking_and_answering(handler, place, plain=plain)
         if plain and needs.of(Transaction):
             raise DeclarationError(
                 f"{place}: it is a plain function, which runs in a thread, and a Transaction belongs to the event "
@@ -240,6 +240,29 @@ class Declared:
 
     def topics(self) -> list[str]:
         return sorted({declared.topic for declared in (*self.reads(), *self.emits())})
+
+
+def _check_asking_and_answering(handler: Handler, place: str, *, plain: bool) -> None:
+    """Raise for who answers once only, and for who asks and would hold up others, maybe those it asks, meanwhile."""
+    if handler.options.answers and handler.options.once_by is not None:
+        raise DeclarationError(
+            f"{place}: once_by= knows a repeated request and handles it no more, so whoever asks again gets no "
+            "reply: leave it out, and reply with what was done the first time"
+        )
+    if not handler.signature.needs.of(Asker):
+        return
+    if plain:
+        raise DeclarationError(f"{place}: it is a plain function and cannot await an Asker: write `async def`")
+    if handler.mode is Mode.SHARED:
+        raise DeclarationError(
+            f"{place}: it asks, and shares a transaction that others need meanwhile, maybe whoever it asks: declare "
+            "transaction='own', and ask before the first statement"
+        )
+    if handler.mode is Mode.SESSION:
+        raise DeclarationError(
+            f"{place}: it asks inside the transaction of its session, which is open from its beginning: ask in a "
+            "handler before it, which emits what it learned"
+        )
 
 
 def _check_once_by(handler: Handler, field: str, place: str) -> None:

@@ -11,11 +11,12 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overl
 from antiphon.errors import DeclarationError
 from antiphon.events.declare import Declaration
 from antiphon.events.runner import Runner
-from antiphon.runtime.declared import Declared, Middleware
+from antiphon.runtime.declared import Declared
 from antiphon.runtime.dependencies import fetched_type, read_provider
 from antiphon.runtime.options import Options, check_events, read_options
 from antiphon.runtime.replica import Replica
 from antiphon.runtime.route import HandlerOptions
+from antiphon.runtime.wrapping import Middleware
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -68,6 +69,18 @@ class ServiceDeclarations:
         if size < 1:
             raise DeclarationError(f"on_batch(size={size}): a batch holds at least one event")
         return self._handler((event,), read_options(options, batch_size=size, batch_wait=wait), caller())
+
+    def answers(self, request: type[A], /, **options: Unpack[Options]) -> HandlerDecorator[A]:
+        """Declare a handler that answers these requests, events that somebody asks by an `Asker`.
+
+        It returns one event, of the class that its return annotation names, which goes to whoever asked once what it
+        wrote is committed. RejectError, or an error that its policy gives up on, goes there in its place, and a
+        request whose deadline has passed is dropped: neither is parked. It takes the options of `on`; unless they say
+        otherwise, requests of one key do not wait for each other, and one that is newer than the code is given up.
+
+        Raises DeclarationError and DuplicateHandlerError as `on`.
+        """
+        return self._handler((request,), read_options(options, answers=True), caller())
 
     def _handler(self, events: Sequence[type], options: HandlerOptions, caller: FrameType) -> HandlerDecorator[Any]:
         """The decorator itself; the overloads above say what it takes."""

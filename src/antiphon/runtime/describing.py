@@ -67,9 +67,10 @@ def _describe_handler(handler: Handler, plan: Plan, broker: Broker, store: Datab
         place=where(handler.function),
         events=_events([declaration_of(event) for event in handler.signature.events]),
         emits=_events([declaration_of(event) for event in handler.emits]),
+        answers=None if handler.reply is None else _events([declaration_of(handler.reply)])[0],
         guarantee=derived.guarantee.label,
         reason=_reason(handler, derived),
-        policy=_policy(handler, plan),
+        policy=_policy(handler, plan) if handler.reply is None else _told(_policy(handler, plan)),
         order=_order(handler, broker),
         mode=handler.mode.value,
         newer=handler.options.newer,
@@ -96,7 +97,14 @@ def _policy(handler: Handler, plan: Plan) -> str:
     return "; ".join(f"{name}: {policy}" for name, policy in told.items())
 
 
+def _told(policy: str) -> str:
+    """What follows a failure of who answers: where others park, whoever asked is told."""
+    return f"{policy}; instead of parking, whoever asked is told"
+
+
 def _order(handler: Handler, broker: Broker) -> str:
+    if handler.reply is not None and not handler.options.ordered:
+        return "none: requests do not wait for each other"
     if not handler.options.ordered:
         return "given up: nothing waits behind a failed message of its key"
     if all(declaration_of(event).key_field is None for event in handler.signature.events):

@@ -24,6 +24,8 @@ class HandlerDescription(Struct, frozen=True, kw_only=True):
     """Where it is written: `module.function (file:line)`."""
     events: tuple[EventDescription, ...]
     emits: tuple[EventDescription, ...] = ()
+    answers: EventDescription | None = None
+    """What it replies to whoever asks, where its events are requests that it answers."""
     guarantee: str
     reason: str
     """Why the guarantee is what it is."""

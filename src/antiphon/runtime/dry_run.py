@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 from msgspec import Struct
 
@@ -16,12 +16,12 @@ from antiphon.brokers.ports import Delivery, Partition
 from antiphon.errors import DeadLetterError, ItemsFailedError
 from antiphon.events.message import Message, Outgoing
 from antiphon.observability.metrics import Metrics
-from antiphon.runtime.awaiting import call_plain
+from antiphon.runtime.asking import Asker
 from antiphon.runtime.compiling import compile_routes
 from antiphon.runtime.dependencies import Dependencies, Provider
 from antiphon.runtime.options import Choices
 from antiphon.runtime.publisher import HandlerPublisher
-from antiphon.runtime.route import Given, Handler, Mode, Route, collect, events_of
+from antiphon.runtime.route import Given, Handler, Mode, Route, call_plain, collect, events_of
 from antiphon.runtime.running import Plan
 from antiphon.runtime.sessions import HandlerSessions
 from antiphon.runtime.signature import Shape, is_provided_by_runtime, where
@@ -80,6 +80,8 @@ def dependencies_of(plan: Plan, topic: str, message: Message, replace: Mapping[t
     wanted = [kind for _, kind in handler.signature.needs.parameters if not is_provided_by_runtime(kind)]
     kinds = _with_needs(plan, [kind for kind in wanted if fetching is None or kind is not fetching.gives], replace)
     names = [kind.__name__ for kind in kinds]
+    if handler.signature.needs.of(Asker) and Asker not in replace:
+        names.append(Asker.__name__)
     if fetching is not None:
         names.append(getattr(fetching.function, "__name__", "fetcher"))
     return [*names, *(getattr(each, "__name__", repr(each)) for each in plan.declared.middleware)]
@@ -101,12 +103,19 @@ async def dry_run(plan: Plan, store: Database, topic: str, message: Message, how
             f"{handler.name} would call {', '.join(refused)} for real: replace each by another value, or allow it by "
             "its name (--replace Type=module:value, --allow Name)"
         )
+    if Asker.__name__ in needed:
+        raise DeadLetterError(
+            f"{handler.name} would ask others, who would act on it: replace what it asks with (--replace "
+            "Asker=module:value)"
+        )
     dependencies = Dependencies(_providers(plan, needed), how.replace)
     await dependencies.open()
     try:
         values = {**dict.fromkeys(plan.declared.providers), **dependencies.values}
         route = compile_routes(_Bench(plan), values)[topic][message.type]
-        found = await _Stage(plan, store, route, message, topic).run(how.patience)
+        stage = _Stage(plan, store, route, message, topic)
+        stage.asker = cast("Asker | None", how.replace.get(Asker))
+        found = await stage.run(how.patience)
     finally:
         await dependencies.close()
     called = tuple(name for name in needed if name not in replaced)
@@ -137,6 +146,8 @@ class _Stage:
     def __init__(self, plan: Plan, store: Database, route: Route, message: Message, topic: str) -> None:
         self._plan, self._store, self._route, self._message = plan, store, route, message
         self._delivery = Delivery(Partition(topic, 0), "0", message)
+        self.asker: Asker | None = None
+        """What it asks with: a stand-in."""
         self.outgoing: list[Outgoing] = []
         self.scheduled: list[tuple[Outgoing, datetime]] = []
         self.statements: list[Statement] = []
@@ -195,7 +206,7 @@ class _Stage:
     ) -> None:
         route, composer = self._route, self._plan.composer
         publisher = HandlerPublisher(composer, self._message, route.name, route.allowed, self._gather, self._keep)
-        given = Given(self._delivery, tx, publisher, details)
+        given = Given(self._delivery, tx, publisher, details, asker=self.asker)
         if session is not None:
             given.session, given.call = session.session, session.call
         events: object = event if route.batch_size is None else [event]

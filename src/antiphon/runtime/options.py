@@ -97,21 +97,26 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
 
 
 def read_options(
-    given: Options, *, batch_size: int | None = None, batch_wait: timedelta = timedelta(0)
+    given: Options, *, batch_size: int | None = None, batch_wait: timedelta = timedelta(0), answers: bool = False
 ) -> HandlerOptions:
-    """The options as the runtime keeps them. Raises DeclarationError for an unknown one or an unusable value."""
+    """The options as the runtime keeps them. Raises DeclarationError for an unknown one or an unusable value.
+
+    A request is of no use later, so that one that `answers` waits for nothing unless it says so: neither for newer code
+    nor for others of its key.
+    """
     _check(cast("Mapping[str, object]", given))
     return HandlerOptions(
         policy=given.get("policy"),
         guarantee=given.get("guarantee"),
         transaction=given.get("transaction", "shared"),
-        newer=given.get("newer", "pause"),
+        newer=given.get("newer", "park" if answers else "pause"),
         publishes=tuple(given.get("publishes", ())),
-        ordered=given.get("order", "key") is not None,
+        ordered=given.get("order", None if answers else "key") is not None,
         settles_first=given.get("settle") == "first",
         breaker=given.get("breaker"),
         limit=given.get("limit"),
         once_by=given.get("once_by"),
+        answers=answers,
         batch_size=batch_size,
         batch_wait=batch_wait,
     )

@@ -7,9 +7,8 @@ from functools import partial
 
 from antiphon.errors import TransactionEndedError
 from antiphon.events.message import Outgoing
-from antiphon.runtime.awaiting import call_plain
 from antiphon.runtime.owning import HandledBeforeError
-from antiphon.runtime.route import Given, collect
+from antiphon.runtime.route import Given, call_plain, collect
 from antiphon.runtime.signature import Shape
 from antiphon.runtime.surroundings import Surroundings, is_passing
 from antiphon.runtime.work import Work, mark_of, read

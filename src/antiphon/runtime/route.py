@@ -15,6 +15,7 @@ from antiphon.brokers.ports import Delivery
 from antiphon.errors import HandlingError
 from antiphon.events.message import Message
 from antiphon.resilience import Breaker, RateLimit, Retry
+from antiphon.runtime.asking import Asker
 from antiphon.runtime.gate import Gate
 from antiphon.runtime.instruments import HandlerInstruments
 from antiphon.runtime.publisher import HandlerPublisher, Publisher
@@ -58,6 +59,7 @@ class HandlerOptions(Struct, frozen=True, kw_only=True):
     takes_tombstones: bool = False
     settles_first: bool = False
     once_by: str | None = None
+    answers: bool = False
     breaker: Breaker | None = None
     limit: RateLimit | None = None
 
@@ -81,7 +83,14 @@ class Handler(Struct, frozen=True):
         return Mode.AWAIT if self.signature.shape in (Shape.ASYNC, Shape.ASYNC_GENERATOR) else Mode.THREAD
 
     @property
+    def reply(self) -> type | None:
+        """The event that it replies with, where it answers requests."""
+        return self.signature.emits[0] if self.options.answers else None
+
+    @property
     def emits(self) -> tuple[type, ...]:
+        if self.options.answers:
+            return self.options.publishes
         return (*self.signature.emits, *(kind for kind in self.options.publishes if kind not in self.signature.emits))
 
 
@@ -96,6 +105,7 @@ class Given(Struct, gc=False):
     publisher: HandlerPublisher | None = None
     details: object = None
     session: object = None
+    asker: Asker | None = None
     call: PlainCaller = asyncio.to_thread
     """Calls a plain function in the thread where it belongs."""
 
@@ -113,6 +123,9 @@ Fetcher = Callable[[object], Awaitable[object]]
 
 class Route:
     """The compiled path of one event class to its handler. `direct` is there when it takes nothing but its event."""
+
+    with_watermark = False
+    """Whether what it returns leaves in the broker's transaction that moves the watermark past what it handled."""
 
     def __init__(
         self,
@@ -142,9 +155,9 @@ class Route:
         self.takes_tombstones = options.takes_tombstones
         self.allowed = handler.emits
         self.publishes = bool(handler.signature.needs.of(Publisher))
+        self.asks = bool(handler.signature.needs.of(Asker))
+        self.reply = handler.reply
         self.settles_first = options.settles_first
-        self.with_watermark = False
-        """Whether what it returns leaves in the broker's transaction that moves the watermark past what it handled."""
         self.once_by = options.once_by
         """The field of which each value is handled once, where that is not the message."""
         self.batch_size = options.batch_size
@@ -187,6 +200,7 @@ _FROM_GIVEN: Mapping[type, Callable[[Given], object]] = {
     Delivery: lambda given: given.delivery,
     Transaction: lambda given: given.transaction,
     Publisher: lambda given: given.publisher,
+    Asker: lambda given: given.asker,
 }
 
 
@@ -234,6 +248,14 @@ def gathered(events: Iterable[object]) -> list[object]:
         found.append(event)
         _check_count(found)
     return found
+
+
+def call_plain(call: Call, shape: Shape, event: object, given: Given) -> object:
+    """Call a plain function or generator here, in whatever thread this is."""
+    result = call(event, given)
+    if shape is Shape.GENERATOR:
+        return gathered(cast(Iterable[object], result))
+    return result
 
 
 def _check_count(found: list[object]) -> None:

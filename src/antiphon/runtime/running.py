@@ -26,6 +26,7 @@ from antiphon.observability import names
 from antiphon.observability.hooks import Hooks, StateChanged
 from antiphon.observability.metrics import Metrics
 from antiphon.outbox.due import is_on
+from antiphon.runtime.asking import Asker, Asking
 from antiphon.runtime.blocks import Blocks
 from antiphon.runtime.bundles import Bundles
 from antiphon.runtime.chance import Chance
@@ -140,6 +141,8 @@ class RunningService:
         self.staging = Staging(
             broker, self.store, plan.clock, plan.chance, plan.metrics, self.sending, publish, plan.choices.outbox
         )
+        asking = TopicMaker(broker, settings, self.sending.publish).publish
+        self.asking = Asking(broker, plan.name, plan.clock, plan.metrics, asking)
         self.scheduling = Scheduling(plan.name, broker, self.store, plan.clock, plan.metrics, self.sending)
         # Nobody else can reach the store of a broker that lives in this process.
         idle = IDLE if broker.capabilities.durable else timedelta(minutes=1)
@@ -187,6 +190,8 @@ class RunningService:
         await self._dependencies.open()
         self._sessions = HandlerSessions(plan.declared.handlers, self.store, plan.choices.sessions)
         await self._sessions.open()
+        if any(handler.signature.needs.of(Asker) for handler in plan.declared.handlers):
+            await self.asking.open()
         if plan.declared.by_event:
             await self._consume()
         for runner in (*self._of_store, *plan.declared.runners):
@@ -200,6 +205,7 @@ class RunningService:
         surroundings = self._surroundings(subscription, group)
         self._bundle(routes, subscription, surroundings)
         stop_at_gates(routes, surroundings.gates)
+        surroundings.answers.serve([route for by_type in routes.values() for route in by_type.values()])
         bounds = Bounds(
             messages=self._settings.inflight_messages,
             bytes=self._settings.inflight_bytes,
@@ -255,6 +261,7 @@ class RunningService:
         surroundings.dead_letters = letters_kept_by(broker, plan)
         surroundings.code_version = self._settings.code_version
         surroundings.is_told = self._outages.is_told
+        surroundings.asking = self.asking
         surroundings.keep = self.scheduling.keep
         surroundings.publish_in = self.staging.publish_in
         breakers, limits = plan.declared.gates(plan.choices.breaker, plan.choices.limit)
@@ -306,6 +313,7 @@ class RunningService:
             await self._standing.stop()
         if self.consumer is not None:
             await self.consumer.drain()
+        await self.asking.close()
         if self._suspicion is not None:
             await self._suspicion.stop(self._settings.drain_timeout)
         # What handlers emitted until now leaves first.

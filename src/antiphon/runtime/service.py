@@ -17,6 +17,7 @@ from antiphon.events.clock import SystemClock
 from antiphon.events.message import Message
 from antiphon.observability.hooks import Hooks
 from antiphon.observability.metrics import Metrics
+from antiphon.runtime.asking import Asker, asker_of
 from antiphon.runtime.control import Control
 from antiphon.runtime.declared import Declared
 from antiphon.runtime.declaring import ServiceDeclarations, caller
@@ -134,6 +135,10 @@ class Service(ServiceDeclarations):
         """
         publisher = ServicePublisher(self._plan_in_force.composer, self._sending.publish, self._scheduling.keep)
         return await publisher.publish(event, key=key, **when)
+
+    def asker(self) -> Asker:
+        """What the application asks others with, in the name of the service. Raises ClosedError unless it runs."""
+        return asker_of(self._require_running("ask").asking, self._plan_in_force.composer)
 
     async def publish_all(self, events: Iterable[object], **when: Unpack[When]) -> Sequence[str]:
         """As `publish`, for many events with one confirmation; those of one key keep their order.

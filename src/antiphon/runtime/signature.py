@@ -24,6 +24,7 @@ from antiphon.brokers.ports import Delivery
 from antiphon.errors import DeclarationError
 from antiphon.events.declare import declaration_of
 from antiphon.events.message import Message
+from antiphon.runtime.asking import Asker
 from antiphon.runtime.publisher import Publisher
 from antiphon.storage.database import Transaction
 from antiphon.storage.recognizing import is_given_to_handlers
@@ -78,9 +79,17 @@ def where(function: Callable[..., object]) -> str:
 
 
 def read_signature(
-    function: Callable[..., object], events: Sequence[type], local_names: Mapping[str, object], *, batch: bool
+    function: Callable[..., object],
+    events: Sequence[type],
+    local_names: Mapping[str, object],
+    *,
+    batch: bool,
+    answers: bool = False,
 ) -> Signature:
-    """Compare `function` with the `events` of its decorator. Raises DeclarationError on any mismatch."""
+    """Compare `function` with the `events` of its decorator. Raises DeclarationError on any mismatch.
+
+    One that `answers` returns one event and nothing else, which is then all that it emits.
+    """
     if not inspect.isroutine(function):
         raise DeclarationError(f"{function!r} cannot be declared: a handler is a function, made by def or async def")
     if not events:
@@ -93,7 +102,9 @@ def read_signature(
     parameters = list(inspect.signature(function).parameters.values())
     _check_event_parameter(function, parameters, hints, events, batch=batch)
     needs = Needs(tuple(_need(function, parameter, hints) for parameter in parameters[1:]))
-    return Signature(tuple(events), needs, emitted(function, hints.get("return")), _shape(function))
+    returned = hints.get("return")
+    emits = (_reply_class(function, returned),) if answers else emitted(function, returned)
+    return Signature(tuple(events), needs, emits, _shape(function))
 
 
 def resolve_hints(function: Callable[..., object], local_names: Mapping[str, object]) -> Hints:
@@ -151,7 +162,7 @@ def _need(function: Callable[..., object], parameter: inspect.Parameter, hints: 
     if kind is None:
         raise DeclarationError(
             f"{where(function)}: parameter {parameter.name!r} has no annotation; what a handler needs it asks for by "
-            "annotation (Message, Delivery, Transaction, Publisher, or a type that the service provides)"
+            "annotation (Message, Delivery, Transaction, Publisher, Asker, or a type that the service provides)"
         )
     if not isinstance(kind, type):
         raise DeclarationError(
@@ -199,6 +210,19 @@ def _emitted_class(function: Callable[..., object], member: object) -> type:
     )
 
 
+def _reply_class(function: Callable[..., object], hint: object) -> type:
+    """The one event class that a function replies with. Raises DeclarationError for anything else."""
+    yields = _shape(function) in (Shape.ASYNC_GENERATOR, Shape.GENERATOR)
+    if yields or hint is type(None) or not isinstance(hint, type) or get_args(hint):
+        told = "nothing" if hint is None else _name(hint)
+        raise DeclarationError(
+            f"{where(function)}: who answers returns one event of one class, as in `-> Price`, but its return "
+            f"annotation says {told}: put every outcome into one event, and raise RejectError for a request that "
+            "cannot be answered"
+        )
+    return _emitted_class(function, hint)
+
+
 def _shape(function: Callable[..., object]) -> Shape:
     if inspect.isasyncgenfunction(function):
         return Shape.ASYNC_GENERATOR
@@ -211,7 +235,7 @@ def _name(hint: object) -> str:
     return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint)
 
 
-_PROVIDED_BY_RUNTIME: tuple[type, ...] = (Message, Delivery, Transaction, Publisher)
+_PROVIDED_BY_RUNTIME: tuple[type, ...] = (Message, Delivery, Transaction, Publisher, Asker)
 
 
 def is_provided_by_runtime(kind: type) -> bool:

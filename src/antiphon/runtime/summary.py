@@ -43,6 +43,9 @@ def _service(service: ServiceDescription) -> Iterator[str]:
 def _handler(handler: HandlerDescription) -> Iterator[str]:
     batch = f" in batches of up to {handler.batch}" if handler.batch else ""
     emits = ", ".join(event.name for event in handler.emits) or "nothing"
+    if handler.answers is not None:
+        reply = f"{handler.answers.name} to whoever asks"
+        emits = f"{reply}, {emits}" if handler.emits else reply
     yield ""
     yield f"{_INDENT}{handler.name}: {' | '.join(_named(event) for event in handler.events)}{batch} ─▶ {emits}"
     yield f"{_INDENT * 2}guarantee  {handler.guarantee}: {handler.reason}"

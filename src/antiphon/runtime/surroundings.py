@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from antiphon.brokers.ports import Broker, DeadLettering, Delivery
+from antiphon.brokers.reply_topics import replying
 from antiphon.errors import BrokerError, HandlingError, PublishError, StoreError
 from antiphon.events.clock import Clock
 from antiphon.events.discretion import hide_values
@@ -19,7 +20,9 @@ from antiphon.observability.metrics import Metrics
 from antiphon.observability.repeats import RepeatLimit
 from antiphon.resilience import CircuitState
 from antiphon.runtime.admission import Admission
+from antiphon.runtime.answering import Answers
 from antiphon.runtime.asides import Asides
+from antiphon.runtime.asking import Asker, Asking, handler_asker
 from antiphon.runtime.blocks import Blocks
 from antiphon.runtime.chance import Chance
 from antiphon.runtime.compose import Composer
@@ -83,12 +86,9 @@ class Surroundings:
         blocks: Blocks,
         plan: Instrumented,
     ) -> None:
-        self.service = service
-        self.group = group
-        self.broker = broker
-        self.store = store
-        self.settling = settling
-        self.inbox = inbox
+        self.service, self.group = service, group
+        self.broker, self.store = broker, store
+        self.settling, self.inbox = settling, inbox
         self.composer = plan.composer
         self.clock = plan.clock
         self.hooks = plan.hooks
@@ -102,6 +102,9 @@ class Surroundings:
         self.publish_in: PublishIn = publish_nowhere
         self.log = service_logger(service, RepeatLimit(monotonic=plan.clock.monotonic))
         self.sending = Sending(service, broker, plan.metrics, plan.hooks)
+        self.answers = Answers(self.composer, replying(broker), self.clock, plan.metrics, self.log)
+        self.asking: Asking | None = None
+        """How its handlers ask others."""
         self.instruments = ConsumerInstruments(plan.metrics, broker.url.partition(":")[0], group)
         self.pauses = Pauses(plan.clock, settling)
         self.blocks = blocks
@@ -177,11 +180,13 @@ class Surroundings:
     def committed(self) -> None:
         """Note that a transaction committed: what was skipped behind its messages meanwhile can be settled now."""
         self.instruments.commits.inc()
+        self.answers.look()
         self.dirty.set()
 
     def finished(self, delivery: Delivery) -> None:
         if delivery.state == WAITING:
             delivery.state = FINISHED
+        self.answers.look()
         self.dirty.set()
 
     def repeated(self, work: Work) -> None:
@@ -200,8 +205,9 @@ class Surroundings:
     def given(self, work: Work, tx: Transaction | None, details: object, collected: list[Outgoing] | None) -> Given:
         """What one attempt of a handler can ask for. With `collected` its publishes are gathered there."""
         route = work.route
+        asker = self._asker(work) if route.asks else None
         if not route.publishes:
-            return Given(work.delivery, tx, None, details)
+            return Given(work.delivery, tx, None, details, asker=asker)
 
         async def gather(outgoing: Sequence[Outgoing]) -> None:
             assert collected is not None
@@ -210,7 +216,11 @@ class Surroundings:
         send = self.sending.publish if collected is None else gather
         keep = partial(self.keep, tx=tx)
         publisher = HandlerPublisher(self.composer, work.delivery.message, route.name, route.allowed, send, keep)
-        return Given(work.delivery, tx, publisher, details)
+        return Given(work.delivery, tx, publisher, details, asker=asker)
+
+    def _asker(self, work: Work) -> Asker:
+        assert self.asking is not None, "a service gives it to its handlers"
+        return handler_asker(self.asking, self.composer, work.delivery.message, work.route.name)
 
     def succeeded(self, work: Work, seconds: float) -> None:
         """Tell the gate of a work's topic, where there is one, that an attempt succeeded after so many seconds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from antiphon.brokers.ports import Broker
 from antiphon.events.message import Outgoing
@@ -23,8 +23,14 @@ async def make_topics(broker: Broker, names: Iterable[str], settings: Settings) 
 class TopicMaker:
     """Publishes what others composed, whose topics nobody here declares: those that are missing are made first."""
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        publish: Callable[[Sequence[Outgoing]], Awaitable[None]] | None = None,
+    ) -> None:
         self._broker, self._settings = broker, settings
+        self._publish = publish or broker.publish
         self._known: set[str] = set()
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
@@ -33,4 +39,4 @@ class TopicMaker:
         if new:
             await make_topics(self._broker, new, self._settings)
             self._known |= new
-        await self._broker.publish(outgoing)
+        await self._publish(outgoing)

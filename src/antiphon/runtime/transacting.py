@@ -11,7 +11,7 @@ from antiphon.brokers.ports import Delivery
 from antiphon.errors import ItemsFailedError, PublishError
 from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
-from antiphon.resilience import Decision, Step
+from antiphon.resilience import Decision
 from antiphon.runtime.admission import DEADLINE
 from antiphon.runtime.awaiting import of_one
 from antiphon.runtime.claims import claim_of
@@ -26,6 +26,7 @@ from antiphon.runtime.work import Work, mark_of, tried
 from antiphon.storage.database import OpenTransaction
 from antiphon.storage.set_aside import AsideState, Lane, SetAside
 
+_GOES_ON = (Decision.AGAIN, Decision.LATER)
 Failures = dict[str, Exception]
 """Messages, by identity, whose handling succeeded but whose events the broker refused for good."""
 
@@ -204,8 +205,8 @@ class BatchTransaction:
         """Decide on a failed attempt, and set the unit aside or let it go; false when it is attempted again."""
         work = unit.last
         step = self._verdicts.decide(work, unit.attempts, error)
-        if step is not None and work.delivery.message.identity in self._failures:
-            step = Step(Decision.PARK)
+        if step is not None and work.delivery.message.identity in self._failures and step.decision in _GOES_ON:
+            step = self._verdicts.given_up(work, error)
         if step is not None and step.decision is Decision.AGAIN:
             unit.works = [tried(work, unit.attempts)]
             return False
@@ -233,11 +234,14 @@ class BatchTransaction:
             self._blocked.add((item.topic, item.lane))
 
     def _is_late(self, work: Work) -> bool:
-        """Whether its deadline has passed: then it is parked, after what came before it."""
+        """Whether its deadline has passed: then it is parked, after what came before it; a request is dropped."""
         surroundings = self._surroundings
         if work.delivery.message.deadline is None or not surroundings.admission.is_late(work):
             return False
-        self._set_aside(work, surroundings.asides.parked(work, work.past, DEADLINE, None))
+        if work.route.reply is None:
+            self._set_aside(work, surroundings.asides.parked(work, work.past, DEADLINE, None))
+        else:
+            self._done.append(work)
         return True
 
     async def _attempt(self, tx: OpenTransaction, unit: Unit) -> Exception | None:

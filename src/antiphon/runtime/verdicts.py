@@ -34,6 +34,8 @@ class Verdicts:
     def decide(self, work: Work, attempts: list[Attempt], error: Exception) -> Step | None:
         """Note a failed attempt and say what follows; None when the work waits in hand, or went back, uncounted."""
         surroundings, route = self._surroundings, work.route
+        if route.reply is not None:
+            surroundings.answers.forget(work.delivery)
         if isinstance(error, NewerVersionError) and route.newer == "pause":
             return self._wait_for_newer(work, error)
         if route.gate is not None and self._is_stopped(route.gate, work, attempts, error):
@@ -59,9 +61,18 @@ class Verdicts:
             # Without its traceback an error would be told without its text.
             why = "" if shown is not None else f": {attempts[-1].error}: {attempts[-1].text}"
             surroundings.log.warning("attempt %d failed, trying again%s", failed, why, exc_info=shown)
+        elif route.reply is not None and step.decision is not Decision.LATER:
+            return self.given_up(work, error)
         elif step.reason == DEADLINE:
             route.instruments.late.inc()
         return step
+
+    def given_up(self, work: Work, error: Exception) -> Step:
+        """What follows when nothing more is tried: it is parked; of a request, whoever asked is told instead."""
+        if work.route.reply is None:
+            return Step(Decision.PARK)
+        self._surroundings.answers.failed(work.route, work.delivery, error)
+        return Step(Decision.IGNORE)
 
     def aside(self, work: Work, attempts: list[Attempt], step: Step, error: Exception) -> SetAside:
         """What is set aside of a work whose next step is LATER or PARK."""
@@ -78,7 +89,9 @@ class Verdicts:
             self.asides.put(work, self.aside(work, attempts, step, error))
 
     def ignore(self, work: Work, error: Exception) -> None:
-        """Count and tell a failure that does not matter."""
+        """Count and tell a failure that does not matter. Of a request it was told."""
+        if work.route.reply is not None:
+            return
         work.route.instruments.ignored(error)
         self._surroundings.log.info("a failure is ignored, as its policy says: %r", error)
 

@@ -26,6 +26,9 @@ from antiphon.brokers.ports import (
     Notice,
     Partition,
     QueueSubscription,
+    Reply,
+    ReplyBox,
+    Replying,
     Seek,
     SeekTo,
     Settlement,
@@ -121,6 +124,12 @@ class Saboteur:
 
     async def settle_dead_letters(self, settlements: Sequence[Settlement]) -> None:
         await cast(DeadLettering, self.broker).settle_dead_letters(settlements)
+
+    async def open_reply_box(self, name: str) -> ReplyBox:
+        return await cast(Replying, self.broker).open_reply_box(name)
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        await cast(Replying, self.broker).reply(replies)
 
     async def fetch(
         self, subscription: Subscription, limit: int, max_bytes: int, wait: timedelta
@@ -433,6 +442,26 @@ class PublishingApart(Saboteur):
         await subscription.commit_with(watermarks, ())
 
 
+class LosingReplies(Saboteur):
+    """Sends every second reply nowhere."""
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        await super().reply(replies[1::2])
+
+
+class MixingUpReplies(Saboteur):
+    """Sends each reply to the address of another one."""
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        addresses = [reply.address for reply in replies]
+        await super().reply(
+            [
+                Reply(address, each.message)
+                for address, each in zip([*addresses[1:], *addresses[:1]], replies, strict=True)
+            ]
+        )
+
+
 async def _fetch(subscription: Subscription, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
     return await subscription.fetch(limit, max_bytes, wait)
 
@@ -456,5 +485,7 @@ SABOTEURS: Sequence[type[Saboteur]] = (
     ConcealingLosses,
     LeakingTransactions,
     PublishingApart,
+    LosingReplies,
+    MixingUpReplies,
 )
 """Every saboteur. What concerns only one of the two models passes on everything in the other."""

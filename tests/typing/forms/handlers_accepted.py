@@ -6,7 +6,20 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from antiphon import Delivery, EventKind, Key, Message, Publisher, Replica, Retry, Service, Struct, Transaction, event
+from antiphon import (
+    Asker,
+    Delivery,
+    EventKind,
+    Key,
+    Message,
+    Publisher,
+    Replica,
+    Retry,
+    Service,
+    Struct,
+    Transaction,
+    event,
+)
 
 
 @event(topic="orders")
@@ -117,3 +130,22 @@ async def embed() -> None:
         await running.publish(OrderPlaced("1", Decimal(1)))
         await running.publish(OrderPlaced("2", Decimal(1)), at=datetime(2026, 1, 31, tzinfo=UTC), key="2")
         await running.publish_all([OrderPlaced("3", Decimal(1))], deadline=timedelta(hours=1))
+
+
+answering = Service("answering")
+
+
+@answering.answers(OrderPlaced, transaction="own")
+async def answer(order: OrderPlaced, tx: Transaction) -> PaymentAuthorised:
+    return PaymentAuthorised(order.order_id)
+
+
+@answering.answers(OrderChanged)
+def answer_plainly(order: OrderChanged) -> PaymentDeclined:
+    return PaymentDeclined(order.order_id, "never")
+
+
+@answering.on(OrderCancelled)
+async def ask_first(order: OrderCancelled, asker: Asker) -> PaymentDeclined:
+    paid = await asker.ask(OrderPlaced(order.order_id, Decimal(1)), PaymentAuthorised, within=timedelta(seconds=2))
+    return PaymentDeclined(paid.order_id, "canceled")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from antiphon import Key, Service, Struct, event
+from antiphon import Asker, Key, Service, Struct, event
 
 
 @event(topic="orders")
@@ -41,3 +41,13 @@ service.on(OrderPlaced, newer="ignore")  # refused: mypy[call-overload] pyright[
 async def publish_vaguely() -> None:
     await service.publish(OrderPlaced("1"), delay=5)  # refused: mypy[arg-type] pyright[reportArgumentType]
     await service.publish_all([OrderPlaced("1")], dealy=None)  # refused: mypy[call-arg] pyright[reportCallIssue]
+
+
+@service.answers(OrderPlaced)  # refused: mypy[arg-type] pyright[reportArgumentType]
+async def answer_another(order: OrderCancelled) -> OrderPlaced:
+    return OrderPlaced(order.order_id)
+
+
+async def ask_vaguely(asker: Asker) -> None:
+    await asker.ask(OrderPlaced("1"), OrderCancelled, within=2)  # refused: mypy[arg-type] pyright[reportArgumentType]
+    await asker.ask(OrderPlaced("1"), OrderCancelled)  # refused: mypy[call-arg] pyright[reportCallIssue]

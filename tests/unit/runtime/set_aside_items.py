@@ -48,7 +48,7 @@ async def states(database: Database) -> list[tuple[str, int, int]]:
 
 def a_route(*, ordered: bool = True) -> SimpleNamespace:
     instruments = SimpleNamespace(late=SimpleNamespace(inc=lambda: None))
-    return SimpleNamespace(name="take", ordered=ordered, gate=None, instruments=instruments)
+    return SimpleNamespace(name="take", ordered=ordered, gate=None, instruments=instruments, reply=None)
 
 
 def a_work(

@@ -24,7 +24,8 @@ from antiphon.brokers.embedded.retention import Retention
 from antiphon.brokers.embedded.standing import group_names, lag_of, member_tokens, move_group
 from antiphon.brokers.embedded.subscription import EmbeddedSubscription
 from antiphon.brokers.embedded.topics import Topics
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.reply_topics import BrowsedBox, browsed_box, outgoing_replies
 from antiphon.errors import ClosedError, PublishError, UsageError
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.message import Outgoing
@@ -96,6 +97,7 @@ class EmbeddedBroker:
             replay=True,
             seek_time=True,
             store_transactions=True,
+            request_reply=True,
             headers=True,
             max_message_bytes=self._max_message_bytes,
         )
@@ -232,6 +234,18 @@ class EmbeddedBroker:
         self._require_open("browse")
         self._topics.ids_of(topic)
         return ends(self._database, topic)
+
+    async def open_reply_box(self, name: str) -> BrowsedBox:
+        """As `Replying.open_reply_box`, over a reply topic, whose readers leave nothing behind."""
+        self._require_open("open a reply box")
+        self._bell.listen()
+        return await browsed_box(self, name, self._bell)
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        """As `Replying.reply`."""
+        outgoing = outgoing_replies(replies)
+        if outgoing:
+            await self.publish(outgoing)
 
     async def clean(self) -> int:
         """Delete now what retention need not keep; returns how many messages that was. It happens by itself, too."""

@@ -16,7 +16,18 @@ from antiphon.brokers.memory.log import LOG_CAPABILITIES, LogForm
 from antiphon.brokers.memory.log_subscription import MemoryLogSubscription
 from antiphon.brokers.memory.queue import QUEUE_CAPABILITIES, QueueForm
 from antiphon.brokers.memory.queue_subscription import MemoryQueueSubscription
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, Settlement, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.memory.replies import MemoryReplies, MemoryReplyBox
+from antiphon.brokers.ports import (
+    Delivery,
+    Lag,
+    Reply,
+    Seek,
+    SeekTo,
+    Settlement,
+    SubscribeOptions,
+    TopicSpec,
+    TopicState,
+)
 from antiphon.brokers.screening import Objection, screen
 from antiphon.errors import ClosedError, PublishError, Refusal, SettingsError, UnsupportedCapabilityError
 from antiphon.events.clock import Clock, SystemClock
@@ -62,6 +73,7 @@ class MemoryBroker:
             if model == "log"
             else QueueForm(self._clock, hold, self._database, self._capabilities)
         )
+        self._replies = MemoryReplies(self._clock)
         self._refuse = refuse
         self._is_open = False
         self._subscriptions: list[MemoryLogSubscription | MemoryQueueSubscription] = []
@@ -135,6 +147,19 @@ class MemoryBroker:
     async def lag(self, group: str) -> Sequence[Lag]:
         self._require_open("measure lag")
         return self._form.lag(group)
+
+    async def open_reply_box(self, name: str) -> MemoryReplyBox:
+        self._require_open("open a reply box")
+        self._require("request_reply", "it was taken away")
+        return self._replies.open_box(name)
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        self._require_open("reply")
+        _, refusals = self._screen([Outgoing(address, message) for address, message in replies])
+        refused = {refusal.message_id for refusal in refusals}
+        self._replies.put([each for each in replies if each.message.id not in refused])
+        if refusals:
+            raise PublishError(refusals)
 
     async def seek(self, group: str, topic: str, to: Seek) -> None:
         self._movable(group, to).seek(group, topic, to)

@@ -26,6 +26,7 @@ LOG_CAPABILITIES = Capabilities(
     seek_time=True,
     transactions=True,
     store_transactions=True,
+    request_reply=True,
     headers=True,
 )
 

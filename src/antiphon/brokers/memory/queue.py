@@ -24,6 +24,7 @@ QUEUE_CAPABILITIES = Capabilities(
     native_delay=True,
     native_dead_letters=True,
     store_transactions=True,
+    request_reply=True,
     headers=True,
 )
 

@@ -42,10 +42,14 @@ class Entry(Struct, eq=False):
 class Holder(Protocol):
     """A member, as its group sees it."""
 
+    id: str
     bell: Bell
 
     @property
     def topics(self) -> Collection[str]: ...
+
+    @property
+    def subscribed(self) -> Collection[str]: ...
 
 
 class QueueGroup:
@@ -153,6 +157,7 @@ class QueueGroup:
                 end=str(end),
                 messages=counts[partition],
                 age=now - oldest[partition].arrival if partition in oldest else timedelta(),
+                owner=next((each.id for each in self._members if partition.topic in each.subscribed), None),
             )
             for partition, end in ends.items()
             if partition.topic in self._ready

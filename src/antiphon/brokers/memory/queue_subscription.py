@@ -49,6 +49,11 @@ class MemoryQueueSubscription:
         """What it reads now; the first has its turn first."""
         return [topic for topic in self._topics if topic not in self._paused] if self._paused else self._topics
 
+    @property
+    def subscribed(self) -> Collection[str]:
+        """What it reads now, or will when it goes on."""
+        return self._topics
+
     async def fetch(self, limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
         self._require_open("fetch")
         await asyncio.sleep(0)  # so that a reader that never has to wait lets others run

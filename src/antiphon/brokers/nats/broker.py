@@ -11,11 +11,12 @@ from antiphon.brokers.nats.browsing import browse, ends
 from antiphon.brokers.nats.link import Link, Login
 from antiphon.brokers.nats.names import bucket_of
 from antiphon.brokers.nats.publishing import ROOM, Publisher
+from antiphon.brokers.nats.replies import NatsReplyBox, send_replies
 from antiphon.brokers.nats.standing import lag_of, move_group
 from antiphon.brokers.nats.subscription import NatsSubscription, Patience
 from antiphon.brokers.nats.table import Table
 from antiphon.brokers.nats.topics import Shape, Topics
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.errors import ClosedError, UsageError
 from antiphon.events.message import Outgoing
 
@@ -57,6 +58,7 @@ class NatsBroker:
             replay=True,
             seek_time=True,
             dedup_id=self._remembers,
+            request_reply=True,
             headers=True,
             max_message_bytes=(self._link.max_payload or _USUAL) - ROOM,
         )
@@ -141,6 +143,16 @@ class NatsBroker:
     async def ends(self, topic: str) -> Mapping[int, str]:
         self._require_open("browse")
         return await ends(self._link, await self._topics.find(topic))
+
+    async def open_reply_box(self, name: str) -> NatsReplyBox:
+        self._require_open("open a reply box")
+        box = NatsReplyBox()
+        await box.open(self._link)
+        return box
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        self._require_open("reply")
+        await send_replies(self._link, replies)
 
     def _forget(self, subscription: NatsSubscription) -> None:
         if subscription in self._subscriptions:

@@ -44,6 +44,10 @@ class Bell:
             if not future.done():
                 future.set_result(None)
 
+    def version(self) -> int:
+        """What `wait` compares."""
+        return self.rings
+
     async def wait(self, rings: int, seconds: float) -> None:
         """Return when it was rung since `rings` was taken, or after `seconds`."""
         if seconds <= 0 or rings != self.rings:

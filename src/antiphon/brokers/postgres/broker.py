@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.postgres.appending import Appender
 from antiphon.brokers.postgres.bell import Bell
 from antiphon.brokers.postgres.browsing import browse
@@ -20,6 +20,7 @@ from antiphon.brokers.postgres.retention import Retention
 from antiphon.brokers.postgres.standing import ends_of, group_names, lag_of, move_group
 from antiphon.brokers.postgres.subscription import PostgresSubscription
 from antiphon.brokers.postgres.topics import Topics
+from antiphon.brokers.reply_topics import BrowsedBox, browsed_box, outgoing_replies
 from antiphon.errors import ClosedError, PublishError, UsageError
 from antiphon.events.message import Outgoing
 from antiphon.storage.database import Migration, Transaction
@@ -76,6 +77,7 @@ class PostgresBroker:
             replay=True,
             seek_time=True,
             store_transactions=True,
+            request_reply=True,
             headers=True,
             max_message_bytes=self._max_message_bytes,
         )
@@ -206,6 +208,18 @@ class PostgresBroker:
         self._require_open("browse")
         await self._topics.require(topic)
         return {number: str(head) for _, number, _, head in await ends_of(self._database, topic)}
+
+    async def open_reply_box(self, name: str) -> BrowsedBox:
+        """As `Replying.open_reply_box`, over a reply topic, whose readers leave nothing behind."""
+        self._require_open("open a reply box")
+        self._bell.listen()
+        return await browsed_box(self, name, self._bell)
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        """As `Replying.reply`."""
+        outgoing = outgoing_replies(replies)
+        if outgoing:
+            await self.publish(outgoing)
 
     async def clean(self) -> int:
         """Delete now what retention need not keep; returns how many messages that was. It happens by itself, too."""

@@ -13,6 +13,7 @@ from antiphon.brokers.ports import (
     Delivery,
     Lag,
     Partition,
+    Reply,
     Seek,
     Settlement,
     Start,
@@ -31,6 +32,7 @@ from antiphon.brokers.rabbitmq.notes import Notes
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.brokers.rabbitmq.publishing import Publishing
 from antiphon.brokers.rabbitmq.registry import Registry
+from antiphon.brokers.rabbitmq.replies import RabbitReplyBox, send_replies
 from antiphon.brokers.rabbitmq.roster import Roster
 from antiphon.brokers.rabbitmq.standing import Own, Standing
 from antiphon.brokers.rabbitmq.subscription import RabbitSubscription
@@ -103,6 +105,7 @@ class RabbitBroker:
             groups=True,
             native_delay=True,
             native_dead_letters=True,
+            request_reply=True,
             headers=True,
             max_message_bytes=self._limit,
         )
@@ -195,6 +198,16 @@ class RabbitBroker:
         raise UnsupportedCapabilityError(
             f"broker {self._shown}", "replay", f"group {group!r} cannot be moved: a queue forgets what was settled"
         )
+
+    async def open_reply_box(self, name: str) -> RabbitReplyBox:
+        self._require_open("open a reply box")
+        box = RabbitReplyBox(self._link, self._names)
+        await box.open()
+        return box
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        self._require_open("reply")
+        await send_replies(self._outlet, self._names, self._limit, replies)
 
     async def read_dead_letters(self, group: str, limit: int) -> Sequence[Delivery]:
         self._require_open("read dead letters")

@@ -76,6 +76,10 @@ class Names:
     def member(self, member: str) -> str:
         return checked(f"{self._prefix}:member/{encoded(member)}")
 
+    def replies(self, box: str) -> str:
+        """The queue of a reply box."""
+        return checked(f"{self._prefix}:replies/{box}")
+
     def delay(self, milliseconds: int) -> str:
         return f"{self._prefix}:delay/{milliseconds}"
 

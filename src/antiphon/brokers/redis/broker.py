@@ -12,13 +12,14 @@ from uuid import uuid4
 from msgspec import Struct
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.redis.appending import Appender, Confirmation
 from antiphon.brokers.redis.browsing import browse, ends
-from antiphon.brokers.redis.driver import Endpoint, Link, Links, Native, native_client
+from antiphon.brokers.redis.driver import Endpoint, Hearing, Link, Links, Native, native_client
 from antiphon.brokers.redis.membership import Membership
 from antiphon.brokers.redis.places import check_names
 from antiphon.brokers.redis.reading import BLOCK
+from antiphon.brokers.redis.replies import RedisReplyBox, send_replies
 from antiphon.brokers.redis.retention import Retention
 from antiphon.brokers.redis.scripts import Programs
 from antiphon.brokers.redis.standing import lag_of, move_group
@@ -81,6 +82,7 @@ class RedisBroker:
             groups=True,
             replay=True,
             seek_time=True,
+            request_reply=True,
             headers=True,
             max_message_bytes=self._options.max_message_bytes,
         )
@@ -181,6 +183,18 @@ class RedisBroker:
         """As `Browsing.ends`."""
         self._require_open("browse")
         return await ends(self._links, self._programs, await self._topics.lanes(topic))
+
+    async def open_reply_box(self, name: str) -> RedisReplyBox:
+        """As `Replying.open_reply_box`."""
+        self._require_open("open a reply box")
+        box = RedisReplyBox(Hearing(self._endpoint), self._options.prefix)
+        await box.open()
+        return box
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        """As `Replying.reply`."""
+        self._require_open("reply")
+        await send_replies(self._links, self._options.prefix, self._options.max_message_bytes, replies)
 
     async def clean(self) -> int:
         """Delete now what retention need not keep; returns how many messages that was. It happens by itself, too."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import IncompleteReadError, StreamReader
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol, TypeVar, cast
 
 from msgspec import Struct
 from redis.asyncio import ConnectionPool, Redis
@@ -43,6 +43,9 @@ _NO_RIGHT = (AuthenticationError, AuthorizationError, NoPermissionError)
 _NOT_NOW = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, BusyLoadingError)
 _READ_AT_ONCE = 1 << 18
 _SENT_AT_ONCE = 1 << 16
+_LONGEST_SILENCE = 5.0
+"""Seconds after which a connection that only listens is tried."""
+T = TypeVar("T")
 
 
 Native = Redis
@@ -165,6 +168,65 @@ class Link:
 
     async def close(self) -> None:
         """Hang up; it connects again when it is used again. Twice is safe."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._connection.disconnect(nowait=True)
+
+
+class Hearing:
+    """A connection that listens to one channel of the server's. One task hears."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._connection = _connection(endpoint)
+
+    async def begin(self, channel: str) -> None:
+        """Return when the server sends what is published on it. Does nothing where it does so already.
+
+        Raises ConnectionLostError, StoreAccessError, BrokerError.
+        """
+        if self._connection.is_connected:
+            return
+        await self._answered(self._subscribe(channel))
+
+    async def _subscribe(self, channel: str) -> None:
+        await self._connection.send_packed_command([pack(("SUBSCRIBE", channel))])
+        await self._connection.read_response(disable_decoding=True)
+
+    async def next(self) -> bytes:
+        """The next message. A server that is silent is pinged. Raises as `begin`; then it has to begin again."""
+        while True:
+            try:
+                async with asyncio.timeout(_LONGEST_SILENCE):
+                    pushed = await self._pushed()
+            except TimeoutError:
+                pushed = await self._answered(self._ping())
+            if as_list(pushed)[:1] == [b"message"]:
+                return cast("bytes", as_list(pushed)[2])
+
+    async def _ping(self) -> Reply:
+        await self._connection.send_packed_command([pack(("PING",))])
+        return await self._pushed()
+
+    async def _pushed(self) -> Reply:
+        try:
+            return cast("Reply", await self._connection.read_response(disable_decoding=True))
+        except (RedisError, OSError, ValueError) as error:
+            await self.close()
+            raise translated(error, self._endpoint) from error
+
+    async def _answered(self, work: Coroutine[object, object, T]) -> T:
+        try:
+            async with asyncio.timeout(self._endpoint.timeout):
+                return await work
+        except (RedisError, OSError, ValueError) as error:
+            await self.close()
+            raise translated(error, self._endpoint) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Hang up; it connects again when it begins again. Twice is safe."""
         with contextlib.suppress(RedisError, OSError):
             await self._connection.disconnect(nowait=True)
 

@@ -39,6 +39,7 @@ from antiphon.testing.conformance.log import (
 from antiphon.testing.conformance.messages import MessageConformance
 from antiphon.testing.conformance.publishing import PublishingConformance
 from antiphon.testing.conformance.queue import HoldConformance, SettlingConformance
+from antiphon.testing.conformance.replying import ReplyConformance
 from antiphon.testing.conformance.retention import RetentionConformance
 from antiphon.testing.conformance.topic_pauses import LogTopicPauseConformance, TopicPauseConformance
 from antiphon.testing.conformance.transactions import TransactionConformance
@@ -52,6 +53,7 @@ class BrokerConformance(
     TopicPauseConformance,
     TransactionConformance,
     DurabilityConformance,
+    ReplyConformance,
 ):
     """What holds for every broker, whichever way it is consumed."""
 

@@ -1,5 +1,7 @@
 """What running services promise on every broker, as suites for the tests of whoever implements one."""
 
+from antiphon.testing.scenarios.answering import AnswerScenarios
+from antiphon.testing.scenarios.asking import AskScenarios
 from antiphon.testing.scenarios.committing import CommitScenarios
 from antiphon.testing.scenarios.deadlines import DeadlineScenarios
 from antiphon.testing.scenarios.draining import DrainScenarios
@@ -24,6 +26,8 @@ from antiphon.testing.scenarios.versions import VersionScenarios
 from antiphon.testing.scenarios.with_watermark import WithWatermarkScenarios
 
 __all__ = [
+    "AnswerScenarios",
+    "AskScenarios",
     "CommitScenarios",
     "DeadlineScenarios",
     "DrainScenarios",

@@ -13,9 +13,9 @@ from msgspec import structs
 from antiphon.brokers.ports import Broker, Delivery
 from antiphon.errors import ClosedError
 from antiphon.events.message import Message, Outgoing
-from antiphon.runtime.declared import CallNext
 from antiphon.runtime.publisher import Publisher
 from antiphon.runtime.service import Service
+from antiphon.runtime.wrapping import CallNext
 from antiphon.testing.scenarios.suite import OrderPlaced, PaymentTaken, RuntimeSuite, orders
 
 T = TypeVar("T")
