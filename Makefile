@@ -33,10 +33,10 @@ demo: setup ## Run the shop: ORDERS=FILE takes real orders, CHAOS=1 kills servic
 $(PROMTOOL): | $(READY)
 	@$(BIN)/python -m tests.promtool $@
 
-test: setup $(PROMTOOL) ## Run every test but those of brokers on servers (some 12 minutes on two cores)
+test: setup $(PROMTOOL) ## Run every test but services and faults on brokers' servers (some 15 minutes on two cores)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15
 
-brokers: setup ## Run the promises, services and faults on the real server of each broker (some 40 minutes)
+brokers: setup ## Run services and faults on the real server of each broker (some 40 minutes)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m at_length tests/conformance tests/integration
 
 unit: setup ## Run the tests without I/O (less than a minute)

@@ -81,16 +81,9 @@ def postgres_url(postgres_server: str) -> str:
 
 SERVERS = ("kafka", "nats", "postgres_broker", "rabbitmq", "redis")
 AT_LENGTH = (
-    "tests/integration/asking/test_cut.py",
-    *(
-        path
-        for server in SERVERS
-        for path in (
-            f"tests/integration/{server}/",
-            f"tests/conformance/test_{server.partition('_')[0]}.py",
-            f"tests/conformance/test_scenarios_{server.partition('_')[0]}.py",
-        )
-    ),
+    *(f"tests/integration/{server}/" for server in SERVERS),
+    *(f"tests/conformance/test_scenarios_{server.partition('_')[0]}.py" for server in SERVERS),
+    "tests/conformance/test_kafka.py::TestKafkaWithGroupsOfTheCluster",
 )
 """What takes long, since it waits for servers."""
 
