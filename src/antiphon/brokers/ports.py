@@ -163,7 +163,10 @@ class LogSubscription(Protocol):
         ...
 
     def is_before(self, one: str, other: str) -> bool:
-        """Whether position `one` lies before position `other` of the same partition. Never waits."""
+        """Whether position `one` lies before position `other` of the same partition. Never waits.
+
+        Raises UsageError for what has not the form of a position here, as one of another broker has not.
+        """
         ...
 
     def notices(self) -> Sequence[Notice]:
@@ -331,6 +334,25 @@ class DeadLettering(Protocol):
         """Settle what was taken: `done` forgets it, `again` gives it back. One that is not held any more is left out.
 
         Raises UnsupportedCapabilityError, with nothing settled, for a `reject`: it is rejected already.
+        """
+        ...
+
+
+@runtime_checkable
+class Filling(Protocol):
+    """Giving one group alone what it has to read. Offered by queues that hold messages for each group apart."""
+
+    async def empty(self, group: str, topic: str) -> None:
+        """See to it that the group is there, reads the topic, and has nothing to read of it.
+
+        Raises UsageError, with nothing changed, while somebody reads for the group. Twice is safe.
+        """
+        ...
+
+    async def fill(self, group: str, partition: Partition, messages: Sequence[Message]) -> None:
+        """Put these behind what the group has to read of that partition; returns when the broker holds them.
+
+        For a group that is there. Raises PublishError naming every refused one. Filling in twice keeps twice.
         """
         ...
 
