@@ -51,41 +51,47 @@ class Moving:
     async def run(self) -> Sequence[TopicMoved]:
         """Move, or go on with a move that was interrupted; returns when everything is done.
 
-        Raises UsageError where it cannot be, or not now, and BrokerError or StoreError for what failed: run it again.
+        After a move that is done, what was published to the log since is moved. Raises UsageError where it cannot be,
+        or not now, and BrokerError or StoreError for what failed: run it again.
         """
         progress = self._progress()
-        told: Sequence[TopicMoved] = ()
-        if progress is None or progress.stage is not Stage.PLACED:
-            plans = await self._plans(progress)
-            progress = progress or await self._begin(plans)
-            for plan in plans:
-                await self._carry(plan, progress)
-            await require_unchanged(self._source, {plan.name: plan.ends for plan in plans})
-            told = [_told(plan) for plan in plans]
-            self._note_placed(progress, plans)
-        await self._finish(progress)
-        return told
+        if progress is not None and progress.stage is Stage.PLACED:
+            await self._finish(progress)
+            return ()
+        plans = await self._plans(progress)
+        if plans:
+            await self._move(plans, progress)
+        return [_told(plan) for plan in plans]
 
     def _progress(self) -> Progress | None:
         require_able(self._target, self._choice)
         if self._source.url == self._target.url:
             raise UsageError(f"{self._source.url} cannot be moved to itself: name another broker with --to")
         progress = self._file.load(self._source.url, self._target.url)
-        chosen = set(self._choice.topics)
-        if progress is not None and chosen and chosen != progress.topics.keys():
-            raise UsageError(
-                f"a move of {', '.join(sorted(progress.topics))} was begun and is not done: finish it with these topics"
-            )
+        if progress is not None and progress.stage is not Stage.DONE:
+            _require_same_topics(self._choice, progress)
         return progress
 
     async def _plans(self, progress: Progress | None) -> Sequence[TopicPlan]:
         stand = await stand_of(self._source, self._choice)
         topics = self._choice.topics or [state.name for state in await self._source.topics()]
         await watch(self._source, topics, self._choice.watch)
-        begun = {} if progress is None else {name: each.starts for name, each in progress.topics.items()}
+        is_begun = progress is not None and progress.stage is Stage.CARRYING
+        begun = {name: each.starts for name, each in progress.topics.items()} if progress and is_begun else {}
         plans = await survey(self._source, self._choice, stand, begun)
-        await require_fitting(self._source, self._target, plans, is_begun=progress is not None)
+        if progress is not None and not is_begun and not any(plan.messages for plan in plans):
+            return ()  # it was moved already
+        await require_fitting(self._source, self._target, plans, is_begun=is_begun)
         return plans
+
+    async def _move(self, plans: Sequence[TopicPlan], progress: Progress | None) -> None:
+        if progress is None or progress.stage is Stage.DONE:
+            progress = await self._begin(plans)
+        for plan in plans:
+            await self._carry(plan, progress)
+        await require_unchanged(self._source, {plan.name: plan.ends for plan in plans})
+        self._note_placed(progress, plans)
+        await self._finish(progress)
 
     async def _begin(self, plans: Sequence[TopicPlan]) -> Progress:
         """Make the topics, and write down where they ended before anything was carried."""
@@ -163,6 +169,13 @@ class Moving:
                 await self._source.seek(group, topic, {Partition(topic, number): at for number, at in ends.items()})
         progress.stage = Stage.DONE
         self._file.save(progress)
+
+
+def _require_same_topics(choice: Choice, progress: Progress) -> None:
+    if choice.topics and set(choice.topics) != progress.topics.keys():
+        raise UsageError(
+            f"a move of {', '.join(sorted(progress.topics))} was begun and is not done: finish it with these topics"
+        )
 
 
 def _told(plan: TopicPlan) -> TopicMoved:

@@ -50,9 +50,9 @@ class ProgressFile:
         self.path = path
 
     def load(self, source: str, target: str) -> Progress | None:
-        """The progress of a move that is to go on; None where none was begun, or it was done.
+        """How far this move has come; None where none was begun, or only others that are done.
 
-        Raises UsageError where the file is about another move, or unreadable.
+        Raises UsageError where the file is about another move that is not done, or unreadable.
         """
         try:
             found = msgspec.json.decode(self.path.read_bytes(), type=Progress)
@@ -60,14 +60,14 @@ class ProgressFile:
             return None
         except (OSError, msgspec.DecodeError) as error:
             raise UsageError(f"{self.path} does not tell how far a move has come: {error}") from error
-        if found.stage is Stage.DONE:
-            return None
-        if (found.source, found.target) != (source, target):
+        if (found.source, found.target) == (source, target):
+            return found
+        if found.stage is not Stage.DONE:
             raise UsageError(
                 f"{self.path} is about a move from {found.source} to {found.target} that is not done: finish that one, "
                 "or name another file with --progress"
             )
-        return found
+        return None
 
     def save(self, progress: Progress) -> None:
         """Keep it; returns when it is durable. Raises UsageError."""

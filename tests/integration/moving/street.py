@@ -1,7 +1,7 @@
-"""The services that move, and who publishes to them, as processes: `ROLE BROKER STORE ...`, and RUN in the environment.
+"""The services that move, and who publishes to them, as processes: `ROLE BROKER STORE`, with RUN in the environment.
 
-Orders are billed and shipped by key, and counted by another group; visits have no key. Until the services are mended, one
-customer's orders are put off and one order is given up, and what follows of these customers waits behind them.
+Orders are billed and shipped by key, and counted by another group; visits have no key. Until the services are mended,
+one customer's orders are put off and one order is given up, and what follows of these customers waits behind them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def services(store: str, *, mended: bool) -> Sequence[Service]:
 
     @billing.on(OrderPlaced)
     async def bill(order: OrderPlaced, tx: Transaction) -> OrderBilled:
-        time.sleep(0.002)
+        time.sleep(0.002)  # noqa: ASYNC251 - it keeps its process busy
         if not mended and order.customer == "late" and order.what >= 5:
             raise ValueError("not yet")
         if not mended and order.customer == "wrong" and order.what == 7:
@@ -60,7 +60,7 @@ def services(store: str, *, mended: bool) -> Sequence[Service]:
 
     @counting.on(OrderPlaced)
     async def count(order: OrderPlaced, tx: Transaction) -> None:
-        time.sleep(0.001)
+        time.sleep(0.001)  # noqa: ASYNC251 - it keeps its process busy
         await tx.execute(EFFECT, "counting", order.customer, order.what)
 
     @shipping.on(OrderBilled)
@@ -69,7 +69,7 @@ def services(store: str, *, mended: bool) -> Sequence[Service]:
 
     @visits.on(PageVisited)
     async def visit(visited: PageVisited, tx: Transaction) -> None:
-        time.sleep(0.002)
+        time.sleep(0.002)  # noqa: ASYNC251 - it keeps its process busy
         await tx.execute(EFFECT, "visits", "", visited.what)
 
     return billing, counting, shipping, visits
