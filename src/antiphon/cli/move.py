@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +18,20 @@ from antiphon.cli.options import JsonOption
 from antiphon.cli.output import print_json, print_table
 from antiphon.cli.session import file_of, opened, run_async, settings_for
 from antiphon.cli.times import read_duration
-from antiphon.errors import UsageError
+from antiphon.errors import StoreError, UsageError
+from antiphon.events.clock import SystemClock
 from antiphon.moving.move import Moving, TopicMoved
 from antiphon.moving.progress import ProgressFile
 from antiphon.moving.survey import Choice
+from antiphon.observability.hooks import Hooks
+from antiphon.observability.metrics import Metrics
+from antiphon.outbox.relay import Relay
+from antiphon.runtime.sending import Sending
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.stores import store_at
 from antiphon.storage.database import Database
 from antiphon.storage.migrations import own_migrations
+from antiphon.storage.outbox import outbox_backlog
 
 PROGRESS = "antiphon-move.json"
 
@@ -105,8 +112,34 @@ async def _move(ways: Ways, choice: Choice, *, dry_run: bool) -> Sequence[TopicM
         stores = await steps.enter_async_context(_opened_stores(old, ways.store or (), source, target))
         file = ProgressFile((ways.progress or old.folder / PROGRESS).absolute())
         moving = Moving(source, target, stores, file, choice)
-        moving.say = lambda text: print(text, file=sys.stderr)
-        return await (moving.plan() if dry_run else moving.run())
+        moving.say = _say
+        if dry_run:
+            return await moving.plan()
+        for store in stores:
+            await _publish_staged(source, store)
+        return await moving.run()
+
+
+async def _publish_staged(source: Broker, store: Database) -> None:
+    """Publish what rests in the outbox: on a broker in the store itself nobody would look there. Raises StoreError."""
+    waiting, _ = await outbox_backlog(store, datetime.now(UTC))
+    if not waiting:
+        return
+    metrics = Metrics(service="move")
+    sending = Sending("move", source, metrics, Hooks(metrics))
+    relay = Relay(source.publish, store, SystemClock(), metrics, sending)
+    await relay.start()
+    await relay.drain()
+    if not await relay.is_at_rest():
+        raise StoreError(
+            f"not everything leaves the outbox of {store.url} for {source.url}: see what antiphon relay says of it, "
+            "then run this again"
+        )
+    _say(f"published {waiting} messages from the outbox of {store.url}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 @asynccontextmanager

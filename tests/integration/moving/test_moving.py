@@ -145,12 +145,15 @@ def check_ledger(street: Street) -> None:
     assert sorted(what for _, what in street.effects("visits")) == list(range(ALL))
 
 
+def total(topics: list[dict[str, object]]) -> int:
+    return sum(int(str(topic["messages"])) for topic in topics)
+
+
 def moved(street: Street, source: str, target: str) -> None:
     stop_in_the_middle(street, source)
     planned = street.move(source, target, "--dry-run")
     done = street.move(source, target)
-    assert done == planned
-    assert sum(int(str(topic["messages"])) for topic in done) > 0
+    assert 0 < total(planned) <= total(done), "what was still in the outbox is carried, too"
     assert street.move(source, target) == [], "it was moved already, and nothing is left to be done"
     go_on(street, target)
     check_ledger(street)
