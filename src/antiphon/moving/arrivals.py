@@ -26,7 +26,8 @@ class Arrivals:
         found = cls(base)
         async for chunk in read(target, topic, base):
             for delivery in chunk:
-                found.lanes[delivery.partition.number].append((delivery.position, delivery.message.identity))
+                lane = found.lanes.setdefault(delivery.partition.number, [])
+                lane.append((delivery.position, delivery.message.identity))
         return found
 
     def count(self) -> Counter[str]:

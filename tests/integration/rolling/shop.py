@@ -13,9 +13,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from antiphon import Key, Service, Struct, Transaction, connect, event, run
+from antiphon import Key, Service, Struct, Transaction, connect, event
 from antiphon.events.clock import SystemClock
 from antiphon.runtime.compose import Composer
+from antiphon.runtime.host import run_async
+from antiphon.runtime.settings import load_settings
 
 RUN = os.environ["RUN"]
 """In the names of topics and groups, so that no other run on the same server has them."""
@@ -125,4 +127,5 @@ if __name__ == "__main__":
     if role == "buy":
         asyncio.run(buy(url, Path(place)))
     else:
-        run(*{"first": first, "second": second}[role](place), broker=url)
+        instance = {"first": first, "second": second}[role](place)
+        asyncio.run(run_async(instance, load_settings({"broker": url}), lambda: print("ready", flush=True)))

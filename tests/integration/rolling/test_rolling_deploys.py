@@ -51,7 +51,7 @@ class Deploy:
             process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=told, stderr=told)
         self.processes.append(process)
         if role != "buy":
-            self.until(lambda: file.read_text().count("running ") >= 2)
+            self.until(lambda: "ready" in file.read_text())
         return process
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:

@@ -72,7 +72,7 @@ async def test_what_no_group_has_read_is_carried_and_the_rest_stays(source: Memo
     plan = await planned(source)
     assert (plan.messages, dict(plan.unread)) == (4, {"one": 4, "other": 2})
     arrivals = await carried(source, target, plan)
-    assert [name for _, name in arrivals.lanes[number]] == ["2", "3", "4", "5"]
+    assert [identity for _, identity in arrivals.lanes[number]] == ["0::2", "0::3", "0::4", "0::5"]
 
 
 async def test_everything_is_carried_where_that_is_chosen(source: MemoryBroker) -> None:
