@@ -89,9 +89,10 @@ def move(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Move services from a log to another broker: what their groups have not read, and where they stand.
+    """Move services from a log to another broker.
 
-    Stop the services and whoever publishes first. It may be interrupted: run again, it goes on where it was.
+    What their groups have not read goes with them, and they stand there where they stood here. Stop the services and
+    whoever publishes first. It may be interrupted: run again, it goes on where it was.
     """
     choice = Choice(topics=what.topic or (), everything=what.everything, watch=read_duration("--watch", what.watch))
     found = run_async(_move(ways, choice, dry_run=dry_run))

@@ -30,6 +30,10 @@ class Arrivals:
                 lane.append((delivery.position, delivery.message.identity))
         return found
 
+    def is_base(self, number: int, position: str) -> bool:
+        """Whether a partition ended there before anything was carried."""
+        return self._base.get(number) == position
+
     def count(self) -> Counter[str]:
         """How often each message is there, by identity."""
         return Counter(identity for lane in self.lanes.values() for _, identity in lane)
@@ -95,19 +99,21 @@ def _first(found: Iterable[str]) -> str:
     return f"message {next(iter(found))}"
 
 
-def changes(
-    topic: str, group: str, wanted: Mapping[int, str], stands: Sequence[Lag], arrivals: Arrivals
-) -> dict[Partition, str]:
-    """Which of these positions have to be set. One that stands behind its wanted position went on since it was set."""
+def changes(topic: str, wanted: Mapping[int, str], stands: Sequence[Lag], arrivals: Arrivals) -> dict[Partition, str]:
+    """Which of these positions have to be set.
+
+    One that stands behind its wanted position went on since it was set. One that had read nothing of what is carried
+    stays where it is, if it is anywhere: what lies before that is to be read, too.
+    """
     at = {lag.partition.number: lag.position for lag in stands if lag.partition.topic == topic}
-    later = {number: _after(arrivals.lanes[number], position) for number, position in wanted.items()}
     return {
         Partition(topic, number): position
         for number, position in wanted.items()
-        if at.get(number) != position and at.get(number) not in later[number]
+        if number not in at
+        or not (arrivals.is_base(number, position) or _went_on(arrivals, number, position, at[number]))
     }
 
 
-def _after(lane: Sequence[tuple[str, str]], position: str) -> set[str]:
-    places = [each for each, _ in lane]
-    return set(places[places.index(position) + 1 :] if position in places else places)
+def _went_on(arrivals: Arrivals, number: int, wanted: str, at: str) -> bool:
+    places = [place for place, _ in arrivals.lanes[number]]
+    return at == wanted or (wanted in places and at in places[places.index(wanted) + 1 :])

@@ -127,7 +127,7 @@ class Moving:
         require_whole(plan.name, arrivals.count(), readers)
         for group in plan.firsts:
             wanted = arrivals.positions(group, readers)
-            to = changes(plan.name, group, wanted, await self._stands(group), arrivals)
+            to = changes(plan.name, wanted, await self._stands(group), arrivals)
             if to:
                 await target.seek(group, plan.name, to)
             await self._relocate(Moved(group, plan.name, self._scheme, arrivals.unread(group, readers)))

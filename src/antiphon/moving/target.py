@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from antiphon.brokers.ports import Broker, Filling, TopicState
+from antiphon.brokers.ports import Broker, Filling, Lag, TopicState
 from antiphon.errors import UnsupportedCapabilityError, UsageError
 from antiphon.moving.arrivals import Arrivals, readers_of
 from antiphon.moving.reading import Log, is_log
@@ -34,18 +34,27 @@ async def require_fitting(source: Log, target: Broker, plans: Sequence[TopicPlan
     for plan in plans:
         _require_room(target, plan)
         state = states.get(plan.name)
-        if state is not None:
-            _require_same(target, plan, state)
+        if state is None:
+            continue
+        _require_same(target, plan, state)
         if not is_begun:
-            behind = [group for group, lags in stand.items() if any(
-                lag.messages for lag in lags if lag.partition.topic == plan.name)]  # fmt: skip
-            if behind:
-                raise UsageError(
-                    f"group {behind[0]!r} has something to read of {plan.name!r} on {target.url} already: "
-                    "let it read that first"
-                )
-            if is_log(target) and state is not None:
+            _require_read(target, plan, stand)
+            if is_log(target):
                 await _require_new(source, target, plan)
+
+
+def _require_read(target: Broker, plan: TopicPlan, stand: Mapping[str, Sequence[Lag]]) -> None:
+    """A group cannot leave out what it has read of what is carried, and read what lies before that.
+
+    On a queue its messages would be dropped before it is filled.
+    """
+    for group, lags in stand.items():
+        is_behind = any(lag.messages for lag in lags if lag.partition.topic == plan.name)
+        if is_behind and not (is_log(target) and plan.unread.get(group, plan.messages) == plan.messages):
+            raise UsageError(
+                f"group {group!r} has something to read of {plan.name!r} on {target.url} already: "
+                "let it read that first"
+            )
 
 
 def _require_room(target: Broker, plan: TopicPlan) -> None:

@@ -64,7 +64,9 @@ def test_a_group_is_moved_where_it_stands_elsewhere_and_not_where_it_went_on() -
     arrivals = arrived("abc", "abc", "abc", "abc")
     wanted = dict.fromkeys(range(4), "11")
     stands = [lag(0, "11"), lag(1, "12"), lag(2, "10")]
-    assert changes("orders", "one", wanted, stands, arrivals) == {
-        Partition("orders", 2): "11",
-        Partition("orders", 3): "11",
-    }
+    assert changes("orders", wanted, stands, arrivals) == {Partition("orders", 2): "11", Partition("orders", 3): "11"}
+
+
+def test_a_group_that_had_read_nothing_stays_where_it_is_if_it_is_anywhere() -> None:
+    wanted = {0: "9", 1: "9"}
+    assert changes("orders", wanted, [lag(0, "5")], arrived("abc", "abc")) == {Partition("orders", 1): "9"}

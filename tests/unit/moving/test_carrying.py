@@ -144,8 +144,12 @@ async def test_what_is_there_already_is_not_carried_by_another_move(source: Memo
 
 async def test_a_group_that_has_something_to_read_there_is_refused(source: MemoryBroker, target: MemoryBroker) -> None:
     await target.publish([outgoing("of others", "key")])
+    await source.publish([outgoing(f"{number}", f"key-{number}") for number in range(8)])
     await place(target, "one", 0, 0)
+    await place(source, "other", 0, 0)
     await place(source, "one", 0, 0)
+    await require_fitting(source, target, [await planned(source)], is_begun=False)
+    await place(source, "one", 1, 1)
     with pytest.raises(UsageError, match=r"group 'one' has something to read of 'orders' on .* already"):
         await require_fitting(source, target, [await planned(source)], is_begun=False)
 
