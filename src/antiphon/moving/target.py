@@ -27,8 +27,8 @@ def require_able(target: Broker, choice: Choice) -> None:
 
 async def require_fitting(source: Log, target: Broker, plans: Sequence[TopicPlan], *, is_begun: bool) -> None:
     """Raise UsageError where the topics cannot be carried there, or where groups are at work there already."""
-    groups = [group for group in await target.groups() if any(group in plan.unread for plan in plans)]
-    stand = {group: await target.lag(group) for group in groups}
+    everybody = {group: await target.lag(group) for group in await target.groups()}
+    stand = {group: lags for group, lags in everybody.items() if any(group in plan.unread for plan in plans)}
     require_stopped(target.url, stand)
     states = {state.name: state for state in await target.topics()}
     for plan in plans:
@@ -41,6 +41,8 @@ async def require_fitting(source: Log, target: Broker, plans: Sequence[TopicPlan
             _require_read(target, plan, stand)
             if is_log(target):
                 await _require_new(source, target, plan)
+            else:
+                _require_nothing_waits(target, state, everybody)
 
 
 def _require_read(target: Broker, plan: TopicPlan, stand: Mapping[str, Sequence[Lag]]) -> None:
@@ -55,6 +57,16 @@ def _require_read(target: Broker, plan: TopicPlan, stand: Mapping[str, Sequence[
                 f"group {group!r} has something to read of {plan.name!r} on {target.url} already: "
                 "let it read that first"
             )
+
+
+def _require_nothing_waits(target: Broker, state: TopicState, everybody: Mapping[str, Sequence[Lag]]) -> None:
+    """What a queue keeps for the first group of a topic would be that group's, and be dropped before it is filled."""
+    is_read = any(lag.partition.topic == state.name for lags in everybody.values() for lag in lags)
+    if state.messages and not is_read:
+        raise UsageError(
+            f"{state.messages} messages of {state.name!r} wait on {target.url} for their first group: nobody may "
+            "publish there before the services are moved, so delete the topic there"
+        )
 
 
 def _require_room(target: Broker, plan: TopicPlan) -> None:

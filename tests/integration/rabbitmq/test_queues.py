@@ -9,10 +9,22 @@ from datetime import UTC, datetime, timedelta
 import aio_pika
 import pytest
 
-from antiphon.brokers.ports import Delivery, Outcome, Partition, QueueSubscription, Settlement
+from antiphon.brokers.memory import MemoryBroker
+from antiphon.brokers.ports import (
+    Delivery,
+    Outcome,
+    Partition,
+    QueueSubscription,
+    SeekTo,
+    Settlement,
+    TopicSpec,
+)
 from antiphon.brokers.rabbitmq import RabbitBroker
 from antiphon.errors import PublishError, UnsupportedCapabilityError, UsageError
 from antiphon.events.message import Message
+from antiphon.moving.reading import require_log
+from antiphon.moving.survey import Choice, stand_of, survey
+from antiphon.moving.target import require_fitting
 from tests.integration.rabbitmq.brokers import a_broker, a_prefix, remove
 from tests.integration.rabbitmq.messages import ROOM, ids, numbered
 
@@ -149,3 +161,18 @@ async def test_what_is_too_large_to_fill_in_is_named(broker: RabbitBroker) -> No
     large = Message("large", "Counted", datetime.now(UTC), bytes(17 << 20), "key-1")
     with pytest.raises(PublishError, match="large"):
         await broker.fill("payments", Partition("orders", 3), [large])
+
+
+async def test_services_are_not_moved_over_what_waits_for_a_first_group(broker: RabbitBroker) -> None:
+    source = MemoryBroker()
+    await source.open()
+    await source.ensure_topic(TopicSpec("orders"))
+    await source.seek("payments", "orders", SeekTo.START)
+    log, choice = require_log(source), Choice(watch=timedelta())
+    plans = await survey(log, choice, await stand_of(log, choice), {})
+    await require_fitting(source, broker, plans, is_begun=False)
+    await broker.publish(numbered("orders", range(3)))
+    with pytest.raises(UsageError, match=r"messages of 'orders' wait on .* for their first group"):
+        await require_fitting(source, broker, plans, is_begun=False)
+    await source.close()
+    await source.database.close()
