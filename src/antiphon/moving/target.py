@@ -27,8 +27,11 @@ def require_able(target: Broker, choice: Choice) -> None:
 
 async def require_fitting(source: Log, target: Broker, plans: Sequence[TopicPlan], *, is_begun: bool) -> None:
     """Raise UsageError where the topics cannot be carried there, or where groups are at work there already."""
-    everybody = {group: await target.lag(group) for group in await target.groups()}
-    stand = {group: lags for group, lags in everybody.items() if any(group in plan.unread for plan in plans)}
+    moved = {group for plan in plans for group in plan.unread}
+    # A cluster may have many groups of others; only a queue has to be asked about them.
+    asked = [group for group in await target.groups() if group in moved or not is_log(target)]
+    everybody = {group: await target.lag(group) for group in asked}
+    stand = {group: lags for group, lags in everybody.items() if group in moved}
     require_stopped(target.url, stand)
     states = {state.name: state for state in await target.topics()}
     for plan in plans:
