@@ -23,7 +23,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     8: ("cli", "testing"),
     7: ("sagas", "console", "advice"),
     6: ("runtime",),
-    5: ("outbox", "deadletters", "cqrs", "cdc"),
+    5: ("outbox", "deadletters", "moving", "cqrs", "cdc"),
     4: ("brokers", "eventstore", "catalog"),
     3: ("schemas", "storage", "resilience", "observability"),
     2: ("events",),

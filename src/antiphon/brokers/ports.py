@@ -163,7 +163,10 @@ class LogSubscription(Protocol):
         ...
 
     def is_before(self, one: str, other: str) -> bool:
-        """Whether position `one` lies before position `other` of the same partition. Never waits."""
+        """Whether position `one` lies before position `other` of the same partition. Never waits.
+
+        Raises UsageError for what has not the form of a position here, as one of another broker has not.
+        """
         ...
 
     def notices(self) -> Sequence[Notice]:
@@ -390,6 +393,25 @@ class Replying(Protocol):
 
         Raises PublishError naming every one that cannot be sent, such as one that is too large; ConnectionLostError or
         StoreError where nobody knows which went.
+        """
+        ...
+
+
+@runtime_checkable
+class Filling(Protocol):
+    """Giving one group alone what it has to read. Offered by queues that hold messages for each group apart."""
+
+    async def empty(self, group: str, topic: str) -> None:
+        """See to it that the group is there, reads the topic, and has nothing to read of it.
+
+        Raises UsageError, with nothing changed, while somebody reads for the group. Twice is safe.
+        """
+        ...
+
+    async def fill(self, group: str, partition: Partition, messages: Sequence[Message]) -> None:
+        """Put these behind what the group has to read of that partition; returns when the broker holds them.
+
+        For a group that is there. Raises PublishError naming every refused one. Filling in twice keeps twice.
         """
         ...
 

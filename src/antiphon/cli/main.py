@@ -31,6 +31,7 @@ class Commands(LazyCommands):
             "groups": LazyCommand(
                 "antiphon.cli.groups", "List the consumer groups and their lag; move, pause or look into one."
             ),
+            "move": LazyCommand("antiphon.cli.move", "Move services from a log to another broker."),
             "scheduled": LazyCommand("antiphon.cli.scheduled", "List what is to be published later, or cancel it."),
             "storage": LazyCommand("antiphon.cli.storage", "Show which tables are missing in a store, or make them."),
             "alerts": LazyCommand(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.ports import Delivery, Partition
+from antiphon.errors import UsageError
 from antiphon.events.clock import Clock
 from antiphon.runtime.claims import Claim, claim_of
 from antiphon.runtime.work import Work
@@ -82,7 +83,10 @@ class Blocks:
         head = self._heads.get(lane)
         if head is None or self._is_before is None or head[0] != delivery.partition:
             return False
-        return self._is_before(delivery.position, head[1])
+        try:
+            return self._is_before(delivery.position, head[1])
+        except UsageError:
+            return False  # the head lay in a broker from which its service was moved: nothing here came before it
 
     async def look(self, deliveries: Sequence[Delivery]) -> None:
         """Ask the store, before these are handled, what others may have changed.

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import aio_pika
 import pytest
 
-from antiphon.brokers.ports import Delivery, Outcome, QueueSubscription, Settlement
+from antiphon.brokers.memory import MemoryBroker
+from antiphon.brokers.ports import (
+    Delivery,
+    Outcome,
+    Partition,
+    QueueSubscription,
+    SeekTo,
+    Settlement,
+    TopicSpec,
+)
 from antiphon.brokers.rabbitmq import RabbitBroker
-from antiphon.errors import UnsupportedCapabilityError
+from antiphon.errors import PublishError, UnsupportedCapabilityError, UsageError
+from antiphon.events.message import Message
+from antiphon.moving.reading import require_log
+from antiphon.moving.survey import Choice, stand_of, survey
+from antiphon.moving.target import require_fitting
 from tests.integration.rabbitmq.brokers import a_broker, a_prefix, remove
 from tests.integration.rabbitmq.messages import ROOM, ids, numbered
 
@@ -117,3 +130,49 @@ async def test_delays_of_different_lengths_end_when_they_should(broker: RabbitBr
     (delivery,) = await fetched(subscription, 1)
     with pytest.raises(UnsupportedCapabilityError, match="the longest"):
         await subscription.settle([Settlement(delivery, Outcome("again", delay=timedelta(days=30)))])
+
+
+async def test_a_group_is_filled_alone_in_order_and_emptied_again(broker: RabbitBroker) -> None:
+    messages = [message for _, message in numbered("orders", range(30), keys=1)]
+    for group in ("payments", "mailing"):
+        await broker.empty(group, "orders")
+    for _ in range(2):
+        await broker.empty("payments", "orders")
+        await broker.fill("payments", Partition("orders", 3), messages)
+    await broker.publish(numbered("orders", range(30, 31)))
+    assert {lag.partition.number: lag.messages for lag in await broker.lag("payments")}[3] >= 30
+    subscription = await broker.subscribe("payments", ["orders"])
+    found = await fetched(subscription, 31)
+    assert ids([each for each in found if each.partition.number == 3])[:30] == [each.id for each in messages]
+    others = await broker.subscribe("mailing", ["orders"])
+    assert ids(await fetched(others, 1)) == ["000030"], "it was filled, too"
+
+
+async def test_a_group_that_somebody_reads_is_not_emptied(broker: RabbitBroker) -> None:
+    subscription = await broker.subscribe("payments", ["orders"])
+    await broker.publish(numbered("orders", range(3)))
+    await fetched(subscription, 1)
+    with pytest.raises(UsageError, match="has members that read 'orders': stop them"):
+        await broker.empty("payments", "orders")
+
+
+async def test_what_is_too_large_to_fill_in_is_named(broker: RabbitBroker) -> None:
+    await broker.empty("payments", "orders")
+    large = Message("large", "Counted", datetime.now(UTC), bytes(17 << 20), "key-1")
+    with pytest.raises(PublishError, match="large"):
+        await broker.fill("payments", Partition("orders", 3), [large])
+
+
+async def test_services_are_not_moved_over_what_waits_for_a_first_group(broker: RabbitBroker) -> None:
+    source = MemoryBroker()
+    await source.open()
+    await source.ensure_topic(TopicSpec("orders"))
+    await source.seek("payments", "orders", SeekTo.START)
+    log, choice = require_log(source), Choice(watch=timedelta())
+    plans = await survey(log, choice, await stand_of(log, choice), {})
+    await require_fitting(source, broker, plans, is_begun=False)
+    await broker.publish(numbered("orders", range(3)))
+    with pytest.raises(UsageError, match=r"messages of 'orders' wait on .* for their first group"):
+        await require_fitting(source, broker, plans, is_begun=False)
+    await source.close()
+    await source.database.close()

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from antiphon.brokers.capabilities import Capabilities
+from antiphon.brokers.places import offset_of
 from antiphon.runtime.blocks import MOST_KNOWN, Blocks
 from antiphon.runtime.claims import LaneRun
 from antiphon.storage.set_aside import ParkedHead
@@ -207,3 +208,13 @@ async def test_a_claimed_one_goes_back_only_when_one_before_it_was_set_aside_aga
     assert not blocks.holds(work)
     run.is_broken = True
     assert blocks.holds(work)
+
+
+async def test_where_a_dead_letter_lay_in_another_broker_nothing_came_before_it(store, clock):
+    def is_before(one, other):
+        return offset_of(one) < offset_of(other)
+
+    blocks = Blocks(store, None, clock, LOG, is_before)
+    store.lanes, store.parked[LANE] = [LANE], (0, "embedded:17")
+    await look(blocks)
+    assert blocks.holds(a_work("order-1"))

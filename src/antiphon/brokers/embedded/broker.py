@@ -212,7 +212,7 @@ class EmbeddedBroker:
 
     async def lag(self, group: str) -> Sequence[Lag]:
         self._require_open("measure the lag")
-        return lag_of(self._database, group, self._clock.now())
+        return lag_of(self._database, group, self._clock.now(), self._folder)
 
     async def seek(self, group: str, topic: str, to: Seek) -> None:
         self._require_open("seek")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import cast
 
+from msgspec.structs import replace
+
 from antiphon.brokers.embedded.appending import first_arrived_since
+from antiphon.brokers.embedded.life import is_dead
 from antiphon.brokers.embedded.membership import enter_group
+from antiphon.brokers.envelope import microseconds
 from antiphon.brokers.places import LagRow, exact_offsets, lag_in
 from antiphon.brokers.ports import Lag, Seek, SeekTo
 from antiphon.errors import UnknownTopicError
@@ -27,9 +32,15 @@ def member_tokens(database: SqliteDatabase) -> list[str]:
     return [token for (token,) in cast("list[tuple[str]]", database.read(_SQL["all_tokens"]))]
 
 
-def lag_of(database: SqliteDatabase, group: str, now: datetime) -> list[Lag]:
-    """One entry for each partition that the group has a position in."""
-    return [lag_in(group, row, now) for row in cast("list[LagRow]", database.read(_SQL["lag"], (group,)))]
+def lag_of(database: SqliteDatabase, group: str, now: datetime, folder: Path | None) -> list[Lag]:
+    """One entry for each partition that the group has a position in. Who is known to be dead owns nothing."""
+    rows = cast("list[LagRow]", database.read(_SQL["lag"], (group, microseconds(now))))
+    tokens = (
+        cast("list[tuple[str, str]]", database.read(_SQL["tokens_of"], (group,))) if any(r[5] for r in rows) else ()
+    )
+    dead = {name for name, token in tokens if is_dead(folder, token)}
+    lags = [lag_in(group, row, now) for row in rows]
+    return [replace(lag, owner=None) if lag.owner in dead else lag for lag in lags]
 
 
 def move_group(tx: SqliteTransaction, group: str, topic: str, to: Seek) -> None:

@@ -24,6 +24,7 @@ from antiphon.brokers.ports import (
 from antiphon.brokers.rabbitmq.codec import ATTEMPTS, Envelope, Positions
 from antiphon.brokers.rabbitmq.dead_letters import DeadLetters, refuse_rejections
 from antiphon.brokers.rabbitmq.driver import Link
+from antiphon.brokers.rabbitmq.filling import Filler
 from antiphon.brokers.rabbitmq.later import Later
 from antiphon.brokers.rabbitmq.lines import Lines
 from antiphon.brokers.rabbitmq.membership import Membership, Settings
@@ -46,7 +47,7 @@ from antiphon.errors import (
 )
 from antiphon.events.clock import Clock, SystemClock
 from antiphon.events.ids import new_id
-from antiphon.events.message import Outgoing
+from antiphon.events.message import Message, Outgoing
 
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
 
@@ -81,6 +82,7 @@ class RabbitBroker:
         self._registry = Registry(self._link, self._words, self._names)
         self._lines = Lines(self._link, self._registry, self._names)
         self._publishing = Publishing(self._registry, self._lines, self._outlet, max_message_bytes)
+        self._filler = Filler(self._link, self._lines, self._registry, self._names, self._publishing, self._outlet)
         self._later = Later(self._link, self._names, self._clock)
         self._dead_letters = DeadLetters(self._link, self._lines, self._outlet, self._names, hold, self._clock)
         self._own: dict[Membership, Own] = {}
@@ -232,6 +234,16 @@ class RabbitBroker:
         self._require_open("settle dead letters")
         refuse_rejections(settlements)
         await self._dead_letters.settle(settlements)
+
+    async def empty(self, group: str, topic: str) -> None:
+        """As `Filling.empty`."""
+        self._require_open("empty a group")
+        await self._filler.empty(group, topic)
+
+    async def fill(self, group: str, partition: Partition, messages: Sequence[Message]) -> None:
+        """As `Filling.fill`."""
+        self._require_open("fill a group")
+        await self._filler.fill(group, partition, messages)
 
     async def _leave(self, member: Membership) -> None:
         try:

@@ -166,6 +166,10 @@ class Lane:
     async def delete_queue(self, name: str) -> None:
         await self._ask(self._channel.queue_delete(name))
 
+    async def purge_queue(self, name: str) -> None:
+        """Drop what is in it and in nobody's hands."""
+        await self._ask(self._channel.queue_purge(name))
+
     async def delete_exchange(self, name: str) -> None:
         await self._ask(self._channel.exchange_delete(name))
 

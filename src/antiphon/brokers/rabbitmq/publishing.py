@@ -36,7 +36,7 @@ class Publishing:
             outgoing, places = accepted, await self._places(accepted)
             envelopes = self._envelopes(outgoing, places)
         refused = await self._send(envelopes, outgoing, places)
-        return [*refusals, *_named(outgoing, refused)]
+        return [*refusals, *named(outgoing, refused)]
 
     def screened(self, outgoing: Sequence[Outgoing]) -> tuple[list[Outgoing], list[Refusal]]:
         """What may be sent, and a refusal for each of the others."""
@@ -89,7 +89,7 @@ class Publishing:
         return envelopes
 
 
-def _named(outgoing: Sequence[Outgoing], refused: Mapping[int, str]) -> list[Refusal]:
+def named(outgoing: Sequence[Outgoing], refused: Mapping[int, str]) -> list[Refusal]:
     """A refusal for each that the server did not take, and for what follows in its key: it has to go again after it."""
     refusals: list[Refusal] = []
     stopped: dict[tuple[str, str], str] = {}

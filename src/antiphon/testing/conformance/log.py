@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from antiphon.brokers.ports import Broker, Browsing, Delivery, SeekTo, Start, StoreBroker, SubscribeOptions, TopicSpec
-from antiphon.errors import UnknownTopicError, UnsupportedCapabilityError
+from antiphon.errors import UnknownTopicError, UnsupportedCapabilityError, UsageError
 from antiphon.testing.conformance.fetching import FetchingConformance
 from antiphon.testing.conformance.suite import ROOM, BrokerSuite, by_key, ids, requires, watermarks
 
@@ -40,6 +40,8 @@ class WatermarkConformance(BrokerSuite):
         places = [delivery.position for delivery in await self.receive(subscription, 12)]
         found = [[subscription.is_before(one, other) for other in places] for one in places]
         assert found == [[one < other for other in range(12)] for one in range(12)]
+        with pytest.raises(UsageError):
+            subscription.is_before(places[0], "elsewhere:17")
 
     async def test_an_older_commit_does_nothing(self, broker: Broker) -> None:
         topic, group = self.fresh("topic"), self.fresh("group")

@@ -29,6 +29,9 @@ on conflict (id) do update set heard = excluded.heard;
 -- name: members
 select id, token, topics, heard from antiphon_log_members where group_id = ?;
 
+-- name: tokens_of
+select m.name, m.token from antiphon_log_members m join antiphon_log_groups g on g.id = m.group_id where g.name = ?;
+
 -- name: all_tokens
 select token from antiphon_log_members;
 
@@ -89,8 +92,8 @@ from antiphon_log_groups g
 join antiphon_log_cursors c on c.group_id = g.id
 join antiphon_log_partitions p on p.id = c.partition_id
 join antiphon_log_topics t on t.id = p.topic_id
-left join antiphon_log_members m on m.id = c.owner
-where g.name = ?
+left join antiphon_log_members m on m.id = c.owner and c.expires > ?2
+where g.name = ?1
 order by t.name, p.number;
 
 -- name: floor_and_head

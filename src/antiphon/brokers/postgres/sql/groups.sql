@@ -125,7 +125,8 @@ join antiphon_log_partitions p on p.id = c.partition_id
 join antiphon_log_topics t on t.id = p.topic_id
 join antiphon_log_heads h on h.partition_id = p.id
 join antiphon_log_floors f on f.partition_id = p.id
-left join antiphon_log_members m on m.id = c.owner
+left join antiphon_log_members m
+    on m.id = c.owner and m.silent_at > cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
 where g.name = ?1
 order by t.name, p.number;
 
