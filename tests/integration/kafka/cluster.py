@@ -120,6 +120,13 @@ async def until_settled(broker: KafkaBroker, group: str) -> None:
             await asyncio.sleep(0.1)
 
 
+async def members_of(broker: KafkaBroker, group: str) -> list[int]:
+    """Of each member that the cluster knows the number of partitions that it holds."""
+    (answer,) = broker.native.admin.describe_consumer_groups([group]).values()
+    found = await asyncio.wrap_future(answer)
+    return [len(member.assignment.topic_partitions) for member in found.members]
+
+
 def first_reading_is_in_order(read: Sequence[Delivery]) -> bool:
     """Whether each key's messages came in order, repetitions left out."""
     seen: set[str] = set()

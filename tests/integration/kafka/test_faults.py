@@ -17,6 +17,7 @@ from tests.integration.kafka.cluster import (
     OPTIONS,
     Member,
     first_reading_is_in_order,
+    members_of,
     messages,
     opened,
     outgoing,
@@ -150,6 +151,23 @@ async def test_members_that_come_and_go_every_second_lose_nothing(address, proto
         await until_read(read, sent)
         assert staying.errors == []
         await staying.stop()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_nobody_waits_for_a_member_that_left_while_it_held_nothing(address, protocol):
+    topic, group = f"orders-{new_id()}", f"group-{new_id()}"
+    options = structs.replace(OPTIONS, protocol=protocol, lease=timedelta(seconds=45))
+    async with opened(address, options) as broker:
+        await broker.ensure_topic(TopicSpec(topic, partitions=1))
+        first = Member(await broker.subscribe(group, [topic]))
+        second = Member(await broker.subscribe(group, [topic]))
+        while len(members := await members_of(broker, group)) < 2 or sum(members) < 1:
+            await asyncio.sleep(0.05)
+        idle = next(each for each in (first, second) if not each.subscription._holdings.lanes)
+        await idle.stop()
+        assert await members_of(broker, group) == [1]
+        await first.stop()
+        await second.stop()
 
 
 async def test_who_works_for_longer_than_any_lease_keeps_its_partitions(address):

@@ -7,7 +7,6 @@ commits, between two polls, all that was asked for until then.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 
 from antiphon.brokers.kafka.client import Consumer, KafkaError, KafkaException, TopicPartition, at
@@ -22,8 +21,8 @@ Moves = Sequence[tuple[Lane, int]]
 class Request:
     """One commit that was asked for, by a task that waits for `done`."""
 
-    def __init__(self, moves: Moves, patience: float) -> None:
-        self.moves, self.deadline = moves, time.monotonic() + patience
+    def __init__(self, moves: Moves) -> None:
+        self.moves = moves
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[None] = self._loop.create_future()
 
@@ -46,8 +45,8 @@ class Request:
 class Commits:
     """What waits to be committed for one member. All but `ask` and `end` belongs to the polling thread."""
 
-    def __init__(self, holdings: Holdings, group: str, where: str, patience: float) -> None:
-        self._holdings, self._group, self._where, self._patience = holdings, group, where, patience
+    def __init__(self, holdings: Holdings, group: str, where: str) -> None:
+        self._holdings, self._group, self._where = holdings, group, where
         self._requests: list[Request] = []
         self._is_over = False
 
@@ -56,7 +55,7 @@ class Commits:
         with self._holdings.changed:
             if self._is_over:
                 raise ClosedError(f"the subscription of group {self._group!r}", "commit")
-            self._requests.append(request := Request(moves, self._patience))
+            self._requests.append(request := Request(moves))
             self._holdings.changed.notify_all()
         return request
 
@@ -105,13 +104,13 @@ class Commits:
             self._holdings.changed.notify_all()
 
     def _answer(self, requests: Sequence[Request], error: KafkaError | None) -> None:
-        now = time.monotonic()
         for request in requests:
             if error is None:
                 request.answer()
-            elif error.code() in MOVING | AWAY and now < request.deadline:
-                with self._holdings.changed:
-                    self._requests.append(request)
+            elif error.code() in MOVING | AWAY:
+                if not request.done.cancelled():  # its task ran out of patience, and asks again
+                    with self._holdings.changed:
+                        self._requests.append(request)
             else:
                 topic = request.moves[0][0].partition.topic
                 request.answer(fault(error, self._where, f"commit for group {self._group!r}", topic))

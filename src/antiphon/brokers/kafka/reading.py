@@ -30,6 +30,7 @@ from antiphon.brokers.kafka.committing import Commits, commit
 from antiphon.brokers.kafka.delivering import deliveries_of
 from antiphon.brokers.kafka.faults import AWAY, DENIED, NOT_IN, UNKNOWN_TOPIC, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
+from antiphon.brokers.kafka.leaving import leave
 from antiphon.brokers.kafka.places import SEEKS, Place, position, standing
 from antiphon.brokers.ports import NoticeKind, Partition, Start, SubscribeOptions
 from antiphon.errors import BrokerError, PositionLostError
@@ -72,7 +73,8 @@ class Reader:
         self.missing: set[str] = set()
         """Topics that the cluster said it does not have."""
         self._is_closing = False
-        self.commits = Commits(holdings, group, where, grace)
+        self.commits = Commits(holdings, group, where)
+        self._is_classic = conf["group.protocol"] == "classic"
         self.consumer: Consumer = make_consumer({**conf, "error_cb": self._on_error})
         self._thread = threading.Thread(target=self._run, name=f"antiphon-kafka-{group}", daemon=True)
 
@@ -100,7 +102,7 @@ class Reader:
             self._holdings.report(reason, is_final=True)
         finally:
             self.commits.end()
-            self.consumer.close()
+            leave(self.consumer, self.group, is_classic=self._is_classic)
 
     def _turn(self) -> None:
         self.commits.serve(self.consumer, self._note)

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from antiphon.brokers.kafka.client import Admin, KafkaException, Positions
 from antiphon.brokers.kafka.holdings import Holdings
+from antiphon.brokers.kafka.leaving import LONGEST_LEAVE
 from antiphon.brokers.kafka.places import DONE, SEEKS, Place, offset_of
 from antiphon.brokers.kafka.reading import Reader
 from antiphon.brokers.ports import Delivery, Notice, Partition
@@ -18,8 +19,6 @@ logger = logging.getLogger("antiphon.brokers.kafka")
 
 _BEAT = 1.0
 """Seconds between two looks for seeks that other processes asked for."""
-_LONGEST_GOODBYE = 5.0
-"""Seconds that closing waits for the thread."""
 _CERTAIN = 5
 """Looks in a row after which a topic that is not there is gone, and not late."""
 
@@ -127,7 +126,7 @@ class KafkaSubscription:
         self._bell.set()
         self._on_close(self)
         self._looking.cancel()
-        if not await asyncio.to_thread(self._reader.stop, _LONGEST_GOODBYE):
+        if not await asyncio.to_thread(self._reader.stop, LONGEST_LEAVE):
             logger.warning("group %s was left without a word: the cluster does not answer", self.group)
 
     async def _look(self) -> None:
