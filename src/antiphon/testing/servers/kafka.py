@@ -24,7 +24,7 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
 </dependencies></project>
 """
-_SETTINGS = {
+SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -88,7 +88,7 @@ class KafkaServer(Server):
     def _all_settings(self) -> dict[str, str]:
         own, controller = f"PLAINTEXT://127.0.0.1:{self._port}", f"127.0.0.1:{self._controller}"
         return {
-            **_SETTINGS,
+            **SETTINGS,
             "controller.quorum.bootstrap.servers": controller,
             "listeners": f"{own},CONTROLLER://{controller}",
             "advertised.listeners": own,
