@@ -1,22 +1,15 @@
-"""Kafka keeps every promise of a log, and services keep theirs on it, with their tables in a file beside."""
+"""Kafka keeps every promise of a log."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from msgspec import structs
 
 from antiphon.brokers.kafka import KafkaBroker, KafkaOptions
 from antiphon.brokers.ports import Broker
-from antiphon.storage.database import Database
-from antiphon.storage.sqlite import SqliteDatabase
 from antiphon.testing.conformance import LogConformance
-from antiphon.testing.scenarios import PatienceScenarios
 from antiphon.testing.servers import KafkaServer
-from tests.conformance.test_scenarios import Every
-from tests.conformance.test_scenarios_beside import Beside
-from tests.integration.kafka.emptying import empty
 from tests.integration.kafka.meddling import evict, retain
 
 OPTIONS = KafkaOptions(lease=timedelta(seconds=6), beat=timedelta(milliseconds=100), grace=timedelta(seconds=3))
@@ -49,7 +42,7 @@ HASTY = {"group.consumer.heartbeat.interval.ms": "200", "group.consumer.min.hear
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[str]:
-    """The address of a cluster in which services of every test may have the same names."""
+    """The address of a cluster whose settings are the test's."""
     with KafkaServer(settings=HASTY) as server:
         yield server.address
 
@@ -69,29 +62,3 @@ class TestKafkaWithGroupsOfTheCluster(OnKafka, LogConformance):
         await self.current.close()
         await self.current.open()
         return self.current
-
-
-class OnOwnKafka(OnKafka):
-    own: Database
-
-    @pytest.fixture
-    async def broker(self, own_server: str, tmp_path: Path) -> AsyncIterator[Broker]:
-        await empty(own_server)
-        self.own = SqliteDatabase(tmp_path / "own.db")
-        broker = KafkaBroker(own_server, OPTIONS)
-        await broker.open()
-        await self.own.open()
-        yield broker
-        await broker.close()
-        await self.own.close()
-
-
-class TestServices(OnOwnKafka, Beside, Every):
-    pass
-
-
-class TestPatience(OnOwnKafka, PatienceScenarios):
-    lease = OPTIONS.lease
-
-    def beside(self, broker: Broker) -> Database:
-        return self.own

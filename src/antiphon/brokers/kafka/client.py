@@ -10,8 +10,9 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import timedelta
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
     Consumer,
@@ -52,6 +53,7 @@ __all__ = [
 ]
 
 Conf = Mapping[str, object]
+Answer = TypeVar("Answer")
 OnPartitions = Callable[[list[TopicPartition]], None]
 SOON_WELL = frozenset(
     {
@@ -132,8 +134,9 @@ class Admin:
     """What is asked of the cluster, beside messages. Everything raises KafkaException once `patience` is over."""
 
     def __init__(self, conf: Conf, patience: timedelta) -> None:
-        self.native = AdminClient(cast("dict[str, str | int | float | bool]", dict(conf)))
+        self._conf = cast("dict[str, str | int | float | bool]", dict(conf))
         self._patience = patience.total_seconds()
+        self.native = AdminClient(self._conf)
 
     def brokers(self, wait: float) -> int:
         """How many there are; blocks for at most `wait` seconds. Raises KafkaException when none answers."""
@@ -248,12 +251,12 @@ class Admin:
         """Commit these for a group of which nobody is a member; False, with nothing done, where somebody is."""
         wanted = [at(partition, *place) for partition, place in places.items()]
         while True:
-            asked = self.native.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=self._patience
-            )
-            (answer,) = asked.values()
             try:
-                found = cast("ConsumerGroupTopicPartitions", await asyncio.wrap_future(answer))
+                found = await self._ask_group(
+                    lambda wait: self.native.alter_consumer_group_offsets(
+                        [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=wait
+                    )
+                )
                 errors = [each.error for each in found.topic_partitions or () if each.error is not None]
             except KafkaException as error:
                 errors = [error_of(error)]
@@ -274,9 +277,10 @@ class Admin:
 
     async def owners(self, group: str) -> Mapping[Partition, str]:
         """Which member reads which partition, as far as the cluster says."""
-        asked = self.native.describe_consumer_groups([group], request_timeout=self._patience)
         try:
-            (found,) = [await asyncio.wrap_future(answer) for answer in asked.values()]
+            found = await self._ask_group(
+                lambda wait: self.native.describe_consumer_groups([group], request_timeout=wait)
+            )
         except KafkaException:
             return {}
         return {
@@ -285,7 +289,30 @@ class Admin:
             for each in (member.assignment.topic_partitions if member.assignment else ())
         }
 
+    async def _ask_group(self, ask: Callable[[float], Mapping[str, Future[Answer]]]) -> Answer:
+        """What the server answers that keeps the group's account. Raises KafkaException."""
+        left, wait = self._patience, _AGAIN
+        while True:
+            try:
+                (answer,) = ask(min(wait, left)).values()
+                return await asyncio.wrap_future(answer)
+            except KafkaException as error:
+                left -= wait
+                if error_of(error).code() != KafkaError._TIMED_OUT or left <= 0:  # noqa: SLF001 - public in the driver
+                    raise
+                wait *= 2
+                # While a server starts it names no servers, and the driver lets go of the one that it knows. Whatever
+                # it remembers to be kept there it does not find again: only another driver does.
+                retired, self.native = self.native, AdminClient(self._conf)
+                asyncio.get_running_loop().call_later(self._patience, _let_go, retired)
 
+
+def _let_go(retired: AdminClient) -> None:
+    """Until now others may have waited for its answers, which end with it."""
+
+
+_AGAIN = 1.0
+"""Seconds after which what was asked is asked anew, the first time."""
 _NOT_FOR_US = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION})
 _HAS_MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
 _PASSING = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001 - public in the driver
