@@ -2,7 +2,7 @@
 
 # The driver's administration is hardly typed, and names what it exports elsewhere: this module is where that ends.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportPrivateImportUsage=false
+# pyright: reportPrivateImportUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Admin:
 
     def __init__(self, conf: Conf, patience: timedelta) -> None:
         self._conf = cast("dict[str, str | int | float | bool]", dict(conf))
-        self._patience = patience.total_seconds()
+        self.patience = patience.total_seconds()
         self.native = AdminClient(self._conf)
 
     def brokers(self, wait: float) -> int:
@@ -147,7 +147,7 @@ class Admin:
 
     async def names(self) -> Mapping[str, int]:
         """All topics but Kafka's own, and the number of their partitions."""
-        found = await asyncio.to_thread(self.native.list_topics, None, self._patience)
+        found = await asyncio.to_thread(self.native.list_topics, None, self.patience)
         return {name: len(topic.partitions) for name, topic in found.topics.items() if not name.startswith("__")}
 
     async def layouts(self, names: Collection[str]) -> tuple[Mapping[str, TopicLayout], Mapping[str, KafkaError]]:
@@ -156,7 +156,7 @@ class Admin:
         denied: dict[str, KafkaError] = {}
         if not names:
             return found, denied
-        asked = self.native.describe_topics(TopicCollection(list(names)), request_timeout=self._patience)
+        asked = self.native.describe_topics(TopicCollection(list(names)), request_timeout=self.patience)
         for name, answer in asked.items():
             try:
                 topic = await asyncio.wrap_future(answer)
@@ -174,7 +174,7 @@ class Admin:
         """Make these with so many partitions each; returns why those that were refused were."""
         new = [NewTopic(name, count, replication, config=dict(config)) for name, count in topics.items()]
         refused: dict[str, str] = {}
-        asked = self.native.create_topics(new, request_timeout=self._patience, operation_timeout=self._patience)
+        asked = self.native.create_topics(new, request_timeout=self.patience, operation_timeout=self.patience)
         for name, answer in asked.items():
             try:
                 await asyncio.wrap_future(answer)
@@ -190,7 +190,7 @@ class Admin:
         if not names:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        asked = self.native.describe_configs(resources, request_timeout=self._patience)
+        asked = self.native.describe_configs(resources, request_timeout=self.patience)
         found: dict[str, Mapping[str, str]] = {}
         for resource, answer in asked.items():
             entries = cast("Mapping[str, ConfigEntry]", await asyncio.wrap_future(answer))
@@ -209,7 +209,7 @@ class Admin:
             for name, value in settings.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        for answer in self.native.incremental_alter_configs([resource], request_timeout=self._patience).values():
+        for answer in self.native.incremental_alter_configs([resource], request_timeout=self.patience).values():
             await asyncio.wrap_future(answer)
 
     async def starts(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
@@ -231,7 +231,7 @@ class Admin:
         deadline = time.monotonic() + _ELECTION
         while asked_of:
             answers = self.native.list_offsets(
-                asked_of, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._patience
+                asked_of, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self.patience
             )
             asked_of = {}
             for partition, answer in answers.items():
@@ -270,7 +270,7 @@ class Admin:
 
     async def groups(self) -> list[str]:
         """The names of all groups."""
-        found = await asyncio.wrap_future(self.native.list_consumer_groups(request_timeout=self._patience))
+        found = await asyncio.wrap_future(self.native.list_consumer_groups(request_timeout=self.patience))
         if not found.valid and found.errors:
             raise found.errors[0]
         return sorted(str(each.group_id) for each in found.valid)
@@ -291,7 +291,7 @@ class Admin:
 
     async def _ask_group(self, ask: Callable[[float], Mapping[str, Future[Answer]]]) -> Answer:
         """What the server answers that keeps the group's account. Raises KafkaException."""
-        left, wait = self._patience, _AGAIN
+        left, wait = self.patience, _AGAIN
         while True:
             try:
                 (answer,) = ask(min(wait, left)).values()
@@ -304,7 +304,7 @@ class Admin:
                 # While a server starts it names no servers, and the driver lets go of the one that it knows. Whatever
                 # it remembers to be kept there it does not find again: only another driver does.
                 retired, self.native = self.native, AdminClient(self._conf)
-                asyncio.get_running_loop().call_later(self._patience, _let_go, retired)
+                asyncio.get_running_loop().call_later(self.patience, _let_go, retired)
 
 
 def _let_go(retired: AdminClient) -> None:

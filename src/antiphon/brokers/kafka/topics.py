@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from antiphon.errors import BrokerError, UnknownTopicError, UnsupportedCapabilit
 
 _NAME = re.compile(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}")
 _MILLISECOND = timedelta(milliseconds=1)
-_PAUSE, _LOOKS = timedelta(milliseconds=20), 250
+_PAUSE = timedelta(milliseconds=20)
 _UNLIMITED = "-1"
 _SMALLEST_SEGMENT, _USUAL_SEGMENT = 1 << 20, 1 << 30
 USUAL_LARGEST = 1_048_588
@@ -160,13 +161,15 @@ class Topics:
     async def _await_leaders(self, names: Collection[str]) -> None:
         """What was made just now takes a moment until it can be read and written."""
         missing = set(names)
-        for _ in range(_LOOKS):
+        deadline = time.monotonic() + self._admin.patience
+        while missing:
             found, _ = await self._admin.layouts(missing)
             self._partitions |= {name: layout.partitions for name, layout in found.items()}
             missing -= {name for name, layout in found.items() if layout.is_led}
-            if not missing:
-                return
-            await asyncio.sleep(_PAUSE.total_seconds())
+            if time.monotonic() > deadline:
+                return  # each use of one that is still missing says so
+            if missing:
+                await asyncio.sleep(_PAUSE.total_seconds())
 
     def _retention(self, spec: TopicSpec) -> dict[str, str]:
         """What the spec says; where not everything can be kept for ever, what it leaves open is left to the cluster."""
