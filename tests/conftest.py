@@ -79,14 +79,14 @@ def postgres_url(postgres_server: str) -> str:
     return f"{postgres_server}?schema=test_{new_id().replace('-', '')}"
 
 
-SERVERS = ("kafka", "nats", "postgres_broker", "rabbitmq", "redis")
+SERVERS = ("kafka", "nats", "postgres_broker", "rabbitmq", "rabbitmq_streams", "redis")
 AT_LENGTH = tuple(
     path
     for server in SERVERS
     for path in (
         f"tests/integration/{server}/",
-        f"tests/conformance/test_{server.partition('_')[0]}.py",
-        f"tests/conformance/test_scenarios_{server.partition('_')[0]}.py",
+        f"tests/conformance/test_{server.removesuffix('_broker')}.py",
+        f"tests/conformance/test_scenarios_{server.removesuffix('_broker')}.py",
     )
 )
 """What takes long, since it waits for servers."""
