@@ -79,10 +79,10 @@ def postgres_url(postgres_server: str) -> str:
     return f"{postgres_server}?schema=test_{new_id().replace('-', '')}"
 
 
-SERVERS = ("kafka", "nats", "postgres_broker", "rabbitmq", "redis")
+SERVERS = ("kafka", "nats", "postgres_broker", "rabbitmq", "rabbitmq_streams", "redis")
 AT_LENGTH = (
     *(f"tests/integration/{server}/" for server in SERVERS),
-    *(f"tests/conformance/test_scenarios_{server.partition('_')[0]}.py" for server in SERVERS),
+    *(f"tests/conformance/test_scenarios_{server.removesuffix('_broker')}.py" for server in SERVERS),
     "tests/conformance/test_kafka.py::TestKafkaWithGroupsOfTheCluster",
 )
 """What takes long, since it waits for servers."""

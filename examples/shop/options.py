@@ -16,7 +16,10 @@ from examples.shop.refusals import Refusal, Refusals
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """How the demo runs. `workers` is the number of processes of the busiest services, `store` as in `stores.py`."""
+    """How the demo runs. `workers` is the number of processes of the busiest services, `store` as in `stores.py`.
+
+    `broker` is the URL of one that is not the log in a file.
+    """
 
     file: Path | None = None
     count: int = 5_000
@@ -24,6 +27,7 @@ class Options(Struct, frozen=True, kw_only=True):
     workers: int = 1
     chaos: bool = False
     store: str = "log"
+    broker: str | None = None
 
 
 class Source:

@@ -1,8 +1,8 @@
-"""How does one service of the shop run in a process of its own? `python -m examples.shop.process NAME URL SCOREBOARD`.
+"""How does one service of the shop run in a process of its own? `python -m examples.shop.process NAME SCOREBOARD`.
 
-Its store is the setting ANTIPHON_STORE, else the log's own file. It prints a line when it is ready and then, now and
-then, how long events took; what it counts is on its scoreboard. It drains when it is told to (SIGTERM), or when whoever
-started it is gone.
+Its broker is the setting ANTIPHON_BROKER; its store is ANTIPHON_STORE, else the broker's own. It prints a line when it
+is ready and then, now and then, how long events took; what it counts is on its scoreboard. It drains when it is told to
+(SIGTERM), or when whoever started it is gone.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def service_named(name: str) -> Service:
 
 
 def main() -> None:
-    name, url, scoreboard = sys.argv[1:]
+    name, scoreboard = sys.argv[1:]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     service = service_named(name)
     service.carry(Reporter(service, Scoreboard(Path(scoreboard))))
-    run(service, broker=url)
+    run(service)
 
 
 if __name__ == "__main__":

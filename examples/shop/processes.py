@@ -17,8 +17,10 @@ from examples.shop.process import READY
 from examples.shop.reports import Counts, Scoreboard, total
 
 SERVICES = ("orders", "payments", "inventory", "shipping", "notifications", "analytics")
-STORE_SETTING = "ANTIPHON_STORE"
+BROKER_SETTING, STORE_SETTING = "ANTIPHON_BROKER", "ANTIPHON_STORE"
 START_SECONDS = 60
+IDLE_SECONDS = 12
+"""A process that has handled nothing for so long has nothing to do: leases end before that."""
 LONGEST_LINE = 4 * 1024 * 1024
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,11 +36,18 @@ class Running:
     def __init__(self, service: str, process: asyncio.subprocess.Process, scoreboard: Scoreboard) -> None:
         self.service, self.process, self.scoreboard = service, process, scoreboard
         self.ready = asyncio.Event()
+        self.since = perf_counter()
         self.killed = False
 
     @property
     def is_up(self) -> bool:
         return self.ready.is_set() and not self.killed
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has handled something, or found nothing to do: a new one may wait for what a killed one holds."""
+        idle = perf_counter() - self.since > IDLE_SECONDS
+        return self.is_up and (idle or self.scoreboard.read().handled > 0)
 
     async def listen(self, edges: list[int]) -> None:
         """Take what it tells until it ends, and add to `edges`."""
@@ -82,7 +91,7 @@ class Processes:
         self._started += 1
         scoreboard = self._folder / f"{service}-{self._started}.counts"
         board = Scoreboard(scoreboard)
-        command = [sys.executable, "-m", "examples.shop.process", service, self._url, str(scoreboard)]
+        command = [sys.executable, "-m", "examples.shop.process", service, str(scoreboard)]
         with self._log(service).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -101,9 +110,10 @@ class Processes:
         task.add_done_callback(self._tasks.discard)
 
     def _environment(self, service: str) -> dict[str, str]:
-        """The store's URL goes this way, since everyone may read the words of a command, and it may hold a password."""
+        """URLs go this way, since everyone may read the words of a command, and they may hold passwords."""
         inherited = {name: value for name, value in os.environ.items() if name != STORE_SETTING}
-        return {**inherited, STORE_SETTING: self._stores[service]} if service in self._stores else inherited
+        store = {STORE_SETTING: self._stores[service]} if service in self._stores else {}
+        return {**inherited, BROKER_SETTING: self._url, **store}
 
     async def _watch(self, running: Running) -> None:
         await running.listen(self._edges)
@@ -124,19 +134,23 @@ class Processes:
         written = self._log(service).read_text("utf-8", "replace").strip().splitlines()[-12:]
         return "\n".join([f"the process of {service!r} ended by itself with exit code {code}; it wrote:", *written])
 
-    def killable(self) -> list[str]:
+    def up(self) -> list[str]:
         """The services that have a process which is up."""
-        return [service for service in SERVICES if any(self._up(service))]
+        return [service for service in SERVICES if any(each.is_up for each in self._of(service))]
+
+    def killable(self) -> list[str]:
+        """The services that have a process which is at work."""
+        return [service for service in SERVICES if any(each.is_at_work for each in self._of(service))]
 
     def kill(self, service: str) -> None:
-        """SIGKILL one process of a service that is up, whatever it is doing: the one that was up longest."""
-        chosen = next(self._up(service))
+        """SIGKILL one process of a service that is at work, whatever it is doing: the one that was up longest."""
+        chosen = next(each for each in self._of(service) if each.is_at_work)
         chosen.killed = True
         os.kill(chosen.process.pid, signal.SIGKILL)
         self.kills[service] += 1
 
-    def _up(self, service: str) -> Iterator[Running]:
-        return (each for each in self.running if each.service == service and each.is_up)
+    def _of(self, service: str) -> Iterator[Running]:
+        return (each for each in self.running if each.service == service)
 
     def totals(self) -> Counts:
         """What all processes did so far, those included that are gone."""

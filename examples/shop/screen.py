@@ -66,9 +66,9 @@ class Screen:
         processes = self._demo.processes
         self._measure(processes.totals().handled)
         line = Text.assemble(("services   ", "dim"), (f"{self._rate:>7,.0f} events/s", "bold"), "\n")
-        killable = processes.killable()
+        running = processes.up()
         for service in SERVICES:
-            up = service in killable
+            up = service in running
             kills = processes.kills[service]
             line.append(
                 "           ● " if service == SERVICES[0] else "● ", "green" if up else "red" if kills else "dim"

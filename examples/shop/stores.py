@@ -1,4 +1,4 @@
-"""Where does each service keep its tables: in the log's own file, in a file of its own, or on a PostgreSQL?"""
+"""Where does each service keep its tables: beside the log, in a file of its own, or on a PostgreSQL?"""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ CONNECTIONS = "5"
 
 class StoreChoiceError(Exception):
     """The shop cannot begin on this store; the text says why, and how to mend it."""
+
+
+def usual_store(broker: str | None) -> str:
+    """Where tables are kept when nobody says: beside the log, which other brokers have no room for."""
+    return LOG if broker is None else SQLITE
 
 
 def check_choice(choice: str) -> None:

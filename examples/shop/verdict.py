@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 _EVERY = {"order placed", "goods requested"}
 _PAID = {*_EVERY, "payment authorised"}
@@ -122,6 +123,16 @@ _COUNTED = {
     "out_of_stock": "order out of stock",
     "cancelled": "order cancelled",
 }
+
+
+_MESSAGES = {"confirmed": 6, "declined": 3, "out_of_stock": 5, "cancelled": 9}
+"""How many events tell each story, from the order that was placed to the parcel or the cancellation."""
+
+
+def messages_of(verdict: Verdict) -> int:
+    """How many events the orders of a run came to, each counted once."""
+    counts = asdict(verdict)
+    return sum(counts[name] * events for name, events in _MESSAGES.items())
 
 
 def _stories(marks: Iterable[Mark]) -> dict[str, dict[str, int]]:

@@ -104,6 +104,7 @@ BROKERS = [
     ("brokers/redis.md", ("redis://localhost",), redis.from_address),
     ("brokers/nats.md", ("nats://localhost",), nats.from_address),
     ("brokers/rabbitmq.md", ("rabbitmq://localhost",), rabbitmq.from_address),
+    ("brokers/rabbitmq-streams.md", ("rabbitmq-streams://localhost",), rabbitmq.log_from_address),
 ]
 
 

@@ -6,11 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from antiphon.brokers.ports import Broker, StoreBroker
 from antiphon.events.clock import SystemClock
 from antiphon.events.message import Outgoing
 from antiphon.runtime.compose import Composer
-from antiphon.storage.database import Database, Migration
+from antiphon.storage.database import Database, Migration, Transaction
 from examples.shop.catalog import Goods
 from examples.shop.order import Order
 from examples.shop.storefront.events import GoodsDelivered, Item, OrderPlaced
@@ -30,8 +29,21 @@ TWICE_EVERY = 100
 """One order in so many is sent twice: an impatient customer's second click, under the same message id."""
 
 
-class LogOnDatabase(Broker, StoreBroker, Protocol):
-    """A broker that publishes in the storefront's own transaction."""
+class WayOut(Protocol):
+    """How orders leave with the storefront's own transaction: a broker that lies in a database, or an outbox."""
+
+    @property
+    def database(self) -> Database:
+        """Where the storefront keeps its tables."""
+        ...
+
+    async def publish(self, outgoing: Sequence[Outgoing]) -> None:
+        """As `Broker.publish`."""
+        ...
+
+    async def publish_in(self, tx: Transaction, outgoing: Sequence[Outgoing]) -> None:
+        """As `StoreBroker.publish_in`."""
+        ...
 
 
 class Storefront:
@@ -40,22 +52,23 @@ class Storefront:
     One order in `twice_every` is sent twice, half of those at once and half when they were handled; none for 0.
     """
 
-    def __init__(self, broker: LogOnDatabase, *, twice_every: int = TWICE_EVERY) -> None:
-        self._broker, self._twice_every = broker, twice_every
-        self.pages: Database = broker.database
+    def __init__(self, way: WayOut, *, twice_every: int = TWICE_EVERY) -> None:
+        self._way, self._twice_every = way, twice_every
+        self.pages: Database = way.database
         """What customers' pages are made from, until it is given another store."""
         self._composer = Composer("storefront", SystemClock())
-        self.placed = 0
+        self.placed = self.delivered = 0
         self._second_clicks: deque[tuple[str, Outgoing]] = deque()
         self.repeated = 0
 
     async def open(self) -> None:
         """Make its tables. Raises StoreError."""
-        await self._broker.database.migrate("storefront", TABLES)
+        await self._way.database.migrate("storefront", TABLES)
 
     async def deliver(self, goods: Sequence[Goods]) -> None:
         """Stock the shop."""
-        await self._broker.publish(
+        self.delivered += len(goods)
+        await self._way.publish(
             [
                 self._composer.first(GoodsDelivered(product.sku, product.name, product.grams, quantity))
                 for product, quantity in ((each.product, each.quantity) for each in goods)
@@ -71,12 +84,12 @@ class Storefront:
             self.placed += 1
             if self._twice_every and self.placed % self._twice_every == 1:
                 self._repeat(order, sent, outgoing)
-        async with self._broker.database.transaction() as tx:
+        async with self._way.database.transaction() as tx:
             await tx.execute_many(
                 "insert into storefront_orders (order_id, pence) values (?, ?)",
                 [(order.order_id, order.pence) for order in orders],
             )
-            await self._broker.publish_in(tx, outgoing)
+            await self._way.publish_in(tx, outgoing)
 
     def _repeat(self, order: Order, sent: Outgoing, outgoing: list[Outgoing]) -> None:
         if self.placed % (2 * self._twice_every) == 1:
@@ -91,7 +104,7 @@ class Storefront:
         while self._second_clicks and (all_of_them or await self._is_handled(self._second_clicks[0][0])):
             again.append(self._second_clicks.popleft()[1])
         if again:
-            await self._broker.publish(again)
+            await self._way.publish(again)
             self.repeated += len(again)
         return len(again)
 

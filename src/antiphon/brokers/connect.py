@@ -37,6 +37,7 @@ ADAPTERS: Mapping[str, Adapter] = {
     "nats": Adapter("antiphon.brokers.nats:from_address", "nats"),
     "postgresql": Adapter("antiphon.brokers.postgres:from_address", "postgres"),
     "rabbitmq": Adapter("antiphon.brokers.rabbitmq:from_address", "rabbitmq"),
+    "rabbitmq-streams": Adapter("antiphon.brokers.rabbitmq:log_from_address", "rabbitmq"),
     "redis": Adapter("antiphon.brokers.redis:from_address", "redis"),
 }
 

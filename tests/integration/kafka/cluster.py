@@ -48,7 +48,11 @@ async def opened(address: str, options: KafkaOptions = OPTIONS) -> AsyncIterator
 
 async def publish_all(broker: KafkaBroker, sent: Sequence[Message], topic: str = "orders") -> None:
     """As a service does: what was refused for now is sent again, until all is held."""
-    left = outgoing(sent, topic)
+    await publish_again(broker, outgoing(sent, topic))
+
+
+async def publish_again(broker: KafkaBroker, left: list[Outgoing]) -> None:
+    """As `publish_all`, of what is ready to go."""
     while left:
         try:
             await broker.publish(left)

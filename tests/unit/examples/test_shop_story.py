@@ -19,7 +19,7 @@ from examples.shop.catalog import Demand
 from examples.shop.generator import generate_orders
 from examples.shop.process import service_named
 from examples.shop.processes import SERVICES
-from examples.shop.storefront.feed import LogOnDatabase, Storefront
+from examples.shop.storefront.feed import Storefront, WayOut
 from examples.shop.verdict import Verdict, judge
 
 COUNT = 400
@@ -54,7 +54,7 @@ async def sell(harness: Harness) -> Verdict:
     orders, demand = list(generate_orders(COUNT, seed=1)), Demand()
     for order in orders:
         demand.add(order)
-    storefront = Storefront(cast("LogOnDatabase", harness.broker))
+    storefront = Storefront(cast("WayOut", harness.broker))
     await storefront.open()
     await storefront.deliver(demand.goods())
     await harness.settle()

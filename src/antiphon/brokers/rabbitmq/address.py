@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
 from antiphon.brokers.rabbitmq.broker import RabbitBroker
+from antiphon.brokers.rabbitmq.log_broker import RabbitLogBroker
 from antiphon.errors import SettingsError
 
 
@@ -39,22 +41,9 @@ def from_address(
     tls: bool = False,
 ) -> RabbitBroker:
     """`rabbitmq://user:password@host:5672/vhost`; without a path it is the virtual host `/`."""
-    if address.host is None:
-        raise SettingsError(f"{address.url} names no host: write rabbitmq://guest:guest@localhost:5672")
-    for name, value in (("hold", hold), ("grace", grace), ("heartbeat", heartbeat)):
-        if value <= timedelta():
-            raise SettingsError(f"option {name!r} of {address.url} is {value}: give a time above zero")
-    if prefetch < 1 or not prefix or set(prefix) & set("/:."):
-        raise SettingsError(
-            f"{address.url}: 'prefetch' is at least 1, and 'prefix' a word without dots, colons and slashes"
-        )
-    user, password = quote(address.user or "guest", safe=""), quote(address.password or "guest", safe="")
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    query = {"heartbeat": str(max(1, round(heartbeat.total_seconds())))}
-    port = address.port or (5671 if tls else 5672)
-    url = f"{'amqps' if tls else 'amqp'}://{user}:{password}@{host}:{port}/{quote(address.path or '/', safe='')}"
+    _check(address, {"hold": hold, "grace": grace, "heartbeat": heartbeat}, prefix, prefetch)
     return RabbitBroker(
-        f"{url}?{urlencode(query)}",
+        _url(address, heartbeat, tls=tls),
         shown=address.url,
         prefix=prefix,
         hold=hold,
@@ -62,3 +51,50 @@ def from_address(
         prefetch=prefetch,
         max_message_bytes=max_message_bytes,
     )
+
+
+def log_from_address(
+    address: ServerAddress,
+    *,
+    prefix: str = "antiphon",
+    lease: timedelta = timedelta(seconds=10),
+    grace: timedelta = timedelta(seconds=10),
+    prefetch: int = 250,
+    heartbeat: timedelta = timedelta(seconds=10),
+    max_message_bytes: int = 16 * 1024 * 1024,
+    tls: bool = False,
+) -> RabbitLogBroker:
+    """`rabbitmq-streams://user:password@host:5672/vhost`: as `rabbitmq://`, with topics that are streams."""
+    _check(address, {"lease": lease, "grace": grace, "heartbeat": heartbeat}, prefix, prefetch)
+    return RabbitLogBroker(
+        _url(address, heartbeat, tls=tls),
+        shown=address.url,
+        prefix=prefix,
+        lease=lease,
+        grace=grace,
+        prefetch=prefetch,
+        max_message_bytes=max_message_bytes,
+    )
+
+
+def _check(address: ServerAddress, times: Mapping[str, timedelta], prefix: str, prefetch: int) -> None:
+    if address.host is None:
+        raise SettingsError(f"{address.url} names no host: write rabbitmq://guest:guest@localhost:5672")
+    for name, value in times.items():
+        if value <= timedelta():
+            raise SettingsError(f"option {name!r} of {address.url} is {value}: give a time above zero")
+    if prefetch < 1 or not prefix or set(prefix) & set("/:."):
+        raise SettingsError(
+            f"{address.url}: 'prefetch' is at least 1, and 'prefix' a word without dots, colons and slashes"
+        )
+
+
+def _url(address: ServerAddress, heartbeat: timedelta, *, tls: bool) -> str:
+    """As the driver wants it."""
+    user, password = quote(address.user or "guest", safe=""), quote(address.password or "guest", safe="")
+    host = address.host or ""
+    host = f"[{host}]" if ":" in host else host
+    query = {"heartbeat": str(max(1, round(heartbeat.total_seconds())))}
+    port = address.port or (5671 if tls else 5672)
+    url = f"{'amqps' if tls else 'amqp'}://{user}:{password}@{host}:{port}/{quote(address.path or '/', safe='')}"
+    return f"{url}?{urlencode(query)}"

@@ -28,7 +28,7 @@ PARTITION: Final = "antiphon-partition"
 _LONGEST_HEADER = 128
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 63) - 1
 _PERSISTENT = b"\x02"
-_QUEUE = frozenset({"x-delivery-count", ATTEMPTS, TOMBSTONE, TOPIC, PARTITION})
+_QUEUE = frozenset({"x-delivery-count", "x-stream-offset", ATTEMPTS, TOMBSTONE, TOPIC, PARTITION})
 _ATTRIBUTES = (
     "specversion", "id", "source", "type", "time", "schemaversion", "partitionkey", "correlationid", "causationid",
     "traceparent", "tracestate", "deadline", "tenant",

@@ -6,7 +6,7 @@ Nothing here uses what RabbitMQ 4 took away: every queue is durable, or belongs 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from antiphon.brokers.ports import Partition
 from antiphon.errors import UsageError
 
-Argument = str | int | bool
+Argument = str | int | bool | datetime
 Arguments = Mapping[str, Argument]
 
 MOST_DELIVERIES: Final = 1_000
@@ -24,6 +24,7 @@ _UNLIMITED: Final = 1_000_000_000
 """For queues that are looked through: each look counts as a delivery."""
 _LONGEST_NAME = 255
 _KEPT_NOTES = 2_000_000
+_KEPT_COURSE = 32_000_000
 _DAY = 86_400_000
 
 
@@ -40,6 +41,7 @@ class Names:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self.registry = f"{prefix}:registry"
+        self.log_registry = f"{prefix}:log-registry"
         self.dead = f"{prefix}:dead"
         """The exchange through which rejected messages go to their groups' queues."""
 
@@ -79,6 +81,14 @@ class Names:
     def replies(self, box: str) -> str:
         """The queue of a reply box."""
         return checked(f"{self._prefix}:replies/{box}")
+
+    def stream(self, topic: str, number: int) -> str:
+        """One partition of a topic that is a log."""
+        return checked(f"{self._prefix}:log/{encoded(topic)}/{number}")
+
+    def course(self, group: str) -> str:
+        """Where a group of a log writes down how far it is, and who reads what."""
+        return checked(f"{self._prefix}:course/{encoded(group)}")
 
     def delay(self, milliseconds: int) -> str:
         return f"{self._prefix}:delay/{milliseconds}"
@@ -130,6 +140,20 @@ def delay_arguments(longest: timedelta) -> Arguments:
 
 def registry_arguments() -> Arguments:
     return {"x-queue-type": "stream"}
+
+
+def log_arguments() -> Arguments:
+    """One partition of a log. What it keeps is for a policy to say."""
+    return {"x-queue-type": "stream"}
+
+
+def course_arguments() -> Arguments:
+    """What a group wrote long ago is in what it writes down whole now and then."""
+    return {
+        "x-queue-type": "stream",
+        "x-max-length-bytes": _KEPT_COURSE,
+        "x-stream-max-segment-size-bytes": _KEPT_COURSE // 8,
+    }
 
 
 def notes_arguments() -> Arguments:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from antiphon.brokers.placement import place
 from antiphon.brokers.rabbitmq.codec import Envelope, objection
 from antiphon.brokers.rabbitmq.driver import NOT_TAKEN, UNROUTED, MissingError
-from antiphon.brokers.rabbitmq.lines import Lines
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.brokers.rabbitmq.registry import Registry
 from antiphon.brokers.screening import screen
@@ -17,10 +17,34 @@ from antiphon.events.message import Outgoing
 _PASSING = (UNROUTED, NOT_TAKEN)
 
 
+class Roads(Protocol):
+    """How messages get to the partitions of topics."""
+
+    def known(self, topic: str, number: int) -> bytes | None:
+        """How to publish to a partition; None while it is not certain that somebody takes it."""
+        ...
+
+    def forget(self, topic: str | None = None) -> None:
+        """Look again for what this topic, or every topic, has."""
+        ...
+
+    async def make_topics(self, partitions: Mapping[str, int | None]) -> None:
+        """Make those that are missing, with the default where it is None."""
+        ...
+
+    async def open_routes(self, places: Iterable[tuple[str, int]]) -> None:
+        """See to it that what is published there is kept."""
+        ...
+
+    async def mend(self, places: Sequence[tuple[str, int]]) -> None:
+        """Make anew what somebody took away."""
+        ...
+
+
 class Publishing:
     """Publishes to topics."""
 
-    def __init__(self, registry: Registry, lines: Lines, outlet: Outlet, max_message_bytes: int) -> None:
+    def __init__(self, registry: Registry, lines: Roads, outlet: Outlet, max_message_bytes: int) -> None:
         self._registry, self._lines, self._outlet = registry, lines, outlet
         self._limit = max_message_bytes
         self._turn = 0

@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, omit_defaults=True):
 class Registry:
     """What is there, as the stream says it. Of two who make one thing the earlier one made it."""
 
-    def __init__(self, link: Link, outlet: Outlet, names: Names) -> None:
+    def __init__(self, link: Link, outlet: Outlet, names: Names, stream: str | None = None) -> None:
         self.identity = ""
         self.topics: dict[str, int] = {}
         """Numbers of partitions."""
@@ -40,7 +40,7 @@ class Registry:
         self._first: dict[str, str] = {}
         self._waiting: set[tuple[str, int]] = set()
         """The queues that are there for the first group of a topic."""
-        self._stream = Stream(link, outlet, names.registry, registry_arguments(), Entry, self._take)
+        self._stream = Stream(link, outlet, stream or names.registry, registry_arguments(), Entry, self._take)
 
     async def open(self) -> None:
         """Read what is there, or begin it. Raises ConnectionLostError."""

@@ -116,6 +116,11 @@ class Stream(Generic[Record]):
         finally:
             del self._awaited[ids[-1]]
 
+    @property
+    def taken(self) -> int:
+        """The number of the record that was taken last, or is being taken."""
+        return self._next - 1
+
     def begin_anew(self) -> None:
         """Read another stream of that name from its beginning."""
         self._next = 0

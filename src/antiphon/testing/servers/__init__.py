@@ -2,6 +2,7 @@
 
 from antiphon.testing.servers.base import Server
 from antiphon.testing.servers.kafka import KafkaServer
+from antiphon.testing.servers.kafka_cluster import KafkaCluster, KafkaNode
 from antiphon.testing.servers.nats import NatsServer
 from antiphon.testing.servers.postgres import PostgresServer
 from antiphon.testing.servers.process import ServerError, ServerMissingError, ServerProcess, free_port
@@ -11,6 +12,8 @@ from antiphon.testing.servers.valkey import RedisServer, ValkeyServer
 
 __all__ = [
     "SERVERS",
+    "KafkaCluster",
+    "KafkaNode",
     "KafkaServer",
     "NatsServer",
     "PostgresServer",

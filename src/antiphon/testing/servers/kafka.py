@@ -24,7 +24,7 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
 </dependencies></project>
 """
-_SETTINGS = {
+SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -73,10 +73,9 @@ class KafkaServer(Server):
         settings = self._folder / "server.properties"
         if not settings.exists():
             settings.write_text("".join(f"{name}={value}\n" for name, value in self._all_settings().items()), "utf-8")
-            format = ["format", "--standalone", "-t", self.run("kafka.tools.StorageTool", "random-uuid").strip()]
-            self.run("kafka.tools.StorageTool", *format, "-c", str(settings))
+            self.run("kafka.tools.StorageTool", "format", *self._identity(), "-c", str(settings))
         command = [*_java(), *self._java, "kafka.Kafka", str(settings)]
-        self._process.start(command, self._is_ready, patience=PATIENCE)
+        self._process.start(command, self._may_go_on, patience=PATIENCE)
 
     def run(self, program: str, *arguments: str) -> str:
         """What one of Kafka's own tools prints. Raises ServerError when it fails."""
@@ -85,10 +84,18 @@ class KafkaServer(Server):
             raise ServerError(f"{program} {' '.join(arguments)}: {done.stderr or done.stdout}")
         return done.stdout
 
+    def _identity(self) -> list[str]:
+        """Which cluster its data belong to: one of its own."""
+        return ["--standalone", "-t", self.run("kafka.tools.StorageTool", "random-uuid").strip()]
+
+    def _may_go_on(self) -> bool:
+        """Whether whoever starts it need not wait any longer."""
+        return self.is_ready()
+
     def _all_settings(self) -> dict[str, str]:
         own, controller = f"PLAINTEXT://127.0.0.1:{self._port}", f"127.0.0.1:{self._controller}"
         return {
-            **_SETTINGS,
+            **SETTINGS,
             "controller.quorum.bootstrap.servers": controller,
             "listeners": f"{own},CONTROLLER://{controller}",
             "advertised.listeners": own,
@@ -96,8 +103,8 @@ class KafkaServer(Server):
             **self._settings,
         }
 
-    def _is_ready(self) -> bool:
-        """Whether it answers what each client asks first: its port is open before it serves."""
+    def is_ready(self) -> bool:
+        """Whether it answers what each client asks first: its port is open before it serves. Waits a second at most."""
         moment = timedelta(seconds=1).total_seconds()
         try:
             with socket.create_connection(("127.0.0.1", self._port), moment) as connection:
