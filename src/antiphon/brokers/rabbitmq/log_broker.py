@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.rabbitmq.codec import Positions, route
 from antiphon.brokers.rabbitmq.course import Mark
 from antiphon.brokers.rabbitmq.driver import Link
@@ -19,6 +19,7 @@ from antiphon.brokers.rabbitmq.names import Names, log_arguments
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.brokers.rabbitmq.publishing import Publishing
 from antiphon.brokers.rabbitmq.registry import Registry
+from antiphon.brokers.rabbitmq.replies import RabbitReplyBox, send_replies
 from antiphon.errors import ClosedError, PublishError, StoreCorruptError, UnsupportedCapabilityError, UsageError
 from antiphon.events.message import Outgoing
 
@@ -112,6 +113,7 @@ class RabbitLogBroker:
             groups=True,
             replay=True,
             seek_time=True,
+            request_reply=True,
             headers=True,
             max_message_bytes=self._limit,
         )
@@ -225,6 +227,16 @@ class RabbitLogBroker:
     async def ends(self, topic: str) -> Mapping[int, str]:
         self._require_open("browse")
         return {number: str(end) for number, _, end in await self._standing.spans(topic)}
+
+    async def open_reply_box(self, name: str) -> RabbitReplyBox:
+        self._require_open("open a reply box")
+        box = RabbitReplyBox(self._link, self._names)
+        await box.open()
+        return box
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        self._require_open("reply")
+        await send_replies(self._outlet, self._names, self._limit, replies)
 
     async def _group(self, name: str) -> LogGroup:
         """The group as this process follows it, from the first time on that it is asked for."""
