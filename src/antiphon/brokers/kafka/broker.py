@@ -114,7 +114,11 @@ class KafkaBroker:
             self._loop, self._refused = asyncio.get_running_loop(), None
             patience = self._options.patience
             try:
-                admin = Admin({**self._conf, "error_cb": self._on_error}, patience)
+                admin = Admin(
+                    {**self._conf, "error_cb": self._on_error},
+                    patience,
+                    is_classic=self._options.protocol == "classic",
+                )
                 await self._greet(admin)
                 topics = Topics(
                     admin,

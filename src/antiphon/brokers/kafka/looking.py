@@ -56,7 +56,7 @@ class Looker:
     def _read(self, spans: Mapping[Partition, Span], limit: int) -> dict[Partition, list[Record]]:
         with self._turn:
             consumer = self._consumer = self._consumer or make_consumer(self._conf)
-            consumer.assign([at(partition, span.start) for partition, span in spans.items()])
+            consumer.incremental_assign([at(partition, span.start) for partition, span in spans.items()])
             try:
                 return self._collect(consumer, dict(spans), limit)
             finally:
@@ -69,8 +69,11 @@ class Looker:
         deadline = time.monotonic() + self._patience
         while open_spans:
             first = consumer.poll(_POLL)
+            before = tuple(open_spans)
             for record in [first, *consumer.consume(_AT_ONCE, 0)] if first is not None else ():
                 _sort_in(record, open_spans, found, limit)
+            if done := [at(partition) for partition in before if partition not in open_spans]:
+                consumer.incremental_unassign(done)  # or one that is busy would starve the others
             if open_spans and time.monotonic() > deadline:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "reading took too long"))  # noqa: SLF001 - public in the driver
         return found

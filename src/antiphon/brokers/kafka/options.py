@@ -219,7 +219,12 @@ def joining(base: Mapping[str, object], group: str, member: str | None, options:
 
 def looking(base: Mapping[str, object]) -> dict[str, object]:
     """What a consumer is told that reads without a group."""
-    return {**reading(base, "antiphon-looking"), "enable.partition.eof": True, "fetch.wait.max.ms": 10}
+    return {
+        **reading(base, "antiphon-looking"),
+        "enable.partition.eof": True,
+        "fetch.wait.max.ms": 10,
+        "fetch.queue.backoff.ms": 10,
+    }
 
 
 def peeking(base: Mapping[str, object]) -> dict[str, object]:
