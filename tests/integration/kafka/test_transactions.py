@@ -50,9 +50,7 @@ async def test_each_payment_leaves_once_wherever_the_process_dies(server, tmp_pa
     async with opened(server.address) as broker:
         for number in range(ROUNDS):
             await place(broker, number * EACH)
-            with victim(
-                server.address, f"sqlite:///{tmp_path / 'own.db'}", next(points), "2", module=MODULE
-            ) as process:
+            with victim(server.address, own, next(points), "1", module=MODULE) as process:
                 await asyncio.wait_for(asyncio.to_thread(process.wait), 60)
         with victim(server.address, own, "", "0", module=MODULE):
             found = await until_paid(broker, ROUNDS * EACH)
