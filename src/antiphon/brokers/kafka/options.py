@@ -24,6 +24,8 @@ _AT_ONCE = 256 << 10
 """Bytes of one partition in one answer, so that those with much leave room for the others."""
 _READ_AHEAD = 16 << 10
 """Kibibytes that the driver reads ahead of us."""
+_ROOM = 5
+"""Milliseconds until the driver, once it has read so far, looks whether there is room again; else it rests a second."""
 
 
 class Profile(Struct, frozen=True):
@@ -203,6 +205,7 @@ def reading(base: Mapping[str, object], group: str) -> dict[str, object]:
         "queued.max.messages.kbytes": _READ_AHEAD,
         "fetch.message.max.bytes": _AT_ONCE,
         "fetch.wait.max.ms": 500,
+        "fetch.queue.backoff.ms": _ROOM,
     }
 
 
