@@ -21,6 +21,7 @@ NAMES = (
     "redrive",
     "embedded-latency",
     "backlog-memory",
+    "kafka-consume",
     "shop",
     "dead-letters-list",
     "import-time",
