@@ -22,6 +22,7 @@ NAMES = (
     "embedded-latency",
     "backlog-memory",
     "kafka-consume",
+    "kafka-publish",
     "shop",
     "dead-letters-list",
     "import-time",
