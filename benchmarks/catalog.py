@@ -23,6 +23,7 @@ NAMES = (
     "backlog-memory",
     "kafka-consume",
     "kafka-publish",
+    "kafka-transactions",
     "shop",
     "dead-letters-list",
     "import-time",

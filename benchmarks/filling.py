@@ -1,6 +1,6 @@
 """How what is read is filled with orders; preparation, not measured.
 
-As a program, with a count and a URL: fills a broker on a server.
+As a program, with a count and a URL: fills a broker on a server, where payments have an empty topic.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ async def fill(broker: Broker, count: int) -> None:
 async def main(count: int, url: str) -> None:
     broker, started = connect(url), perf_counter()
     await broker.open()
-    await broker.ensure_topic(TopicSpec("orders"))
+    for topic in ("orders", "payments"):
+        await broker.ensure_topic(TopicSpec(topic))
     await fill(broker, count)
     held = sum(topic.messages for topic in await broker.topics())
     await broker.close()

@@ -9,6 +9,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 PARTITIONS = 8
+PAYMENTS = "payments"
 PATIENCE = 30.0
 """Seconds that the cluster may take to confirm."""
 ROOM, DRIVERS_ROOM = 5, 1_000
@@ -88,3 +89,18 @@ def committed(consumer: Consumer, topic: str) -> int:
 def ends(consumer: Consumer, topic: str) -> Sequence[int]:
     """The offset of what comes next, of each partition."""
     return [consumer.get_watermark_offsets(TopicPartition(topic, number), PATIENCE)[1] for number in range(PARTITIONS)]
+
+
+def read_since(consumer: Consumer, topic: str, since: Sequence[int]) -> int:
+    """How many committed messages came after these offsets; marks of transactions are none."""
+    now = ends(consumer, topic)
+    consumer.assign([TopicPartition(topic, number, offset) for number, offset in enumerate(since)])
+    found = 0
+    while any(
+        place.offset < now[place.partition]
+        for place in consumer.position([TopicPartition(topic, number) for number in range(PARTITIONS)])
+        if since[place.partition] < now[place.partition]
+    ):
+        found += sum(message.error() is None for message in consumer.consume(10_000, 0.1))
+    consumer.unassign()
+    return found

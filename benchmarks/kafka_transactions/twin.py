@@ -1,0 +1,80 @@
+"""By hand: take a batch, produce an event of each of it, and commit those with the batch's positions in one transaction.
+
+As the driver's manual has it: one loop, one producer. The batches are as large as pays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from time import perf_counter
+from uuid import uuid4
+
+import msgspec
+from confluent_kafka import Consumer, Message, Producer
+
+from antiphon.events.ids import repeatable_id
+from benchmarks.hand_kafka import PATIENCE, PAYMENTS, committed, ends, headers_of, read_since, reader, writer
+from benchmarks.hand_outbox import PaymentAuthorised
+from benchmarks.measure import report
+from benchmarks.order import Order
+
+BATCH = 5_000
+
+decode = msgspec.json.Decoder(Order).decode
+encode = msgspec.json.Encoder().encode
+
+
+async def authorise(order: Order) -> PaymentAuthorised:
+    return PaymentAuthorised(order.order_id, int(order.total * 100))
+
+
+async def transform(producer: Producer, messages: Iterable[Message]) -> int:
+    """Produce a payment for each order among these; returns how many."""
+    made, now = 0, datetime.now(UTC)
+    for message in messages:
+        headers = dict(message.headers() or ())
+        cause = headers.get("ce_id")
+        if message.error() is not None or headers.get("ce_type") != b"OrderPlaced" or not isinstance(cause, bytes):
+            continue
+        payment = await authorise(decode(message.value() or b""))
+        key = payment.order_id.encode()
+        id = repeatable_id(cause.decode(), "shop", "authorise", 0)
+        envelope = headers_of(id, b"PaymentAuthorised", key, now, cause)
+        producer.produce(PAYMENTS, encode(payment), key, headers=envelope)
+        made += 1
+    return made
+
+
+async def consume(consumer: Consumer, producer: Producer, count: int) -> float:
+    """Until `count` were handled; returns when the first was."""
+    handled, began = 0, 0.0
+    while handled < count:
+        messages = consumer.consume(BATCH, 0.1)
+        if not messages:
+            continue
+        began = began or perf_counter()
+        producer.begin_transaction()
+        handled += await transform(producer, messages)
+        places = consumer.position(consumer.assignment())
+        producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), PATIENCE)
+        producer.commit_transaction(PATIENCE)  # raises when anything was not held
+    return began
+
+
+async def main(count: int, url: str) -> None:
+    looker = reader(url)
+    before = ends(looker, PAYMENTS)
+    consumer, producer = reader(url), writer(url, **{"transactional.id": f"twin-{uuid4().hex}"})
+    producer.init_transactions(PATIENCE)
+    consumer.subscribe(["orders"])
+    began = await consume(consumer, producer, count)
+    passed = committed(consumer, "orders")
+    consumer.close()
+    report(count, perf_counter() - began, done=min(passed, read_since(looker, PAYMENTS, before)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
