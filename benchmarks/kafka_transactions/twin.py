@@ -1,6 +1,7 @@
-"""By hand: take a batch, produce an event of each of it, and commit those with the batch's positions in one transaction.
+"""By hand: take a batch, produce an event of each, and commit those with the batch's positions in one transaction.
 
-As the driver's manual has it: one loop, one producer. The batches are as large as pays.
+As the driver's manual has it: one loop, one producer. The batches are as large as pays. The clock runs from the order
+after the first WARM_UP, so that nobody is charged for the cluster's first transaction.
 """
 
 from __future__ import annotations
@@ -21,19 +22,24 @@ from benchmarks.hand_outbox import PaymentAuthorised
 from benchmarks.measure import report
 from benchmarks.order import Order
 
-BATCH = 5_000
+BATCH, WARM_UP = 5_000, 20_000
 
 decode = msgspec.json.Decoder(Order).decode
 encode = msgspec.json.Encoder().encode
+handled, began = 0, 0.0
 
 
 async def authorise(order: Order) -> PaymentAuthorised:
+    global handled, began  # noqa: PLW0603  # the shortest counter there is
+    handled += 1
+    if handled == WARM_UP:
+        began = perf_counter()
     return PaymentAuthorised(order.order_id, int(order.total * 100))
 
 
-async def transform(producer: Producer, messages: Iterable[Message]) -> int:
-    """Produce a payment for each order among these; returns how many."""
-    made, now = 0, datetime.now(UTC)
+async def transform(producer: Producer, messages: Iterable[Message]) -> None:
+    """Produce a payment for each order among these."""
+    now = datetime.now(UTC)
     for message in messages:
         headers = dict(message.headers() or ())
         cause = headers.get("ce_id")
@@ -44,24 +50,17 @@ async def transform(producer: Producer, messages: Iterable[Message]) -> int:
         id = repeatable_id(cause.decode(), "shop", "authorise", 0)
         envelope = headers_of(id, b"PaymentAuthorised", key, now, cause)
         producer.produce(PAYMENTS, encode(payment), key, headers=envelope)
-        made += 1
-    return made
 
 
-async def consume(consumer: Consumer, producer: Producer, count: int) -> float:
-    """Until `count` were handled; returns when the first was."""
-    handled, began = 0, 0.0
+async def consume(consumer: Consumer, producer: Producer, count: int) -> None:
+    """Until `count` were handled."""
     while handled < count:
-        messages = consumer.consume(BATCH, 0.1)
-        if not messages:
-            continue
-        began = began or perf_counter()
-        producer.begin_transaction()
-        handled += await transform(producer, messages)
-        places = consumer.position(consumer.assignment())
-        producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), PATIENCE)
-        producer.commit_transaction(PATIENCE)  # raises when anything was not held
-    return began
+        if messages := consumer.consume(BATCH, 0.1):
+            producer.begin_transaction()
+            await transform(producer, messages)
+            places = consumer.position(consumer.assignment())
+            producer.send_offsets_to_transaction(places, consumer.consumer_group_metadata(), PATIENCE)
+            producer.commit_transaction(PATIENCE)  # raises when anything was not held
 
 
 async def main(count: int, url: str) -> None:
@@ -70,10 +69,12 @@ async def main(count: int, url: str) -> None:
     consumer, producer = reader(url), writer(url, **{"transactional.id": f"twin-{uuid4().hex}"})
     producer.init_transactions(PATIENCE)
     consumer.subscribe(["orders"])
-    began = await consume(consumer, producer, count)
+    await consume(consumer, producer, count)
     passed = committed(consumer, "orders")
     consumer.close()
-    report(count, perf_counter() - began, done=min(passed, read_since(looker, PAYMENTS, before)))
+    seconds = perf_counter() - began
+    done = min(passed, read_since(looker, PAYMENTS, before))
+    report(count - WARM_UP, seconds, done=done - WARM_UP)
 
 
 if __name__ == "__main__":

@@ -188,6 +188,7 @@ def transacting(conf: Mapping[str, object], group: str, member: str, longest: fl
         **conf,
         "transactional.id": f"antiphon-{group}-{member}",
         "transaction.timeout.ms": milliseconds,
+        "delivery.report.only.error": True,
         "message.timeout.ms": milliseconds,
     }
 
