@@ -24,6 +24,8 @@ NAMES = (
     "kafka-consume",
     "kafka-publish",
     "kafka-transactions",
+    "nats-consume",
+    "redis-consume",
     "shop",
     "dead-letters-list",
     "import-time",
