@@ -26,6 +26,8 @@ NAMES = (
     "kafka-transactions",
     "nats-consume",
     "redis-consume",
+    "rabbitmq-consume",
+    "postgres-consume",
     "shop",
     "dead-letters-list",
     "import-time",

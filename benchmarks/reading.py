@@ -46,8 +46,9 @@ def new_group() -> str:
     return f"shop-{uuid4().hex[:12]}"
 
 
-async def main(count: int, url: str) -> None:
-    broker, reading, group = connect(url), Reading(count), new_group()
+async def read_all(count: int, url: str, group: str) -> None:
+    """Read so many orders, and report."""
+    broker, reading = connect(url), Reading(count)
     with TemporaryDirectory() as folder:
         shop = reading.reader(group, Path(folder) / "shop.db")
         await shop.start(broker, Settings(common=ServiceSettings(broker=url)))
@@ -60,4 +61,4 @@ async def main(count: int, url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+    asyncio.run(read_all(int(sys.argv[1]), sys.argv[2], new_group()))

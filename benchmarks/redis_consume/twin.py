@@ -37,10 +37,10 @@ async def handle(order: Order) -> None:
 
 async def step(server: Redis, group: str, done: dict[bytes, list[bytes]]) -> dict[bytes, list[bytes]]:
     """Acknowledge what is done, and handle what comes; returns the ids of that, by stream."""
-    pipeline = server.pipeline(transaction=False)
+    pipeline, reading = server.pipeline(transaction=False), ("GROUP", group, "twin", "COUNT", SHARE)
     for stream, ids in done.items():
-        pipeline.xack(stream, group, *ids)
-    pipeline.xreadgroup(group, "twin", dict.fromkeys(STREAMS, ">"), count=SHARE)
+        pipeline.execute_command("XACK", stream, group, *ids)
+    pipeline.execute_command("XREADGROUP", *reading, "STREAMS", *STREAMS, *[">"] * PARTITIONS)
     found = cast("list[tuple[bytes, Entries]]", (await pipeline.execute())[-1])
     taken: dict[bytes, list[bytes]] = {}
     for stream, entries in found:
@@ -58,8 +58,8 @@ async def main(count: int, url: str) -> None:
     done: dict[bytes, list[bytes]] = {}
     while handled < count:
         done = await step(server, group, done)
-    for stream, ids in done.items():
-        await server.xack(stream, group, *ids)
+    for finished, ids in done.items():
+        await server.xack(finished, group, *ids)
     seconds = perf_counter() - began
     pending = sum([int((await server.xpending(stream, group))["pending"]) for stream in STREAMS])
     await server.aclose()
