@@ -24,6 +24,7 @@ NAMES = (
     "kafka-consume",
     "kafka-publish",
     "kafka-transactions",
+    "kafka-latency",
     "nats-consume",
     "redis-consume",
     "rabbitmq-consume",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 from uuid import uuid4
@@ -41,7 +41,7 @@ async def transform(producer: Producer, messages: Iterable[Message]) -> None:
     """Produce a payment for each order among these."""
     now = datetime.now(UTC)
     for message in messages:
-        headers = dict(message.headers() or ())
+        headers: Mapping[str, str | bytes | None] = dict(message.headers() or ())
         cause = headers.get("ce_id")
         if message.error() is not None or headers.get("ce_type") != b"OrderPlaced" or not isinstance(cause, bytes):
             continue

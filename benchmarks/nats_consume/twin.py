@@ -3,6 +3,9 @@
 The next batch is asked for while one is handled. One acknowledgement covers all before it, and the server confirms it.
 """
 
+# The driver is typed in part only.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio

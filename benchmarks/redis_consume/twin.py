@@ -3,6 +3,9 @@
 The acknowledgements of a batch and the request for the next one travel together.
 """
 
+# The driver is typed in part only.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio
