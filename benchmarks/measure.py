@@ -9,12 +9,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from antiphon.testing.servers import Server
 
 ROOT = Path(__file__).parent.parent
 BUDGET = 40.0
@@ -77,9 +82,14 @@ class Benchmark(Struct, frozen=True):
     judge: Callable[[Runs], list[Check]]
     rounds: int = 7
     """At most; fewer where they do not fit into the budget."""
+    server: Callable[[], Server] | None = None
+    """What all sides run against, started once; its URL becomes the last argument of each."""
+    prepare: Command | None = None
+    """Run once, as a side is, before the sides are."""
 
     def measure(self) -> Measurement:
-        runs = alternate(self.sides(), self.rounds)
+        with self._ready() as sides:
+            runs = alternate(sides, self.rounds)
         return Measurement(
             name=self.name,
             unit=self.unit,
@@ -88,6 +98,17 @@ class Benchmark(Struct, frozen=True):
             peer=_maybe_rounded(runs.maybe("peer")),
             checks=self.judge(runs),
         )
+
+    @contextmanager
+    def _ready(self) -> Generator[Mapping[str, Command]]:
+        sides = self.sides()
+        if self.server is None:
+            yield sides
+            return
+        with self.server() as server:
+            if self.prepare is not None:
+                run_once((*self.prepare, server.url))
+            yield {side: (*command, server.url) for side, command in sides.items()}
 
 
 def at_least(what: str, got: float, target: float, unit: str = "x") -> Check:
@@ -121,7 +142,8 @@ def alternate(sides: Mapping[str, Command], rounds: int) -> Runs:
 
 def run_once(command: Command) -> Figures:
     """Run one side and read its last line."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return msgspec.json.decode(done.stdout.strip().rpartition("\n")[2], type=Figures)
 

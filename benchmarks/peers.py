@@ -10,8 +10,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PINS = {
     "faststream": (
-        "faststream[kafka]==0.7.8",
+        "faststream[kafka,confluent,rabbit,nats,redis]==0.7.8",
         "aiokafka==0.14.0",
+        "cramjam==2.14.0",
+        "confluent-kafka==2.16.1",
+        "aio-pika==10.2.1",
+        "nats-py==2.16.0",
+        "redis==8.1.0",
         "fast-depends==3.0.9",
         "pydantic==2.14.3",
         "anyio==4.16.0",

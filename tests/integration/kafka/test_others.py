@@ -54,6 +54,16 @@ async def test_the_console_consumer_reads_what_we_publish(server):
         assert f"\t{message.key}\t{(message.data or b'').decode()}" in found
 
 
+async def test_how_far_a_group_is_behind_is_known_at_once_where_batches_are_large(server):
+    async with opened(server.address) as broker:
+        await broker.publish(outgoing(messages(4_000, keys=100, size=200), "in-large-batches"))
+        await broker.seek("behind", "in-large-batches", SeekTo.START)
+        async with asyncio.timeout(3):
+            found = await broker.lag("behind")
+    assert len(found) == 8
+    assert sum(lag.messages for lag in found) == 4_000
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 async def test_the_group_tool_sees_where_a_group_stands_and_moves_it(server, protocol):
     topic, group = f"orders-{protocol}", f"payments-{protocol}"

@@ -24,6 +24,8 @@ _AT_ONCE = 256 << 10
 """Bytes of one partition in one answer, so that those with much leave room for the others."""
 _READ_AHEAD = 16 << 10
 """Kibibytes that the driver reads ahead of us."""
+_ROOM = 5
+"""Milliseconds until the driver, once it has read so far, looks whether there is room again; else it rests a second."""
 
 
 class Profile(Struct, frozen=True):
@@ -186,6 +188,7 @@ def transacting(conf: Mapping[str, object], group: str, member: str, longest: fl
         **conf,
         "transactional.id": f"antiphon-{group}-{member}",
         "transaction.timeout.ms": milliseconds,
+        "delivery.report.only.error": True,
         "message.timeout.ms": milliseconds,
     }
 
@@ -203,6 +206,7 @@ def reading(base: Mapping[str, object], group: str) -> dict[str, object]:
         "queued.max.messages.kbytes": _READ_AHEAD,
         "fetch.message.max.bytes": _AT_ONCE,
         "fetch.wait.max.ms": 500,
+        "fetch.queue.backoff.ms": _ROOM,
     }
 
 
@@ -229,7 +233,8 @@ def looking(base: Mapping[str, object]) -> dict[str, object]:
 
 def peeking(base: Mapping[str, object]) -> dict[str, object]:
     """What a consumer is told that reads one message of each partition."""
-    return {**looking(base), "fetch.message.max.bytes": 1024, "queued.min.messages": 1}
+    # Not told to read few ahead: one batch of one partition would be enough, and keep it from all others for a second.
+    return {**looking(base), "fetch.message.max.bytes": 1024}
 
 
 def _ms(duration: timedelta) -> int:
