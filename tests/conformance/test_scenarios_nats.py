@@ -37,12 +37,12 @@ class TestNats(Beside):
 
 
 class TestPatientNats(PatienceScenarios):
-    lease = timedelta(milliseconds=400)
+    lease = timedelta(seconds=1.5)
 
     @pytest.fixture
     async def broker(self, nats_server: str) -> AsyncIterator[Broker]:
         self.own = SqliteDatabase(":memory:")
-        broker = a_broker(nats_server, options="lease=0.4s")
+        broker = a_broker(nats_server, options="lease=1.5s")
         await broker.open()
         await self.own.open()
         yield broker

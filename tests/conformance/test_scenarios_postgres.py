@@ -56,7 +56,7 @@ class TestBeside(Beside, OnPostgres):
 
 
 class TestPatient(PatienceScenarios):
-    lease = timedelta(milliseconds=400)
+    lease = timedelta(seconds=1.5)
 
     @pytest.fixture
     async def broker(self, postgres_url: str) -> AsyncIterator[Broker]:

@@ -31,12 +31,12 @@ class TestRabbit(Beside):
 
 
 class TestPatientRabbit(PatienceScenarios):
-    lease = timedelta(milliseconds=600)
+    lease = timedelta(seconds=1.5)
 
     @pytest.fixture
     async def broker(self, rabbitmq_server: str) -> AsyncIterator[Broker]:
         prefix = a_prefix()
-        broker = a_broker(rabbitmq_server, prefix, hold="600ms")
+        broker = a_broker(rabbitmq_server, prefix, hold="1500ms")
         self.own = SqliteDatabase(":memory:")
         await broker.open()
         await self.own.open()

@@ -39,11 +39,11 @@ class TestRedis(Beside, Every):
 
 
 class TestPatientRedis(PatienceScenarios):
-    lease = timedelta(milliseconds=400)
+    lease = timedelta(seconds=1.5)
 
     @pytest.fixture
     async def broker(self, redis_server: str) -> AsyncIterator[Broker]:
-        broker = connect(f"{redis_server}?prefix={new_id()[-12:]}&lease=0.4s")
+        broker = connect(f"{redis_server}?prefix={new_id()[-12:]}&lease=1.5s")
         self.own = SqliteDatabase(":memory:")
         await broker.open()
         await self.own.open()
