@@ -61,9 +61,11 @@ class Bundles:
         They do not where something was refused for good: what returned it is parked first. Raises what
         `TransactionalSubscription.commit_with` does.
         """
-        outgoing = [one for delivery in passed if delivery in self._kept for one in self._kept[delivery][1]]
+        leaving = [delivery for delivery in passed if delivery in self._kept]
+        outgoing = [one for delivery in leaving for one in self._kept[delivery][1]]
         if not outgoing:
             await self._subscription.commit(watermarks)
+            self._forget(leaving)
             return True
         try:
             await self._owner.sending.send(outgoing, self._subscription.commit_with(watermarks, outgoing), whole=True)
@@ -74,10 +76,15 @@ class Bundles:
         except LeaseLostError:
             self._owner.lost_lease()
             raise
+        self._forget(leaving)
         return True
 
+    def _forget(self, left: Iterable[Delivery]) -> None:
+        for delivery in left:
+            self._kept.pop(delivery, None)  # what was lost meanwhile is forgotten already
+
     def sweep(self) -> None:
-        """Forget what has left, and what was lost."""
+        """Forget what is not finished any more, such as what was lost."""
         self._kept = {delivery: kept for delivery, kept in self._kept.items() if delivery.state == FINISHED}
 
     def _park_refused(self, error: PublishError) -> bool:

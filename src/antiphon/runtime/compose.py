@@ -102,7 +102,7 @@ class Composer:
 
         Its deadline is the earlier one of its own and its cause's. Raises UsageError, EncodeError.
         """
-        writer = self._writer(event)
+        writer = self._writers.get(type(event)) or self._writer(event)
         declared = writer.declaration
         id = repeatable_id(cause.identity, self._service, handler, index)
         message = Message(

@@ -172,8 +172,6 @@ class LogSettling:
     def _drop(self, prefix: Prefix) -> int:
         before = self._windows.count
         self._windows.drop(prefix)
-        if self.bundles:
-            self.bundles.sweep()
         return before - self._windows.count
 
 

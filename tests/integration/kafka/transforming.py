@@ -63,7 +63,7 @@ async def main(cluster: str, store: str) -> None:
         return PaymentTaken(order.order_id, order.number)
 
     broker = KafkaBroker(cluster, OPTIONS)
-    settings = Settings(common=ServiceSettings(broker=broker.url, fetch_messages=50))
+    settings = Settings(common=ServiceSettings(broker=broker.url, fetch_messages=50, inflight_messages=50))
     await service.start(broker, settings, store=connect_store(store))
     await asyncio.Event().wait()
 
