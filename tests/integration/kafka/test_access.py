@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 
 import pytest
 from confluent_kafka.admin import (
@@ -21,7 +20,7 @@ from msgspec import structs
 
 from antiphon.brokers.kafka import Access, KafkaBroker
 from antiphon.errors import BrokerError, ConnectionLostError, PublishError
-from tests.integration.kafka.cluster import OPTIONS, certificate, locked, messages, outgoing
+from tests.integration.kafka.cluster import OPTIONS, locked, messages, outgoing
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -87,24 +86,3 @@ async def test_who_may_look_but_not_write_is_told_for_each_message(gate):
     with pytest.raises(BrokerError, match="rights"):
         await broker.subscribe("payments", ["for-alice"])
     await broker.close()
-
-
-async def test_tls_is_spoken_with_who_has_the_right_certificate(tmp_path):
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    both, cert = certificate(tmp_path)
-    server, address = locked(tls=both)
-    with server:
-        trusting = at(address, "root", "r", tls=True, tls_ca=str(cert))
-        await trusting.open()
-        await trusting.publish(outgoing(messages(3)))
-        await trusting.close()
-        for profile, user, password in (("event-hubs", "$ConnectionString", "c"), ("confluent-cloud", "root", "r")):
-            broker = at(address, user, password, profile=profile, tls_ca=str(cert))
-            await broker.open()
-            await broker.publish(outgoing(messages(3), profile))
-            assert len(await broker.browse(profile, {}, 10)) == 3
-            await broker.close()
-        with pytest.raises(BrokerError) as raised:
-            await at(address, "root", "r", tls=True).open()
-        assert not isinstance(raised.value, ConnectionLostError)
