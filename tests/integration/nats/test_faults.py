@@ -28,7 +28,7 @@ from antiphon.errors import (
 from antiphon.events.message import Outgoing
 from antiphon.testing.conformance.suite import a_message
 from antiphon.testing.servers import NatsServer
-from tests.integration.nats.tools import all_of, ids, never, numbered, persistently, read_until
+from tests.integration.nats.tools import ForgetfulRoad, all_of, ids, never, numbered, persistently, read_until
 from tests.integration.postgres.cutting import road_to
 
 ROOT = Path(__file__).parents[3]
@@ -429,6 +429,15 @@ async def test_a_server_that_does_not_let_us_in_says_so_without_the_password(gua
         assert not isinstance(raised.value, ConnectionLostError)
         assert "wrong" not in str(raised.value)
         assert "secret" not in str(raised.value)
+
+
+async def test_a_reason_that_a_reset_swallows_is_asked_for_again(guarded: NatsServer) -> None:
+    async with road_to(guarded.port, ForgetfulRoad) as (_, port):
+        url = as_user(guarded, "all:wrong").replace(str(guarded.port), str(port))
+        with pytest.raises(BrokerError, match="does not let us in") as raised:
+            await opened(url)
+        assert not isinstance(raised.value, ConnectionLostError)
+        await (await opened(url.replace("wrong", "secret"))).close()
 
 
 async def test_a_right_that_is_missing_is_told_at_once(guarded: NatsServer) -> None:

@@ -43,9 +43,9 @@ class Road:
 
 
 @asynccontextmanager
-async def road_to(port: int) -> AsyncIterator[tuple[Road, int]]:
+async def road_to(port: int, kind: type[Road] = Road) -> AsyncIterator[tuple[Road, int]]:
     """A road, and the port where it begins."""
-    road = Road(port)
+    road = kind(port)
     server = await asyncio.start_server(road.join, "127.0.0.1", 0)
     try:
         yield road, server.sockets[0].getsockname()[1]
