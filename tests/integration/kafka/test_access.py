@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 from msgspec import structs
 
 from antiphon.brokers.kafka import Access, KafkaBroker
-from antiphon.errors import BrokerError, ConnectionLostError, PublishError
+from antiphon.errors import AccessDeniedError, PublishError
 from tests.integration.kafka.cluster import OPTIONS, locked, messages, outgoing
 
 pytestmark = pytest.mark.timeout(120)
@@ -37,10 +37,9 @@ def at(address, user, password, **options):
 
 
 async def test_a_wrong_password_is_told_at_once(gate):
-    with pytest.raises(BrokerError, match="does not let us connect") as raised:
+    with pytest.raises(AccessDeniedError, match="does not let us connect"):
         async with asyncio.timeout(5):
             await at(gate[1], "root", "wrong").open()
-    assert not isinstance(raised.value, ConnectionLostError)
 
 
 async def test_plain_and_scram_let_in_who_has_the_password(gate):
@@ -83,6 +82,6 @@ async def test_who_may_look_but_not_write_is_told_for_each_message(gate):
     with pytest.raises(PublishError, match="right to write") as raised:
         await broker.publish(outgoing(messages(3), "for-alice"))
     assert len(raised.value.refusals) == 3
-    with pytest.raises(BrokerError, match="rights"):
+    with pytest.raises(AccessDeniedError, match="rights"):
         await broker.subscribe("payments", ["for-alice"])
     await broker.close()

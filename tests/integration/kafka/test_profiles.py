@@ -11,7 +11,7 @@ from msgspec import structs
 
 from antiphon.brokers.connect import connect
 from antiphon.brokers.kafka import Access, KafkaBroker
-from antiphon.errors import BrokerError, ConnectionLostError, SettingsError
+from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError, SettingsError
 from tests.integration.kafka.cluster import OPTIONS, Member, messages, outgoing, publish_all, until_read
 from tests.integration.kafka.gates import HAS_OPENSSL, gates, token
 
@@ -82,7 +82,7 @@ async def test_a_url_with_a_profile_is_enough_to_publish_and_read(cluster, profi
 @by_profile
 async def test_a_wrong_password_is_told_at_once_and_never_shown(cluster, profile):
     error = await refused(broker_at(cluster, "passwords", access_to(profile, "guessed"), profile=profile))
-    assert not error.retryable
+    assert isinstance(error, AccessDeniedError)
     assert f"kafka://{cluster.passwords} does not let us connect" in str(error)
     assert "Invalid username or password" in str(error)
     assert "mend the user's name, its password" in str(error)
@@ -139,8 +139,8 @@ async def test_a_token_that_has_ended_is_told(cluster):
     claimed = token(LONG)[1]
     unknown = await refused(broker_at(cluster, "tokens", Access(token=lambda _: (token(-LONG)[0], claimed))), 20)
     assert "invalid_token" in str(unknown)
-    assert not known.retryable
-    assert not unknown.retryable
+    assert isinstance(known, AccessDeniedError)
+    assert isinstance(unknown, AccessDeniedError)
 
 
 async def test_a_function_that_makes_no_token_is_quoted(cluster):

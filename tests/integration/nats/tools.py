@@ -30,6 +30,19 @@ def a_broker(url: str, *, options: str = "") -> NatsBroker:
     return broker
 
 
+async def opened(url: str) -> NatsBroker:
+    broker = connect(url)
+    assert isinstance(broker, NatsBroker)
+    await broker.open()
+    return broker
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - nobody sets an event when it comes true
+            await asyncio.sleep(0.05)
+
+
 async def silence(broker: Broker, subscription: Subscription) -> None:
     """Send no more signs of life for it, and let its leases be over, which the others notice."""
     assert isinstance(broker, NatsBroker)

@@ -21,7 +21,11 @@ class Road:
 
     async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.joined += 1
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        except BaseException:  # also when the test ends meanwhile
+            writer.transport.abort()
+            raise
         self._writers += [writer, back]
         await asyncio.gather(self._pass(reader, back, answers=False), self._pass(there, writer, answers=True))
 

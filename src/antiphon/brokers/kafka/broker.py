@@ -37,7 +37,15 @@ from antiphon.brokers.kafka.topics import Topics
 from antiphon.brokers.kafka.transacting import LONGEST, Transactions
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.screening import screen
-from antiphon.errors import BrokerError, ClosedError, ConnectionLostError, PublishError, Refusal, UsageError
+from antiphon.errors import (
+    AccessDeniedError,
+    BrokerError,
+    ClosedError,
+    ConnectionLostError,
+    PublishError,
+    Refusal,
+    UsageError,
+)
 from antiphon.events.ids import new_id
 from antiphon.events.message import Outgoing
 
@@ -261,7 +269,7 @@ class KafkaBroker:
         """Why it is not open, as far as it can be found out."""
         found = fault(error, self._url, "connect")
         if isinstance(tokens := self._conf.get("oauth_cb"), Tokens) and tokens.failure is not None:
-            return BrokerError(f"cannot connect: {self._url} is shown no token: {tokens.failure}")
+            return AccessDeniedError(f"cannot connect: {self._url} is shown no token: {tokens.failure}")
         if error_of(error).code() in DENIED:
             return found
         trouble = await asyncio.to_thread(disagreement, self._servers, self._options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.brokers.kafka.client import REFUSALS, SOON_WELL, KafkaError, error_of
-from antiphon.errors import BrokerError, ConnectionLostError, UnknownTopicError
+from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError, UnknownTopicError
 
 # ruff: noqa: SLF001 - the driver's names of local errors begin with an underscore
 
@@ -67,7 +67,9 @@ def fault(
             "next one: look at what makes them"
         )
     if code in DENIED:
-        return BrokerError(f"{where} does not let us {tried}: {said}: mend the user's name, its password or its rights")
+        return AccessDeniedError(
+            f"{where} does not let us {tried}: {said}: mend the user's name, its password or its rights"
+        )
     if code == KafkaError._SSL:
         return BrokerError(
             f"cannot {tried}: {where} and we do not agree on TLS: {said}: look at tls, tls_ca and its kin"

@@ -34,7 +34,7 @@ from antiphon.brokers.nats.calls import (
     RefusedError,
     status_of,
 )
-from antiphon.errors import BrokerError, ClosedError, ConnectionLostError
+from antiphon.errors import AccessDeniedError, BrokerError, ClosedError, ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.nats")
 
@@ -265,7 +265,8 @@ class Link:
             async with asyncio.timeout(self._login.timeout):
                 await self._connected.wait()
         except TimeoutError:
-            raise self.lost(f"not connected for {self._login.timeout:g} s") from None
+            why = f" ({self._trouble})" if str(self._trouble or "") else ""
+            raise self.lost(f"not connected for {self._login.timeout:g} s{why}") from None
 
     async def listen(self, subject: str, handler: Handler) -> Listening:
         """Hand over what arrives at `subject` from now on, also after the connection was lost, until it is stopped."""
@@ -424,6 +425,6 @@ async def _ignore(_: Exception) -> None:
 
 def _unreachable(url: str, cause: BaseException | None) -> BrokerError:
     if isinstance(cause, nats.errors.AuthorizationError) or "authorization" in str(cause).lower():
-        return BrokerError(f"{url} does not let us in: check user and password, token, or credentials")
+        return AccessDeniedError(f"{url} does not let us in: check user and password, token, or credentials")
     reason = str(cause) or type(cause).__name__
     return ConnectionLostError(f"{url} cannot be reached ({'no answer' if cause is None else reason}): is it running?")
