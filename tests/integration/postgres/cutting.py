@@ -13,6 +13,7 @@ class Road:
     def __init__(self, port: int) -> None:
         self._port = port
         self._writers: list[asyncio.StreamWriter] = []
+        self._joins: set[asyncio.Task[None]] = set()
         self.holding = False
         self.held = asyncio.Event()
         """Set once something is held back."""
@@ -21,17 +22,24 @@ class Road:
 
     async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.joined += 1
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._port)
-        except BaseException:  # also when the test ends meanwhile
-            writer.transport.abort()
-            raise
+        task = asyncio.current_task()
+        assert task is not None
+        self._joins.add(task)
+        task.add_done_callback(self._joins.discard)
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers += [writer, back]
         await asyncio.gather(self._pass(reader, back, answers=False), self._pass(there, writer, answers=True))
 
     def cut(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
+
+    async def close(self) -> None:
+        """Cut all, and return when nothing is passed on any more: what still runs when a loop ends is not closed."""
+        await asyncio.sleep(0.01)  # who has just come joins first
+        while self._joins:
+            self.cut()
+            await asyncio.wait(self._joins, timeout=0.1)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         try:
@@ -54,5 +62,5 @@ async def road_to(port: int, kind: type[Road] = Road) -> AsyncIterator[tuple[Roa
     try:
         yield road, server.sockets[0].getsockname()[1]
     finally:
-        road.cut()
         server.close()
+        await road.close()
