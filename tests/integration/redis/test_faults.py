@@ -23,7 +23,17 @@ from antiphon.errors import (
 )
 from antiphon.testing.servers import RedisServer
 from tests.integration.postgres.cutting import road_to
-from tests.integration.redis.servers import ROOM, SECOND, has_all, ids, numbered, persistently, read, watermarks
+from tests.integration.redis.servers import (
+    ROOM,
+    SECOND,
+    each_key_is_in_order,
+    has_all,
+    ids,
+    numbered,
+    persistently,
+    read,
+    watermarks,
+)
 
 
 def never(found):
@@ -64,12 +74,7 @@ async def test_a_kill_in_the_middle_of_a_batch_costs_no_order_within_a_key(serve
     await asyncio.to_thread(server.start)
     await publishing
     found = await read(subscription, has_all(sent))
-    first = {}
-    for place, id in enumerate(ids(found)):
-        first.setdefault(id, place)
-    for key in range(5):
-        of_key = [each.message.id for each in sent if each.message.key == f"k{key}"]
-        assert sorted(of_key, key=first.__getitem__) == of_key
+    assert each_key_is_in_order(found, sent)
 
 
 async def test_a_wiped_server_is_reported_to_readers_and_writers_and_never_begun_anew(server, broker):
@@ -223,7 +228,7 @@ async def test_a_publish_whose_answer_is_lost_says_so(server):
         await broker.close()
 
 
-async def test_members_that_come_and_go_lose_nothing(server):
+async def test_members_that_come_and_go_lose_nothing_and_keep_order(server):
     sent = numbered(2000, keys=40)
     found = []
 
@@ -252,6 +257,7 @@ async def test_members_that_come_and_go_lose_nothing(server):
     found += await read(last, lambda more: set(ids(sent)) <= set(ids(found + more)))
     times = Counter(ids(found))
     assert set(times) == set(ids(sent))
+    assert each_key_is_in_order(found, sent)
     await publisher.close()
 
 
