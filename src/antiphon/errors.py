@@ -14,6 +14,8 @@ AntiphonError
 │  └─ ClosedError              used before it was opened or after it was closed
 ├─ BrokerError                 the road
 │  ├─ ConnectionLostError*     the broker cannot be reached
+│  ├─ AccessDeniedError        the broker does not let us in, or a right is missing
+│  ├─ DataLostError            the broker lost what it had confirmed
 │  ├─ PublishError             some messages were refused; each is named
 │  ├─ UnknownTopicError        no such topic
 │  └─ PositionLostError        retention deleted what the group had not read
@@ -136,6 +138,14 @@ class ConnectionLostError(BrokerError):
     """The broker cannot be reached; reconnecting goes on by itself."""
 
     retryable = True
+
+
+class AccessDeniedError(BrokerError):
+    """The broker does not let us in, or not do this; the text says what was tried and which right or secret to mend."""
+
+
+class DataLostError(BrokerError):
+    """The broker lost what it had confirmed: it was emptied, set back or replaced. Nothing is begun anew in silence."""
 
 
 class Refusal:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from antiphon.errors import AntiphonError, BrokerError, PublishError, SchemaError, StatementError
+from antiphon.errors import (
+    AccessDeniedError,
+    AntiphonError,
+    BrokerError,
+    DataLostError,
+    PublishError,
+    SchemaError,
+    StatementError,
+)
 from antiphon.events.message import Outgoing
 from antiphon.storage.schedule import Due
 
@@ -94,4 +102,6 @@ class Handover:
 
 def _blames_a_message(error: AntiphonError) -> bool:
     """Whether one message is to blame, not the road to the broker or the store as a whole."""
+    if isinstance(error, AccessDeniedError | DataLostError):
+        return False
     return isinstance(error, BrokerError | SchemaError | StatementError) and not error.retryable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from antiphon.errors import BrokerError, PublishError, StatementError, StoreError
+from antiphon.errors import AccessDeniedError, BrokerError, DataLostError, PublishError, StatementError, StoreError
 from antiphon.events.message import Outgoing
 from antiphon.runtime.claims import claim_of
 from antiphon.runtime.health import Pulse
@@ -14,6 +14,7 @@ from antiphon.runtime.window import WAITING
 from antiphon.runtime.work import Work, attempt_of
 
 Parcel = tuple[Sequence[Work], Sequence[Outgoing]]
+_NO_PARCELS_FAULT = (StoreError, AccessDeniedError, DataLostError)
 """What was returned for some works, which are finished together."""
 
 
@@ -90,8 +91,8 @@ class Egress:
         return []
 
     async def _narrow(self, parcels: Sequence[Parcel], error: BrokerError | StoreError) -> None:
-        """Find the parcel that cannot be sent. A store that takes nothing is no parcel's fault: the service stops."""
-        if isinstance(error, StoreError) and not isinstance(error, StatementError):
+        """Find the parcel that cannot be sent. What takes nothing from us is no parcel's fault: the service stops."""
+        if isinstance(error, _NO_PARCELS_FAULT) and not isinstance(error, StatementError):
             raise error
         if len(parcels) == 1:
             self._park(parcels, error)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from antiphon.brokers.kafka import KafkaBroker, KafkaOptions
 from antiphon.brokers.ports import Delivery, LogSubscription
@@ -146,39 +144,23 @@ def first_reading_is_in_order(read: Sequence[Delivery]) -> bool:
     return True
 
 
-def locked(*, tls: Path | None = None) -> tuple[KafkaServer, str]:
+def locked() -> tuple[KafkaServer, str]:
     """A server that, at the address beside it, lets in only `alice`, who may do nothing, and `root`, who may do all."""
     server, port = KafkaServer(), free_port()
-    protocol = "SASL_PLAINTEXT" if tls is None else "SASL_SSL"
     plain = "org.apache.kafka.common.security.plain.PlainLoginModule"
     scram = "org.apache.kafka.common.security.scram.ScramLoginModule"
     own = server._all_settings()
     server._settings = {
         "listeners": f"{own['listeners']},CLIENT://127.0.0.1:{port}",
         "advertised.listeners": f"{own['advertised.listeners']},CLIENT://127.0.0.1:{port}",
-        "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CLIENT:{protocol}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,CLIENT:SASL_PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
-        "listener.name.client.plain.sasl.jaas.config": (
-            f'{plain} required user_alice="a" user_root="r" user_$ConnectionString="c";'
-        ),
+        "listener.name.client.plain.sasl.jaas.config": (f'{plain} required user_alice="a" user_root="r";'),
         "listener.name.client.scram-sha-256.sasl.jaas.config": f"{scram} required;",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS;User:root;User:$ConnectionString",
-        **({} if tls is None else {"ssl.keystore.type": "PEM", "ssl.keystore.location": str(tls)}),
+        "super.users": "User:ANONYMOUS;User:root",
     }
     return server, f"127.0.0.1:{port}"
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A self-signed one of 127.0.0.1: the file of key and certificate, and that of the certificate alone."""
-    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    both.write_text(key.read_text("utf-8") + cert.read_text("utf-8"), "utf-8")
-    return both, cert
 
 
 def wipe(server: KafkaServer) -> None:

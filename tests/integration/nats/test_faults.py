@@ -7,28 +7,27 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from antiphon.brokers.connect import connect
 from antiphon.brokers.nats import NatsBroker
 from antiphon.brokers.nats.subscription import NatsSubscription
 from antiphon.brokers.ports import LogSubscription, NoticeKind, Partition, SeekTo, Start, SubscribeOptions, TopicSpec
 from antiphon.errors import (
     BrokerError,
     ConnectionLostError,
+    DataLostError,
     PositionLostError,
     PublishError,
-    StoreCorruptError,
     UnknownTopicError,
 )
 from antiphon.events.message import Outgoing
 from antiphon.testing.conformance.suite import a_message
 from antiphon.testing.servers import NatsServer
-from tests.integration.nats.tools import all_of, ids, never, numbered, persistently, read_until
+from tests.integration.nats.tools import all_of, ids, never, numbered, opened, persistently, read_until, until
 from tests.integration.postgres.cutting import road_to
 
 ROOT = Path(__file__).parents[3]
@@ -45,13 +44,6 @@ async def broker(server: NatsServer) -> AsyncIterator[NatsBroker]:
     broker = await opened(f"{server.url}?lease=2s&timeout=2s")
     yield broker
     await broker.close()
-
-
-async def opened(url: str) -> NatsBroker:
-    broker = connect(url)
-    assert isinstance(broker, NatsBroker)
-    await broker.open()
-    return broker
 
 
 def in_first_order(found: list[str], sent: list[Outgoing], key: str) -> bool:
@@ -148,11 +140,11 @@ async def test_a_wiped_server_is_reported_to_readers_and_writers_and_never_begun
     await asyncio.to_thread(server.stop)
     shutil.rmtree(server._folder / "data")
     await asyncio.to_thread(server.start)
-    with pytest.raises(StoreCorruptError, match="gone from"):
+    with pytest.raises(DataLostError, match="gone from"):
         await persistently(broker, numbered(1))
-    with pytest.raises(StoreCorruptError, match="gone from"):
+    with pytest.raises(DataLostError, match="gone from"):
         await read_until(subscription, never)
-    with pytest.raises(StoreCorruptError, match="gone from"):
+    with pytest.raises(DataLostError, match="gone from"):
         await broker.subscribe("others", ["orders"])
     assert await broker.topics() == []
 
@@ -163,12 +155,12 @@ async def test_a_topic_that_was_deleted_and_made_again_is_reported_until_the_gro
     await read_until(subscription, lambda found: len(found) == 10)
     stream = broker.native.jetstream()  # type: ignore[attr-defined]
     await stream.delete_stream("orders")
-    with pytest.raises(StoreCorruptError, match="topic 'orders' is gone"):
+    with pytest.raises(DataLostError, match="topic 'orders' is gone"):
         await read_until(subscription, never)
-    with pytest.raises(StoreCorruptError, match="topic 'orders' is gone"):
+    with pytest.raises(DataLostError, match="topic 'orders' is gone"):
         await broker.publish(numbered(1))
     await broker.ensure_topic(TopicSpec("orders"))
-    with pytest.raises(StoreCorruptError, match="was made anew"):
+    with pytest.raises(DataLostError, match="was made anew"):
         await read_until(subscription, lambda found: False)
     sent = numbered(5)
     await broker.publish(sent)
@@ -204,12 +196,6 @@ async def shared(members: list[NatsSubscription], partitions: int = 8) -> None:
     await until(is_shared)
     for member in members:
         member.notices()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - nobody sets an event when it comes true
-            await asyncio.sleep(0.05)
 
 
 async def read_for(subscription: LogSubscription, seconds: float) -> list[object]:
@@ -402,53 +388,6 @@ async def test_an_idle_partition_is_not_blamed_for_what_retention_took_of_others
     await broker.publish(sent)
     await read_until(again, all_of(sent))
     assert [lag.skipped for lag in await broker.lag("payments")] == [0] * 8
-
-
-USERS = (
-    "accounts { A { jetstream: enabled, users: [",
-    "  { user: all, password: secret }",
-    "  { user: reader, password: secret, permissions: { publish: { deny: 'orders.>' } } }",
-    "] }, B { users: [ { user: poor, password: secret } ] } }",
-)
-
-
-@pytest.fixture
-def guarded() -> Iterator[NatsServer]:
-    with NatsServer(settings=USERS) as running:
-        yield running
-
-
-def as_user(server: NatsServer, user: str) -> str:
-    return f"{server.url.replace('//', f'//{user}@')}?timeout=2s"
-
-
-async def test_a_server_that_does_not_let_us_in_says_so_without_the_password(guarded: NatsServer) -> None:
-    for user in ("all:wrong", "nobody:secret"):
-        with pytest.raises(BrokerError, match="does not let us in") as raised:
-            await opened(as_user(guarded, user))
-        assert not isinstance(raised.value, ConnectionLostError)
-        assert "wrong" not in str(raised.value)
-        assert "secret" not in str(raised.value)
-
-
-async def test_a_right_that_is_missing_is_told_at_once(guarded: NatsServer) -> None:
-    owner, reader = await opened(as_user(guarded, "all:secret")), await opened(as_user(guarded, "reader:secret"))
-    await owner.publish(numbered(3))
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    with pytest.raises(BrokerError, match="does not allow it"):
-        await reader.publish(numbered(1))
-    assert loop.time() - began < 1
-    assert len(await reader.browse("orders", SeekTo.START, 10)) == 3
-    await owner.close()
-    await reader.close()
-
-
-async def test_an_account_without_jetstream_is_told(guarded: NatsServer) -> None:
-    poor = await opened(as_user(guarded, "poor:secret"))
-    with pytest.raises(BrokerError, match="JetStream"):
-        await poor.publish(numbered(1))
-    await poor.close()
 
 
 async def test_a_server_that_is_not_there_is_told_at_once(server: NatsServer) -> None:

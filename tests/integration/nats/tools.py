@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from msgspec.structs import replace
@@ -17,6 +20,7 @@ from antiphon.errors import ConnectionLostError
 from antiphon.events.ids import new_id
 from antiphon.events.message import Outgoing
 from antiphon.testing.conformance.suite import a_message
+from tests.integration.postgres.cutting import Road
 
 
 def a_broker(url: str, *, options: str = "") -> NatsBroker:
@@ -24,6 +28,19 @@ def a_broker(url: str, *, options: str = "") -> NatsBroker:
     broker = connect(f"{url}/test-{new_id()[-12:]}?{options}")
     assert isinstance(broker, NatsBroker)
     return broker
+
+
+async def opened(url: str) -> NatsBroker:
+    broker = connect(url)
+    assert isinstance(broker, NatsBroker)
+    await broker.open()
+    return broker
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110 - nobody sets an event when it comes true
+            await asyncio.sleep(0.05)
 
 
 async def silence(broker: Broker, subscription: Subscription) -> None:
@@ -99,3 +116,25 @@ def all_of(sent: Sequence[Outgoing]) -> Callable[[list[Delivery]], bool]:
 def never(found: list[Delivery]) -> bool:
     """It is not enough until it fails."""
     return False
+
+
+class ForgetfulRoad(Road):
+    """Loses a server's last words when the client does not wait for them.
+
+    So do systems that get a reset while these words wait to be read.
+    """
+
+    _is_waited_for = False
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if b"CONNECT" in data:
+                    self._is_waited_for = b'"verbose": true' in data
+                if answers and b"-ERR" in data and not self._is_waited_for:
+                    at_once = struct.pack("ii", 1, 0)
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                    writer.transport.abort()
+                    return
+                writer.write(data)
+        writer.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ import aio_pika
 from antiphon.brokers.ports import DONE, Delivery, QueueSubscription, Settlement
 from antiphon.errors import BrokerError
 from antiphon.testing.servers import RabbitServer
+from antiphon.testing.servers.rabbitmq import _library
 
 
 class Road:
@@ -72,6 +75,13 @@ class NarrowServer(RabbitServer):
         limits = "-rabbit max_message_size 65536 -rabbit consumer_timeout 3000 -rabbit channel_tick_interval 500"
         environment["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] += f" {limits}"
         return environment
+
+
+def control(server: RabbitServer, *command: str) -> None:
+    """As an operator does it with rabbitmqctl."""
+    library = _library()
+    environment = {**os.environ, **server._environment(library)}
+    subprocess.run([str(library / "sbin" / "rabbitmqctl"), *command], env=environment, check=True, capture_output=True)
 
 
 def wipe(server: RabbitServer) -> None:

@@ -69,3 +69,18 @@ def has_all(sent: Sequence[Outgoing]) -> Callable[[list[Delivery]], bool]:
     """Whether everything came, however often."""
     wanted = set(ids(sent))
     return lambda found: wanted <= set(ids(found))
+
+
+def each_key_is_in_order(found: Sequence[Delivery], sent: Sequence[Outgoing]) -> bool:
+    """Whether the messages of each key came for the first time in the order of their publishing."""
+    place = {id: number for number, id in enumerate(ids(sent))}
+    seen: set[str] = set()
+    last: dict[str | None, int] = {}
+    for message in (each.message for each in found):
+        if message.id in seen:
+            continue
+        seen.add(message.id)
+        if place[message.id] < last.get(message.key, -1):
+            return False
+        last[message.key] = place[message.id]
+    return True

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from antiphon.brokers.connect import connect
-from antiphon.errors import StoreAccessError
+from antiphon.errors import AccessDeniedError
 from antiphon.runtime.asking import Asker
 from antiphon.runtime.settings import ServiceSettings, Settings
 from antiphon.storage.sqlite import SqliteDatabase
@@ -61,7 +61,7 @@ async def test_who_may_use_no_channels_is_told_when_the_asker_is_opened(server: 
     parts = urlsplit(server.url)
     broker = connect(f"redis://antiphon:secret@{parts.hostname}:{parts.port}")
     await broker.open()
-    with pytest.raises(StoreAccessError):
+    with pytest.raises(AccessDeniedError):
         async with Asker(broker, name="shop"):
             pass
     await broker.close()

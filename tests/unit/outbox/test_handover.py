@@ -6,8 +6,10 @@ import pytest
 
 from antiphon.brokers.screening import screen
 from antiphon.errors import (
+    AccessDeniedError,
     ClosedError,
     ConnectionLostError,
+    DataLostError,
     PublishError,
     Refusal,
     StatementError,
@@ -120,7 +122,14 @@ async def test_what_nobody_explains_may_pass_and_keeps_nothing_else_waiting():
 
 @pytest.mark.parametrize(
     "error",
-    [ConnectionLostError("gone"), StoreFullError("full"), StoreCorruptError("damaged"), ClosedError("it", "publish")],
+    [
+        ConnectionLostError("gone"),
+        AccessDeniedError("no right"),
+        DataLostError("wiped"),
+        StoreFullError("full"),
+        StoreCorruptError("damaged"),
+        ClosedError("it", "publish"),
+    ],
 )
 async def test_what_is_no_messages_fault_is_raised_and_leaves_the_rest_in_doubt(error):
     road = Road(is_whole=False, bad=["m1"])

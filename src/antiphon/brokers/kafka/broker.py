@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, Positions
+from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, Positions, error_of
 from antiphon.brokers.kafka.envelope import record_size
-from antiphon.brokers.kafka.faults import NOT_IN, fault
+from antiphon.brokers.kafka.faults import DENIED, NOT_IN, fault
 from antiphon.brokers.kafka.groups import Groups
 from antiphon.brokers.kafka.holdings import Holdings
 from antiphon.brokers.kafka.looking import Looker, Span
@@ -31,11 +31,21 @@ from antiphon.brokers.kafka.places import offset_of, position
 from antiphon.brokers.kafka.producing import Publishers
 from antiphon.brokers.kafka.reading import Reader
 from antiphon.brokers.kafka.subscription import KafkaSubscription
+from antiphon.brokers.kafka.tls import disagreement
+from antiphon.brokers.kafka.tokens import Tokens
 from antiphon.brokers.kafka.topics import Topics
 from antiphon.brokers.kafka.transacting import LONGEST, Transactions
 from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.screening import screen
-from antiphon.errors import ClosedError, PublishError, Refusal, UsageError
+from antiphon.errors import (
+    AccessDeniedError,
+    BrokerError,
+    ClosedError,
+    ConnectionLostError,
+    PublishError,
+    Refusal,
+    UsageError,
+)
 from antiphon.events.ids import new_id
 from antiphon.events.message import Outgoing
 
@@ -114,10 +124,10 @@ class KafkaBroker:
             self._loop, self._refused = asyncio.get_running_loop(), None
             patience = self._options.patience
             try:
-                admin = Admin(
-                    {**self._conf, "error_cb": self._on_error},
-                    patience,
-                    is_classic=self._options.protocol == "classic",
+                is_classic = self._options.protocol == "classic"
+                # In threads, since the driver waits there for the first token.
+                admin = await asyncio.to_thread(
+                    Admin, {**self._conf, "error_cb": self._on_error}, patience, is_classic=is_classic
                 )
                 await self._greet(admin)
                 topics = Topics(
@@ -127,11 +137,12 @@ class KafkaBroker:
                     self._topic_settings,
                     keeps_all=self._options.profile != "event-hubs",
                 )
-                publishers = Publishers(
-                    publishing(self._conf, self._options), patience.total_seconds(), topics.forget, topics.limits
+                conf = publishing(self._conf, self._options)
+                publishers = await asyncio.to_thread(
+                    Publishers, conf, patience.total_seconds(), topics.forget, topics.limits
                 )
             except KafkaException as error:
-                raise fault(error, self._url, "connect") from error
+                raise await self._unopened(error) from error
             browsing = Looker(looking(self._conf), patience.total_seconds())
             peeks = Looker(peeking(self._conf), patience.total_seconds())
             positions = Positions(lambda group: reading(self._conf, group), patience)
@@ -184,7 +195,9 @@ class KafkaBroker:
         conf = joining(self._conf, group, options.member, self._options)
         grace = self._options.grace.total_seconds()
         try:
-            reader = Reader(conf, opened.positions, group, topics, options, holdings, self._url, grace)
+            reader = await asyncio.to_thread(
+                Reader, conf, opened.positions, group, topics, options, holdings, self._url, grace
+            )
         except KafkaException as error:
             raise fault(error, self._url, f"join group {group!r}") from error
         patience = self._options.patience.total_seconds()
@@ -254,6 +267,19 @@ class KafkaBroker:
                     raise
             else:
                 return
+
+    async def _unopened(self, error: KafkaException) -> BrokerError:
+        """Why it is not open, as far as it can be found out."""
+        found = fault(error, self._url, "connect")
+        if isinstance(tokens := self._conf.get("oauth_cb"), Tokens) and tokens.failure is not None:
+            return AccessDeniedError(f"cannot connect: {self._url} is shown no token: {tokens.failure}")
+        if error_of(error).code() in DENIED:
+            return found
+        trouble = await asyncio.to_thread(disagreement, self._servers, self._options)
+        if trouble is None:
+            return found
+        kind = BrokerError if trouble.is_certain else ConnectionLostError
+        return kind(f"cannot connect: {self._url} and we do not agree on TLS: {trouble.why}")
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in NOT_IN:

@@ -328,7 +328,8 @@ class Admin:
                 wait *= 2
                 # While a server starts it names no servers, and the driver lets go of the one that it knows. Whatever
                 # it remembers to be kept there it does not find again: only another driver does.
-                retired, self.native = self.native, AdminClient(self._conf)
+                fresh = await asyncio.to_thread(AdminClient, self._conf)  # in it the driver waits for a token
+                retired, self.native = self.native, fresh
                 asyncio.get_running_loop().call_later(self.patience, _let_go, retired)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.brokers.kafka.client import REFUSALS, SOON_WELL, KafkaError, error_of
-from antiphon.errors import BrokerError, ConnectionLostError, UnknownTopicError
+from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError, UnknownTopicError
 
 # ruff: noqa: SLF001 - the driver's names of local errors begin with an underscore
 
@@ -37,6 +37,8 @@ NOT_IN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_F
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 NOT_A_MEMBER = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.FENCED_MEMBER_EPOCH})
 """The group goes on without us, and gave our partitions to others."""
+BY_TOKEN = "OAUTHBEARER"
+"""The mechanism whose tokens end, and are made anew."""
 MOVING = frozenset(
     {
         KafkaError.REBALANCE_IN_PROGRESS,
@@ -48,14 +50,26 @@ MOVING = frozenset(
 """The group is sharing out its partitions anew; what we keep of ours may be settled in a moment."""
 
 
-def fault(error: KafkaError | BaseException, where: str, tried: str, topic: str | None = None) -> BrokerError:
-    """Our error for it: what was tried, on what, what was found, and what to do."""
+def fault(
+    error: KafkaError | BaseException, where: str, tried: str, topic: str | None = None, *, by_token: bool = False
+) -> BrokerError:
+    """Our error for it: what was tried, on what, what was found, and what to do.
+
+    `by_token` says that we show who we are by tokens, of which the next one may be taken.
+    """
     found = error if isinstance(error, KafkaError) else error_of(error)
     code, said = found.code(), f"{found.str()} ({found.name()})"
     if code in UNKNOWN_TOPIC and topic is not None:
         return UnknownTopicError(topic)
+    if by_token and code in NOT_IN:
+        return ConnectionLostError(
+            f"cannot {tried}: {where} does not take our token, or there is none: {said}; it is tried again with the "
+            "next one: look at what makes them"
+        )
     if code in DENIED:
-        return BrokerError(f"{where} does not let us {tried}: {said}: mend the user's name, its password or its rights")
+        return AccessDeniedError(
+            f"{where} does not let us {tried}: {said}: mend the user's name, its password or its rights"
+        )
     if code == KafkaError._SSL:
         return BrokerError(
             f"cannot {tried}: {where} and we do not agree on TLS: {said}: look at tls, tls_ca and its kin"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal
 
 from msgspec import Struct, structs
 
+from antiphon.brokers.kafka.tokens import Token, Tokens
 from antiphon.brokers.kafka.topics import USUAL_LARGEST
 from antiphon.errors import SettingsError
 
-Token = Callable[[str], tuple[str, float]]
-"""Makes a token for SASL/OAUTHBEARER from its configuration: the token, and when it ends in seconds since 1970."""
 Sasl = Literal["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]
 
 _driver_log = logging.getLogger("antiphon.brokers.kafka.driver")
@@ -39,9 +38,9 @@ class Profile(Struct, frozen=True):
 _IDLE_FOR = 180_000
 """Milliseconds below the 4 minutes after which Azure's gateway drops a connection in silence."""
 PROFILES: Mapping[str, Profile] = {
-    "confluent-cloud": Profile({"tls": True, "sasl": "plain"}, {"socket.keepalive.enable": True}, {}),
+    "confluent-cloud": Profile({"tls": True}, {"socket.keepalive.enable": True}, {}),
     "event-hubs": Profile(
-        {"tls": True, "sasl": "plain", "compression": "none"},
+        {"tls": True, "compression": "none"},
         {
             "socket.keepalive.enable": True,
             "metadata.max.age.ms": _IDLE_FOR,
@@ -125,11 +124,18 @@ def common(servers: str, options: KafkaOptions, access: Access) -> dict[str, obj
         "reconnect.backoff.max.ms": 2000,
         "topic.metadata.refresh.fast.interval.ms": 50,
     }
-    sasl = options.sasl or ("plain" if access.user is not None else "oauthbearer" if access.token else None)
+    sasl = options.sasl or _usual_sasl(options, access)
     conf["security.protocol"] = f"{'sasl_' if sasl else ''}{'ssl' if options.tls else 'plaintext'}"
     if options.profile is not None:
         conf.update(PROFILES[options.profile].common)
     return conf | _tls(options) | (_sasl(sasl, options, access) if sasl else {})
+
+
+def _usual_sasl(options: KafkaOptions, access: Access) -> Sasl | None:
+    if access.token is not None and access.user is None:
+        return "oauthbearer"
+    # Services that are managed let nobody in who does not say who it is.
+    return "plain" if access.user is not None or options.profile is not None else None
 
 
 def _tls(options: KafkaOptions) -> dict[str, object]:
@@ -148,7 +154,7 @@ def _tls(options: KafkaOptions) -> dict[str, object]:
 def _sasl(sasl: str, options: KafkaOptions, access: Access) -> dict[str, object]:
     conf: dict[str, object] = {"sasl.mechanism": sasl.upper()}
     if sasl == "oauthbearer" and access.token is not None:
-        return conf | {"oauth_cb": access.token}
+        return conf | {"oauth_cb": Tokens(access.token)}
     if access.user is None or access.password is None:
         raise SettingsError(f"SASL {sasl} needs a user and a password: write kafka://user:password@host")
     if sasl != "oauthbearer":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 from antiphon.brokers.kafka.client import (
@@ -28,7 +28,7 @@ from antiphon.brokers.kafka.client import (
 )
 from antiphon.brokers.kafka.committing import Commits, commit
 from antiphon.brokers.kafka.delivering import deliveries_of
-from antiphon.brokers.kafka.faults import AWAY, DENIED, NOT_IN, UNKNOWN_TOPIC, fault
+from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, DENIED, NOT_IN, UNKNOWN_TOPIC, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.leaving import leave
 from antiphon.brokers.kafka.places import SEEKS, Place, position, standing
@@ -74,6 +74,7 @@ class Reader:
         """Topics that the cluster said it does not have."""
         self._is_closing = self._is_joined = False
         self.commits = Commits(holdings, group, where)
+        self._report = _reporting(holdings, where, conf)
         self._is_classic = conf["group.protocol"] == "classic"
         self.consumer: Consumer = make_consumer({**conf, "error_cb": self._on_error})
         self._thread = threading.Thread(target=self._run, name=f"antiphon-kafka-{group}", daemon=True)
@@ -157,7 +158,7 @@ class Reader:
     def _on_error(self, error: KafkaError) -> None:
         """What concerns the whole client. That one of many brokers is away concerns nobody but the driver."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN or error.code() in NOT_IN | DENIED or error.fatal():  # noqa: SLF001 - as above
-            self._holdings.report(fault(error, self._where, f"read for group {self.group!r}"))
+            self._report(error, f"read for group {self.group!r}")
         elif error.code() not in AWAY:
             logger.warning("group %s: %s answers %s", self.group, self._where, error)
 
@@ -207,7 +208,7 @@ class Reader:
             try:
                 return self._find_lanes(partitions)
             except KafkaException as error:
-                self._holdings.report(fault(error, self._where, f"find where group {self.group!r} stands"))
+                self._report(error, f"find where group {self.group!r} stands")
                 time.sleep(_PAUSE)
         return []
 
@@ -273,7 +274,7 @@ class Reader:
             try:
                 start, end = self.consumer.get_watermark_offsets(at(lane.partition), timeout=_WATERMARKS)
             except KafkaException as error:
-                self._holdings.report(fault(error, self._where, f"read {_name(lane.partition)}"))
+                self._report(error, f"read {_name(lane.partition)}")
                 return
             self._pass_over(lane, start, end)
 
@@ -348,6 +349,12 @@ class Reader:
                     break
         parked = {lane.partition for lane in self._holdings.lanes.values() if lane.is_parked}
         self.consumer.resume([each for each in self.consumer.assignment() if partition_of(each) not in parked])
+
+
+def _reporting(holdings: Holdings, where: str, conf: Conf) -> Callable[[KafkaError | KafkaException, str], None]:
+    """Tells the next fetch of an error, and of what was tried when it came."""
+    by_token = conf.get("sasl.mechanism") == BY_TOKEN
+    return lambda error, tried: holdings.report(fault(error, where, tried, by_token=by_token))
 
 
 def _lane_of(record: Record) -> tuple[str, int]:

@@ -25,7 +25,7 @@ from antiphon.brokers.kafka.client import (
 )
 from antiphon.brokers.kafka.committing import Commits
 from antiphon.brokers.kafka.envelope import key_bytes, to_record
-from antiphon.brokers.kafka.faults import MOVING, NOT_A_MEMBER, fault
+from antiphon.brokers.kafka.faults import BY_TOKEN, MOVING, NOT_A_MEMBER, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.places import Place
 from antiphon.brokers.kafka.producing import refusal_of
@@ -55,6 +55,7 @@ class Transactions:
         self, conf: Conf, patience: float, holdings: Holdings, commits: Commits, positions: Positions, where: str
     ) -> None:
         self._conf, self._patience, self._where = conf, patience, where
+        self._by_token = conf.get("sasl.mechanism") == BY_TOKEN
         self._holdings, self._commits, self._positions = holdings, commits, positions
         self._producer: Producer | None = None
         self._unsure: Unsure | None = None
@@ -77,7 +78,8 @@ class Transactions:
             outgoing = self._without_what_left(group, outgoing)
             metadata = self._commits.ask_who().result(self._patience)
         except KafkaException as error:
-            raise fault(error, self._where, f"begin a transaction for group {group!r}") from error
+            tried = f"begin a transaction for group {group!r}"
+            raise fault(error, self._where, tried, by_token=self._by_token) from error
         except TimeoutError as error:
             raise ConnectionLostError(f"{self._where} keeps the reading of group {group!r} waiting") from error
         self._require_held(group, moves)
@@ -175,7 +177,7 @@ class Transactions:
             return ConnectionLostError(
                 f"a transaction of group {group!r} was taken back: {error.str()} ({error.name()}); it is tried again"
             )
-        return fault(error, self._where, f"commit a transaction for group {group!r}")
+        return fault(error, self._where, f"commit a transaction for group {group!r}", by_token=self._by_token)
 
     def _finish(self, moves: Moves) -> None:
         with self._holdings.changed:

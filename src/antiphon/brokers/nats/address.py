@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -61,6 +62,8 @@ def from_address(
             raise SettingsError(f"{address.url}: {name} must be more than nothing")
     is_token = address.user is not None and address.password is None
     is_seed = credentials is not None and "BEGIN" not in _text(address, credentials)
+    if credentials is not None and find_spec("nkeys") is None:
+        raise SettingsError(f"{address.url}: files of credentials need the package nkeys: pip install nkeys")
     login = Login(
         servers=tuple(f"nats://{each}" for each in _hosts(address, servers)),
         shown=address.url,

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 from msgspec import Struct
 
-from antiphon.errors import BrokerError
+from antiphon.errors import AccessDeniedError
 
 
 class Arrived(Protocol):
@@ -109,7 +109,9 @@ class Call:
     def deny(self, subject: str, text: str) -> None:
         """The server forbade to publish to this subject, and never answers."""
         if any(subject == each.lower() for each in self.subjects):
-            self.fail(BrokerError(f"the server does not allow it: {text}: give this user the right to publish there"))
+            self.fail(
+                AccessDeniedError(f"the server does not allow it: {text}: give this user the right to publish there")
+            )
 
     def finish(self) -> None:
         if not self.done.done():

@@ -14,7 +14,7 @@ from datetime import timedelta
 from antiphon.brokers.nats.link import Link
 from antiphon.brokers.nats.reading import Owned
 from antiphon.brokers.nats.topics import StreamInfo, Topics
-from antiphon.errors import PositionLostError, StoreCorruptError, UnknownTopicError
+from antiphon.errors import DataLostError, PositionLostError, UnknownTopicError
 
 
 class Floors:
@@ -30,19 +30,19 @@ class Floors:
         return now - self._looked >= every.total_seconds() * 0.9
 
     async def look(self, names: Collection[str]) -> dict[str, StreamInfo]:
-        """How the streams of these topics are. Raises StoreCorruptError when one is gone."""
+        """How the streams of these topics are. Raises DataLostError when one is gone."""
         order = sorted(names)
         try:
             infos = await asyncio.gather(*(self._topics.info(name) for name in order))
         except UnknownTopicError as error:
-            raise StoreCorruptError(
+            raise DataLostError(
                 f"topic {error.topic!r} is gone from {self._link.url}: the server lost its data, or somebody deleted "
                 "its stream: restore it, or start this process again to begin anew"
             ) from error
         return dict(zip(order, infos, strict=True))
 
     async def check(self, held: Sequence[Owned], now: float) -> None:
-        """Note of each what retention took. Raises StoreCorruptError when a stream is another than the one read."""
+        """Note of each what retention took. Raises DataLostError when a stream is another than the one read."""
         infos = await self.look({owned.partition.topic for owned in held})
         for owned in held:
             info = infos[owned.partition.topic]
@@ -102,7 +102,7 @@ class Floors:
         cursor = owned.cursor
         if cursor.position > info.state.last_seq or (cursor.stream and cursor.stream != info.created):
             topic, number = owned.partition
-            raise StoreCorruptError(
+            raise DataLostError(
                 f"group {cursor.group!r} stands at {cursor.position} of {topic}/{number}, but its stream was made anew "
                 f"at {info.created} and has {info.state.last_seq} messages: the server lost its data, or somebody made "
                 f"the topic again: seek the group (antiphon groups seek {cursor.group}) to where it should begin"

@@ -12,7 +12,7 @@ from antiphon.brokers.nats.reading import Owned, Reader, names
 from antiphon.brokers.nats.table import Cursor, Kept, Standing, Table
 from antiphon.brokers.nats.topics import StreamInfo, Topic
 from antiphon.brokers.ports import NoticeKind, Partition
-from antiphon.errors import StoreCorruptError
+from antiphon.errors import DataLostError
 
 Change = Callable[[Cursor], Cursor]
 
@@ -50,9 +50,9 @@ class Leases:
         await self._table.write(places)
 
     def adopt(self, standing: Standing) -> None:
-        """Bring what we think we hold in line with the table. Raises StoreCorruptError when there is nothing of it."""
+        """Bring what we think we hold in line with the table. Raises DataLostError when there is nothing of it."""
         if missing := [owned.partition for owned in self._held if owned.partition not in standing.cursors]:
-            raise StoreCorruptError(
+            raise DataLostError(
                 f"group {self._group!r} has no place any more in {names(missing)}: somebody deleted it, or the server "
                 f"lost it: restore the bucket {self._table.name}, or start this process again and seek the group"
             )

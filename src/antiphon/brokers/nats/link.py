@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count
-from typing import cast
+from typing import TypedDict, cast
 from uuid import uuid4
 
 import msgspec
@@ -34,7 +34,7 @@ from antiphon.brokers.nats.calls import (
     RefusedError,
     status_of,
 )
-from antiphon.errors import BrokerError, ClosedError, ConnectionLostError
+from antiphon.errors import AccessDeniedError, BrokerError, ClosedError, ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.nats")
 
@@ -164,23 +164,15 @@ class Link:
 
         connecting = asyncio.create_task(
             client.connect(
-                servers=list(login.servers),
+                **_said(login),
                 error_cb=on_error,
                 disconnected_cb=partial(self._on_disconnect, client),
                 reconnected_cb=partial(self._on_reconnect, client),
                 closed_cb=partial(self._on_close, client),
-                name="antiphon",
-                connect_timeout=max(1, int(login.timeout / 2)),
                 reconnect_time_wait=_RECONNECT_PAUSE,  # type: ignore[arg-type] # it is only slept for
                 max_reconnect_attempts=-1,
                 ping_interval=_PING,
                 max_outstanding_pings=_PINGS_LOST,
-                user=login.user,
-                password=login.password,
-                token=login.token,
-                user_credentials=login.credentials,
-                nkeys_seed=login.nkey,
-                tls=login.tls,
             )
         )
         giving_up = asyncio.create_task(failed.wait())
@@ -188,6 +180,8 @@ class Link:
             await asyncio.wait({connecting, giving_up}, timeout=login.timeout, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done() or connecting.exception() is not None:
                 cause = connecting.exception() if connecting.done() else (failures[-1] if failures else None)
+                if isinstance(cause, ConnectionResetError | BrokenPipeError):
+                    cause = await _why_it_hung_up(login) or cause
                 raise _unreachable(self.url, cause) from cause
         finally:
             giving_up.cancel()
@@ -271,7 +265,8 @@ class Link:
             async with asyncio.timeout(self._login.timeout):
                 await self._connected.wait()
         except TimeoutError:
-            raise self.lost(f"not connected for {self._login.timeout:g} s") from None
+            why = f" ({self._trouble})" if str(self._trouble or "") else ""
+            raise self.lost(f"not connected for {self._login.timeout:g} s{why}") from None
 
     async def listen(self, subject: str, handler: Handler) -> Listening:
         """Hand over what arrives at `subject` from now on, also after the connection was lost, until it is stopped."""
@@ -381,8 +376,55 @@ class Link:
             call.take(int(index), message)
 
 
+class _Said(TypedDict):
+    servers: list[str]
+    name: str
+    connect_timeout: int
+    user: str | None
+    password: str | None
+    token: str | None
+    user_credentials: str | None
+    nkeys_seed: str | None
+    tls: ssl.SSLContext | None
+
+
+def _said(login: Login) -> _Said:
+    """What the driver is told of where to connect, and as whom."""
+    return {
+        "servers": list(login.servers),
+        "name": "antiphon",
+        "connect_timeout": max(1, int(login.timeout / 2)),
+        "user": login.user,
+        "password": login.password,
+        "token": login.token,
+        "user_credentials": login.credentials,
+        "nkeys_seed": login.nkey,
+        "tls": login.tls,
+    }
+
+
+async def _why_it_hung_up(login: Login) -> Exception | None:
+    """Its reason, if it has one, heard by logging in once more and waiting for its answer to that.
+
+    The driver sends its first ping without waiting. A server that has hung up meanwhile answers that with a reset,
+    upon which the system may forget the reason that had come before.
+    """
+    client = Client()
+    try:
+        await client.connect(**_said(login), verbose=True, allow_reconnect=False, error_cb=_ignore)
+    except (nats.errors.Error, OSError) as error:
+        return error
+    finally:
+        await client.close()
+    return None
+
+
+async def _ignore(_: Exception) -> None:
+    """It is raised as well."""
+
+
 def _unreachable(url: str, cause: BaseException | None) -> BrokerError:
     if isinstance(cause, nats.errors.AuthorizationError) or "authorization" in str(cause).lower():
-        return BrokerError(f"{url} does not let us in: check user and password, token, or credentials")
+        return AccessDeniedError(f"{url} does not let us in: check user and password, token, or credentials")
     reason = str(cause) or type(cause).__name__
     return ConnectionLostError(f"{url} cannot be reached ({'no answer' if cause is None else reason}): is it running?")

@@ -17,7 +17,7 @@ from antiphon.brokers.nats.link import Link
 from antiphon.brokers.nats.topics import Topic, Topics
 from antiphon.brokers.placement import place
 from antiphon.brokers.screening import screen
-from antiphon.errors import EncodeError, PublishError, Refusal, StoreCorruptError, UnknownTopicError
+from antiphon.errors import DataLostError, EncodeError, PublishError, Refusal, UnknownTopicError
 from antiphon.events.message import Outgoing
 
 _MOST, _LARGEST = 1000, 8 << 20
@@ -131,9 +131,9 @@ class Publisher:
         return Refusal(topic, message.id, f"the server refused it: {ack.reason} ({ack.code})")
 
 
-def gone(topic: str, url: str) -> StoreCorruptError:
+def gone(topic: str, url: str) -> DataLostError:
     """A topic that was there is not any more; nobody makes it anew in silence."""
-    return StoreCorruptError(
+    return DataLostError(
         f"topic {topic!r} is gone from {url}: the server lost its data, or somebody deleted its stream: restore it, or "
         "start this process again to begin anew"
     )

@@ -17,7 +17,7 @@ from antiphon.brokers.nats.link import Link
 from antiphon.brokers.nats.names import token
 from antiphon.brokers.nats.topics import Topic, refuse_dropped
 from antiphon.brokers.ports import Partition
-from antiphon.errors import BrokerError, StoreCorruptError
+from antiphon.errors import BrokerError, DataLostError
 
 _IN_USE = 10058
 _AT_ONCE = 900
@@ -115,7 +115,7 @@ class Table:
         self._is_there = True
 
     async def read(self, group: str, topics: Sequence[Topic]) -> Standing:
-        """What is written of the group in these topics. Raises StoreCorruptError when the bucket is gone."""
+        """What is written of the group in these topics. Raises DataLostError when the bucket is gone."""
         start = f"{self._start}{token(group)}"
         found = await self._find([f"{start}.m.*"])
         filters: list[str] = []
@@ -217,10 +217,10 @@ class Table:
             return self._link.lost(f"bucket {self.name} cannot be written now")
         return BrokerError(f"{self._link.url} refused to write into bucket {self.name}: {ack.reason} ({ack.code})")
 
-    def _gone(self, error: RefusedError) -> BrokerError | StoreCorruptError:
+    def _gone(self, error: RefusedError) -> BrokerError | DataLostError:
         if error.code != STREAM_MISSING:
             return BrokerError(f"bucket {self.name} of {self._link.url} cannot be used: {error}")
-        return StoreCorruptError(
+        return DataLostError(
             f"bucket {self.name}, where groups keep their positions, is gone from {self._link.url}: the server lost "
             "its data, or somebody deleted it: restore it, or start this process again and seek its groups"
         )

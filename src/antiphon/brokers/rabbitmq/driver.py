@@ -20,7 +20,7 @@ from aiormq.channel import Channel
 from pamqp import commands
 
 from antiphon.brokers.rabbitmq.names import Arguments
-from antiphon.errors import BrokerError, ConnectionLostError
+from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
 T = TypeVar("T")
@@ -43,6 +43,10 @@ class MissingError(BrokerError):
 
 class RefusedError(BrokerError):
     """The server refuses this, now and later."""
+
+
+class DeniedError(RefusedError, AccessDeniedError):
+    """It does so since we are not who we should be, or may not do this."""
 
 
 class Received(NamedTuple):
@@ -350,11 +354,11 @@ def translated(error: BaseException, where: str) -> BrokerError:
     if isinstance(error, aiormq.ChannelNotFoundEntity) and _COMING_UP not in str(error):
         return MissingError(f"{where} says: {error}")
     if isinstance(error, aiormq.ChannelAccessRefused):
-        return RefusedError(f"{where} does not allow it: {error}; give the user the right to it (rabbitmqctl)")
+        return DeniedError(f"{where} does not allow it: {error}; give the user the right to it (rabbitmqctl)")
     if isinstance(error, aiormq.exceptions.ProbableAuthenticationError | aiormq.exceptions.AuthenticationError):
-        return RefusedError(f"{where} does not let us in: {error}; look at the user and the password in the URL")
+        return DeniedError(f"{where} does not let us in: {error}; look at the user and the password in the URL")
     if isinstance(error, aiormq.exceptions.ConnectionNotAllowed):
-        return RefusedError(f"{where} does not let us in: {error}; look at the virtual host, and who may use it")
+        return DeniedError(f"{where} does not let us in: {error}; look at the virtual host, and who may use it")
     if isinstance(error, aiormq.ChannelPreconditionFailed) and _NO_REPLICA not in str(error):
         return RefusedError(f"{where} refuses it: {error}")
     return ConnectionLostError(f"{where} cannot be reached ({error!r}); it is tried again by itself")
@@ -390,6 +394,8 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._pool: list[Lane] = []
         self._free = asyncio.Semaphore(8)
+        self._trouble: AccessDeniedError | None = None
+        """Why we are not let in at the moment."""
         self.is_up = False
 
     @property
@@ -397,7 +403,7 @@ class Link:
         return self._connection
 
     async def open(self) -> None:
-        """Raises ConnectionLostError, or RefusedError."""
+        """Raises ConnectionLostError, or DeniedError."""
         await self._connect()
         self._task = asyncio.create_task(self._keep(), name="antiphon rabbitmq connection")
 
@@ -418,7 +424,8 @@ class Link:
         connection = self._connection
         transport = None if connection is None else connection.transport
         if transport is None or not self.is_up:
-            raise ConnectionLostError(f"{self.shown} cannot be reached at the moment; it is tried again by itself")
+            why = f"{self.shown} cannot be reached at the moment" if self._trouble is None else str(self._trouble)
+            raise ConnectionLostError(f"{why}; it is tried again by itself")
         try:
             async with asyncio.timeout(PATIENCE):
                 channel = await transport.connection.channel(publisher_confirms=confirms)
@@ -451,7 +458,7 @@ class Link:
             async with asyncio.timeout(PATIENCE):
                 self._connection = await aio_pika.connect(self._url, client_properties={"connection_name": "antiphon"})
         except aiormq.exceptions.InvalidFrameError as error:
-            raise RefusedError(
+            raise DeniedError(
                 f"{self.shown} ends the connection while it is opened: is there such a virtual host, and may the user "
                 "use it? (rabbitmqctl list_permissions)"
             ) from error
@@ -481,8 +488,10 @@ class Link:
                 if not self.is_up:
                     await self._connect()
                 await self._restore()
+                self._trouble = None
                 return
             except BrokerError as error:
+                self._trouble = error if isinstance(error, AccessDeniedError) else None
                 if type(error).__name__ != told:  # once is enough for one outage
                     logger.warning("%s", error)
                 told = type(error).__name__

@@ -17,7 +17,7 @@ from antiphon.brokers.rabbitmq.gone import QueueGoneError
 from antiphon.brokers.rabbitmq.reader import Reader
 from antiphon.brokers.rabbitmq.roster import Roster, Share, Word
 from antiphon.brokers.rabbitmq.subscription import RabbitSubscription
-from antiphon.errors import BrokerError
+from antiphon.errors import AccessDeniedError, BrokerError
 from antiphon.events.clock import Clock
 
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
@@ -101,6 +101,8 @@ class Membership:
             try:
                 await self._step()
                 self._trouble = ""
+            except AccessDeniedError as error:
+                self._stop(error)
             except BrokerError as error:
                 if str(error) != self._trouble:
                     logger.warning("group %r is not kept up until this is over: %s", self._group, error)
@@ -213,7 +215,10 @@ class Membership:
 
     def fail(self, partition: Partition, why: str) -> None:
         """Nothing can be read any more: say so at the next fetch."""
-        self._subscription.failure = QueueGoneError(self._group, partition, self._link.shown, why)
+        self._stop(QueueGoneError(self._group, partition, self._link.shown, why))
+
+    def _stop(self, failure: BrokerError) -> None:
+        self._subscription.failure = failure
         for reader in self._subscription.readers.values():
             reader.forget()
         self._subscription.ring()

@@ -30,12 +30,12 @@ from redis.utils import HIREDIS_AVAILABLE
 
 from antiphon.brokers.redis.resp import NOTHING, Arg, Reply, ReplyReader, pack
 from antiphon.errors import (
+    AccessDeniedError,
     AntiphonError,
     BrokerError,
     ClosedError,
     ConnectionLostError,
-    StoreAccessError,
-    StoreCorruptError,
+    DataLostError,
     StoreFullError,
 )
 
@@ -131,7 +131,7 @@ class Link:
         """Send these at once; returns a reply to each. Raises the first error, when all replies are read.
 
         Canceling closes the connection, since what comes on it then is no longer known. Raises ConnectionLostError,
-        StoreAccessError, StoreFullError, StoreCorruptError, BrokerError.
+        AccessDeniedError, StoreFullError, DataLostError, BrokerError.
         """
         return await self.send([pack(command) for command in commands], len(commands))
 
@@ -182,7 +182,7 @@ class Hearing:
     async def begin(self, channel: str) -> None:
         """Return when the server sends what is published on it. Does nothing where it does so already.
 
-        Raises ConnectionLostError, StoreAccessError, BrokerError.
+        Raises ConnectionLostError, AccessDeniedError, BrokerError.
         """
         if self._connection.is_connected:
             return
@@ -311,7 +311,7 @@ def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
     url, text = endpoint.url, str(error) or type(error).__name__
     code = text.partition(" ")[0]  # the driver takes it off where it has a class for it
     if isinstance(error, _NO_RIGHT) or code in ("NOPERM", "NOAUTH", "WRONGPASS"):
-        return StoreAccessError(
+        return AccessDeniedError(
             f"{url} does not let {endpoint.user or 'the default user'} do this ({text}): mend the user, the password "
             "or the rights; which are needed is in the page on redis"
         )
@@ -330,9 +330,9 @@ def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
     return BrokerError(f"{url} refused a request: {text}")
 
 
-def wiped(url: str) -> StoreCorruptError:
+def wiped(url: str) -> DataLostError:
     """The server holds another log than the one that was opened, or none."""
-    return StoreCorruptError(
+    return DataLostError(
         f"{url} has lost everything that was written to it since this process connected, or is another server now: "
         "restore it, then start again; starting again without that begins anew, from nothing"
     )

@@ -88,7 +88,7 @@ class Membership:
         )
 
     def check(self, id: Reply) -> None:
-        """Raise StoreCorruptError when the id of the log is another one by now."""
+        """Raise DataLostError when the id of the log is another one by now."""
         self._programs.check(id)
 
     async def cursors(self) -> Cursors:

@@ -31,7 +31,7 @@ class RedisReplyBox:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Take replies. Raises ConnectionLostError, StoreAccessError."""
+        """Take replies. Raises ConnectionLostError, AccessDeniedError."""
         try:
             await self._hearing.begin(self.address)
         except BaseException:

@@ -60,7 +60,7 @@ class Programs:
         self._id = id
 
     def check(self, id: Reply) -> None:
-        """Raise StoreCorruptError when this is not the id of the log."""
+        """Raise DataLostError when this is not the id of the log."""
         if id != self._id:
             raise wiped(self._url)
 

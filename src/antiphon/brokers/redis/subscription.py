@@ -14,7 +14,7 @@ from antiphon.brokers.redis.holdings import OwnedPartition, RedisHoldings
 from antiphon.brokers.redis.membership import Beat, Membership, News
 from antiphon.brokers.redis.places import is_before
 from antiphon.brokers.redis.reading import Keys, Reader
-from antiphon.errors import AntiphonError, ClosedError, PositionLostError, StoreCorruptError
+from antiphon.errors import AntiphonError, ClosedError, DataLostError, PositionLostError
 
 logger = logging.getLogger("antiphon.brokers.redis")
 
@@ -254,10 +254,10 @@ class RedisSubscription:
         topic, number = owned.partition
         return PositionLostError(self._membership.group, topic, number, owned.read, owned.first)
 
-    def _damaged(self, owned: OwnedPartition) -> StoreCorruptError:
+    def _damaged(self, owned: OwnedPartition) -> DataLostError:
         topic, number = owned.partition
         group, key = self._membership.group, self._keys.log(owned)
-        return StoreCorruptError(
+        return DataLostError(
             f"{topic}/{number} ends at {owned.damage}, but the watermark of group {group!r} is beyond that: the server "
             f"lost what it had confirmed (it was restored, or its key {key} was deleted): restore it, or seek the "
             f"group (antiphon groups seek {group})"

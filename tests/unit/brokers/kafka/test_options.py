@@ -65,7 +65,17 @@ def test_a_token_may_come_from_a_function():
         return "token", 0.0
 
     told = common("one:9092", KafkaOptions(), Access(token=token))
-    assert (told["sasl.mechanism"], told["oauth_cb"]) == ("OAUTHBEARER", token)
+    assert told["sasl.mechanism"] == "OAUTHBEARER"
+    assert told["oauth_cb"]("") == ("token", 0.0)
+
+
+@pytest.mark.parametrize("profile", ["confluent-cloud", "event-hubs"])
+def test_a_profile_takes_a_function_that_makes_tokens_in_place_of_a_password(profile):
+    options = with_profile(KafkaOptions(profile=profile))
+    told = common("cloud:9092", options, Access(token=lambda _: ("token", 0.0)))
+    assert (told["security.protocol"], told["sasl.mechanism"]) == ("sasl_ssl", "OAUTHBEARER")
+    with pytest.raises(SettingsError, match="needs a user and a password"):
+        common("cloud:9092", options, Access())
 
 
 def test_keys_are_placed_as_java_places_them_and_each_message_is_written_once():

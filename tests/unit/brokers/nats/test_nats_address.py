@@ -40,8 +40,19 @@ def test_what_cannot_be_used_is_refused_before_anything_is_done(url: str, why: s
         connect(url)
 
 
-def test_credentials_are_a_file_of_the_account_or_a_seed(tmp_path: Path) -> None:
+def test_credentials_are_a_file_of_the_account_or_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.brokers.nats.address.find_spec", lambda name: name)
     (tmp_path / "user.creds").write_text("-----BEGIN NATS USER JWT-----\n")
     (tmp_path / "user.nk").write_text("SUAB\n")
     for name in ("user.creds", "user.nk"):
         connect(f"nats://broker.example?credentials={tmp_path / name}")
+
+
+def test_files_of_credentials_are_refused_where_nobody_can_sign_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.brokers.nats.address.find_spec", lambda name: None)
+    file = tmp_path / "shop.creds"
+    file.write_text("-----BEGIN NATS USER JWT-----", "utf-8")
+    with pytest.raises(SettingsError, match="pip install nkeys"):
+        connect(f"nats://broker.example?credentials={file}")
