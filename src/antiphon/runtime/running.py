@@ -19,7 +19,7 @@ from antiphon.brokers.ports import (
     TransactionalSubscription,
 )
 from antiphon.deadletters.redriving import IDLE, Redriving
-from antiphon.errors import UnsupportedCapabilityError
+from antiphon.errors import BrokerError, StoreError, UnsupportedCapabilityError
 from antiphon.events.clock import Clock
 from antiphon.events.runner import Runner
 from antiphon.observability import names
@@ -52,7 +52,7 @@ from antiphon.runtime.sources import Sources
 from antiphon.runtime.staging import Staging
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.standing import Standing
-from antiphon.runtime.surroundings import Surroundings
+from antiphon.runtime.surroundings import Surroundings, is_passing
 from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.topics import TopicMaker, make_topics
 from antiphon.storage.database import Database, Migration
@@ -270,8 +270,15 @@ class RunningService:
 
     async def caught_up(self) -> bool:
         """Settle what is finished; says whether nothing is left to do, as `Service.caught_up`."""
-        # What is handled may be staged, and what is published may have to be handled.
-        return await self._is_at_rest() and await self._is_all_handled() and await self._is_at_rest()
+        if self.consumer is not None and self.consumer.failure is not None:
+            raise self.consumer.failure
+        try:
+            # What is handled may be staged, and what is published may have to be handled.
+            return await self._is_at_rest() and await self._is_all_handled() and await self._is_at_rest()
+        except (BrokerError, StoreError) as error:
+            if not is_passing(error):
+                raise
+            return False  # while one of them is away, something may be left
 
     async def _is_at_rest(self) -> bool:
         return self.scheduling.runner.is_at_rest() and await self.staging.is_at_rest()
@@ -280,8 +287,6 @@ class RunningService:
         consumer = self.consumer
         if consumer is None:
             return True
-        if consumer.failure is not None:
-            raise consumer.failure
         return await consumer.settled() and not await self._is_behind(consumer)
 
     async def _is_behind(self, consumer: Consumer) -> bool:

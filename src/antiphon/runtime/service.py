@@ -227,7 +227,8 @@ class Service(ServiceDeclarations):
     async def caught_up(self) -> bool:
         """Settle what is finished now, and say whether nothing is left that the broker holds for it.
 
-        What waits for newer code does not count. Raises what consuming stopped with, ClosedError before the start.
+        What waits for newer code does not count. While broker or store is away something may be left. Raises what
+        consuming stopped with, ClosedError before the start.
         """
         return await self._require_running("see how far it is").caught_up()
 

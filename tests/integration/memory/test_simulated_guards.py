@@ -89,7 +89,7 @@ def hold_only_new(self: Blocks, work) -> bool:
     return claim_of(work.delivery) is None and holds(self, work)
 
 
-def jump(self: Windows, done=()) -> Prefix:
+def jump(self: Windows, done=(), without=()) -> Prefix:
     found = Prefix()
     for partition, window in self._windows.items():
         over = [delivery for delivery in window if delivery.state == FINISHED or delivery in done]
