@@ -84,6 +84,7 @@ AT_LENGTH = (
     *(f"tests/integration/{server}/" for server in SERVERS),
     *(f"tests/conformance/test_scenarios_{server.removesuffix('_broker')}.py" for server in SERVERS),
     "tests/conformance/test_kafka.py::TestKafkaWithGroupsOfTheCluster",
+    "tests/conformance/test_kafka.py::TestKafka::test_a_thousand_destinations_cost_nothing_but_their_messages",
 )
 """What takes long, since it waits for servers."""
 
