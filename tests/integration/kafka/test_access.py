@@ -49,10 +49,11 @@ async def test_plain_and_scram_let_in_who_has_the_password(gate):
     change = UserScramCredentialUpsertion("root", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), b"s")
     for answer in admin.alter_user_scram_credentials([change]).values():
         await asyncio.wrap_future(answer)
-    for password, sasl in (("r", "plain"), ("s", "scram-sha-256")):
+    for password, sasl, held in (("r", "plain", 3), ("s", "scram-sha-256", 6)):
         broker = at(gate[1], "root", password, sasl=sasl)
         await broker.open()
         await broker.publish(outgoing(messages(3), "for-root"))
+        assert {state.name: state.messages for state in await broker.topics()}["for-root"] == held
         await broker.close()
 
 
