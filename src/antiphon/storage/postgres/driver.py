@@ -53,6 +53,7 @@ _Bytes = bytes | bytearray | memoryview
 _NOTHING_WRONG = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY})
 _COPYING = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
 _LIBPQ_WITH_PIPELINES = 140000
+_PIECES = 8
 _LEVELS: Mapping[Isolation, psycopg.IsolationLevel] = {
     "read-committed": psycopg.IsolationLevel.READ_COMMITTED,
     "repeatable-read": psycopg.IsolationLevel.REPEATABLE_READ,
@@ -201,8 +202,7 @@ class Wire:
             while True:
                 unsent = bool(self._pg.flush())
                 if self._pg.is_busy():
-                    await self._ready(unsent)
-                    self._pg.consume_input()
+                    await self._ready(unsent, answered=True)
                 elif self._take(received):
                     return
         except BaseException:
@@ -220,7 +220,7 @@ class Wire:
                     return
                 if self._pg.status == pq.ConnStatus.BAD:
                     raise psycopg.OperationalError(self._pg.get_error_message())
-                await self._ready(unsent=False)
+                await self._ready(unsent=False, answered=False)
         except BaseException:
             self.is_lost = True
             raise
@@ -244,8 +244,8 @@ class Wire:
         """Whether some task waits for answers now."""
         return self._waiting is not None
 
-    async def _ready(self, unsent: bool) -> None:
-        waiting = self._waiting = Waiting(self._pg.socket, unsent)
+    async def _ready(self, unsent: bool, *, answered: bool) -> None:
+        waiting = self._waiting = Waiting(self._pg, unsent, answered)
         try:
             await waiting.ready
         finally:
@@ -415,15 +415,20 @@ def is_idle(connection: AnyConnection) -> bool:
 
 
 class Waiting:
-    """One task's wait until a socket can be read, or written when something is unsent."""
+    """One task's wait until something was read, or can be written when something is unsent.
 
-    def __init__(self, socket: int, unsent: bool) -> None:
-        self._loop, self._socket, self._unsent = asyncio.get_running_loop(), socket, unsent
+    With `answered` what is read is taken in until it is an answer: the task is not woken for each piece of it, of which
+    libpq makes dozens for a thousand rows.
+    """
+
+    def __init__(self, link: Link, unsent: bool, answered: bool) -> None:
+        self._loop, self._link, self._socket = asyncio.get_running_loop(), link, link.socket
+        self._unsent, self._answered = unsent, answered
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self._is_over = False
-        self._loop.add_reader(socket, self._wake)
+        self._loop.add_reader(self._socket, self._wake)
         if unsent:
-            self._loop.add_writer(socket, self._wake)
+            self._loop.add_writer(self._socket, self._wake)
 
     def end(self, error: DriverError | None = None) -> None:
         """Stop watching; before the socket is closed, since its number may soon be another one's. Twice is safe."""
@@ -436,8 +441,21 @@ class Waiting:
             self.ready.set_exception(error)
 
     def _wake(self) -> None:
-        if not self.ready.done():
-            self.ready.set_result(None)
+        if self.ready.done():
+            return
+        try:
+            if self._takes_in():
+                self.ready.set_result(None)
+        except psycopg.Error as error:
+            self.ready.set_exception(error)
+
+    def _takes_in(self) -> bool:
+        """Read what is there; whether that was enough. The others of the loop have their turn after some pieces."""
+        for _ in range(_PIECES):
+            self._link.consume_input()
+            if self._unsent or not self._answered or not self._link.is_busy():
+                return True
+        return False
 
 
 def columns(result: Result) -> list[str]:
