@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
 from antiphon.brokers.kafka import KafkaBroker, KafkaOptions
 from antiphon.brokers.ports import Delivery, LogSubscription
 from antiphon.errors import AntiphonError, PublishError
@@ -120,6 +122,14 @@ async def until_settled(broker: KafkaBroker, group: str) -> None:
     async with asyncio.timeout(30):
         while sum(lag.messages for lag in await broker.lag(group)):
             await asyncio.sleep(0.1)
+
+
+async def take_less(broker: KafkaBroker, topic: str, size: int) -> None:
+    """Let the topic take no batch above so many bytes from now on; the broker's object does not hear of it."""
+    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    (answer,) = broker.native.admin.incremental_alter_configs([resource]).values()
+    await asyncio.wrap_future(answer)
 
 
 async def members_of(broker: KafkaBroker, group: str) -> list[int]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Iterator
 from itertools import cycle
 
 import pytest
+from msgspec import structs
 
 from antiphon.brokers.kafka import KafkaBroker
-from antiphon.brokers.ports import Delivery, SeekTo
+from antiphon.brokers.ports import Delivery, LogSubscription, SeekTo
+from antiphon.errors import PublishError
 from antiphon.events.clock import SystemClock
 from antiphon.runtime.compose import Composer
 from antiphon.testing.servers import KafkaServer
-from tests.integration.kafka.cluster import opened
+from tests.integration.kafka.cluster import A_WHILE, messages, opened, outgoing, publish_all, take_less
 from tests.integration.kafka.transforming import POINTS, OrderPlaced
 from tests.torture.killing import victim
 
@@ -66,3 +69,30 @@ async def test_each_payment_leaves_once_wherever_the_process_dies(server, tmp_pa
 
 def _number(data: bytes | None) -> int:
     return int((data or b"").rpartition(b":")[2].strip(b" }"))
+
+
+async def test_what_the_cluster_refuses_is_named_and_nothing_of_its_transaction_is_read(server):
+    async with opened(server.address) as broker:
+        reader = await broker.subscribe("readers", ["payments"])
+        paying = await broker.subscribe("paying", ["orders"])
+        await publish_all(broker, messages(3))
+        read = await fetched(paying, 3)
+        small, large = ([one] for one in messages(2))  # in two partitions: a batch is refused whole
+        large = [structs.replace(large[0], data=os.urandom(20_000))]
+        await take_less(broker, "payments", 2_000)  # of which no broker of ours has heard
+        watermarks = {each.partition: each.position for each in read}
+        with pytest.raises(PublishError) as caught:
+            await paying.commit_with(watermarks, outgoing([*small, *large], "payments"))
+        assert [refusal.message_id for refusal in caught.value.refusals] == [large[0].id]
+        assert sum(lag.messages for lag in await broker.lag("paying")) == 3
+        await paying.commit_with(watermarks, outgoing(small, "payments"))
+        assert [each.message.id for each in await fetched(reader, 1)] == [small[0].id]
+        assert sum(lag.messages for lag in await broker.lag("paying")) == 0
+
+
+async def fetched(subscription: LogSubscription, count: int) -> list[Delivery]:
+    found: list[Delivery] = []
+    async with asyncio.timeout(30):
+        while len(found) < count:
+            found += await subscription.fetch(100, 1 << 20, A_WHILE)
+    return found

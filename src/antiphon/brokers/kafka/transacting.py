@@ -25,27 +25,31 @@ from antiphon.brokers.kafka.client import (
 )
 from antiphon.brokers.kafka.committing import Commits
 from antiphon.brokers.kafka.envelope import key_bytes, to_record
-from antiphon.brokers.kafka.faults import BY_TOKEN, MOVING, NOT_A_MEMBER, fault
+from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, MOVING, NOT_A_MEMBER, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.places import Place
 from antiphon.brokers.kafka.producing import refusal_of
 from antiphon.brokers.ports import Partition
-from antiphon.errors import ConnectionLostError, LeaseLostError, PublishError, Refusal
+from antiphon.errors import ConnectionLostError, LeaseLostError, PublishError
 from antiphon.events.message import Message, Outgoing
 
 Moves = Sequence[tuple[Lane, int]]
 Note = Callable[[KafkaError | BaseException | None, object], None]
 LONGEST = 15.0
 """Seconds that a transaction may take: for so long the end of a dead process's one keeps readers waiting."""
+UNWRITABLE = (UnicodeError, TypeError, ValueError)
+"""What the driver raises for what it has no bytes for."""
 _PAUSE = 0.05
 
 
-class Unsure(NamedTuple):
-    """A transaction of which it is not known whether it was committed."""
+class Bundle(NamedTuple):
+    """What one transaction is to hold."""
 
-    places: Mapping[Partition, Committed]
+    group: str
     moves: Moves
-    ids: frozenset[str]
+    places: Mapping[Partition, Committed]
+    """Where the group stands after it."""
+    outgoing: Sequence[Outgoing]
 
 
 class Transactions:
@@ -58,7 +62,8 @@ class Transactions:
         self._by_token = conf.get("sasl.mechanism") == BY_TOKEN
         self._holdings, self._commits, self._positions = holdings, commits, positions
         self._producer: Producer | None = None
-        self._unsure: Unsure | None = None
+        self._unsure: Bundle | None = None
+        """The last one, where it is not known whether it was committed."""
         self._turn = threading.Lock()
 
     async def commit(self, group: str, moves: Moves, outgoing: Sequence[Outgoing]) -> None:
@@ -84,17 +89,36 @@ class Transactions:
             raise ConnectionLostError(f"{self._where} keeps the reading of group {group!r} waiting") from error
         self._require_held(group, moves)
         places = {lane.partition: Place(offset, lane.token, lane.skipped).committed() for lane, offset in moves}
+        bundle = Bundle(group, moves, places, outgoing)
+        try:
+            if not self._is_taken(producer, bundle, metadata):
+                self._find_refused(producer, bundle, metadata)
+        except KafkaException as error:
+            raise self._failure(group, error_of(error)) from error
+        self._finish(moves)
+
+    def _is_taken(self, producer: Producer, bundle: Bundle, metadata: object) -> bool:
+        """Whether a transaction holds it; where not, it may be that a message is to blame.
+
+        The driver tells which that is, for a callback each, which would cost more than all the rest. But no
+        transaction is committed without all that was written in it. So they are asked for when that was refused.
+        """
         try:
             producer.begin_transaction()
-            if refusals := self._produce(producer, outgoing):
-                self._abort(producer)
-                raise PublishError(refusals)
-            self._send_offsets(producer, places, metadata)
-        except KafkaException as error:
+            for topic, message in bundle.outgoing:
+                _write(producer, topic, message)
+            self._send_offsets(producer, bundle.places, metadata)
+            self._end(producer, bundle)
+        except UNWRITABLE:
             self._abort(producer)
-            raise self._failure(group, error_of(error)) from error
-        self._end(group, producer, Unsure(places, moves, frozenset(one.message.id for one in outgoing)))
-        self._finish(moves)
+            return False
+        except KafkaException as error:
+            found = error_of(error)
+            self._abort(producer)
+            if found.code() in NOT_A_MEMBER | MOVING | AWAY or found.fatal():
+                raise
+            return False
+        return True
 
     def _ready(self) -> Producer:
         """The producer, with whatever it did before ended."""
@@ -114,7 +138,8 @@ class Transactions:
         if not all(p in found and found[p].offset >= place.offset for p, place in unsure.places.items()):
             return outgoing
         self._finish(unsure.moves)
-        return [one for one in outgoing if one.message.id not in unsure.ids]
+        left = {one.message.id for one in unsure.outgoing}
+        return [one for one in outgoing if one.message.id not in left]
 
     def _require_held(self, group: str, moves: Moves) -> None:
         # After it was asked which member we are: what is taken from us from now on makes that answer void.
@@ -123,14 +148,27 @@ class Transactions:
         if lost:
             raise lost_error(group, lost)
 
-    def _produce(self, producer: Producer, outgoing: Sequence[Outgoing]) -> list[Refusal]:
-        """Write these and wait until the cluster has them; returns what was refused."""
+    def _find_refused(self, producer: Producer, bundle: Bundle, metadata: object) -> None:
+        """The same once more, asking what becomes of each message: raises PublishError for those that are refused."""
         failures: dict[int, KafkaError | BaseException] = {}
-        for index, (topic, message) in enumerate(outgoing):
-            _write(producer, topic, message, _noting(failures, index))
-        if producer.flush(LONGEST):
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the messages were not confirmed in time"))  # noqa: SLF001 - public in the driver
-        return [refusal_of(outgoing[index], error) for index, error in sorted(failures.items())]
+        try:
+            producer.begin_transaction()
+            for index, (topic, message) in enumerate(bundle.outgoing):
+                try:
+                    _write(producer, topic, message, _noting(failures, index))
+                except UNWRITABLE as error:
+                    failures[index] = error
+            if producer.flush(LONGEST):
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the messages were not confirmed in time"))  # noqa: SLF001 - public in the driver
+            if not failures:
+                self._send_offsets(producer, bundle.places, metadata)
+                self._end(producer, bundle)
+        except KafkaException:
+            self._abort(producer)
+            raise
+        if failures:
+            self._abort(producer)
+            raise PublishError([refusal_of(bundle.outgoing[index], error) for index, error in sorted(failures.items())])
 
     def _send_offsets(self, producer: Producer, places: Mapping[Partition, Committed], metadata: object) -> None:
         offsets = [at(partition, *place) for partition, place in places.items()]
@@ -147,17 +185,17 @@ class Transactions:
                     raise
             time.sleep(_PAUSE)
 
-    def _end(self, group: str, producer: Producer, work: Unsure) -> None:
+    def _end(self, producer: Producer, bundle: Bundle) -> None:
+        """Commit it. Raises KafkaException where it is to be taken back, ConnectionLostError where nobody knows."""
         try:
             self._insist(producer.commit_transaction)
         except KafkaException as error:
             found = error_of(error)
             if found.txn_requires_abort():
-                self._abort(producer)
-                raise self._failure(group, found) from error
-            self._unsure, self._producer = work, None
+                raise
+            self._unsure, self._producer = bundle, None
             raise ConnectionLostError(
-                f"whether a transaction of group {group!r} was committed is not known: {self._where} answers "
+                f"whether a transaction of group {bundle.group!r} was committed is not known: {self._where} answers "
                 f"{found.str()} ({found.name()}); it is looked up before the next one"
             ) from error
 
@@ -195,16 +233,15 @@ def _noting(failures: dict[int, KafkaError | BaseException], index: int) -> Note
     return note
 
 
-def _write(producer: Producer, topic: str, message: Message, note: Note) -> None:
-    """Let the driver send this; `note` is told what became of it."""
+def _write(producer: Producer, topic: str, message: Message, note: Note | None = None) -> None:
+    """Let the driver send this; `note` is told what became of it. Raises those of UNWRITABLE."""
+    headers = to_record(message)
     while True:
         try:
-            producer.produce(topic, message.data, key_bytes(message.key), on_delivery=note, headers=to_record(message))
+            producer.produce(topic, message.data, key_bytes(message.key), on_delivery=note, headers=headers)
         except BufferError:
             producer.poll(_PAUSE)
             continue
-        except (UnicodeError, TypeError, ValueError) as error:
-            note(error, None)
         return
 
 

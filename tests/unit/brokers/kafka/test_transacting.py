@@ -11,12 +11,13 @@ from antiphon.brokers.kafka import transacting
 from antiphon.brokers.kafka.client import Committed, KafkaError, KafkaException
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.places import Place
-from antiphon.brokers.kafka.transacting import Transactions
+from antiphon.brokers.kafka.transacting import Note, Transactions
 from antiphon.brokers.ports import Partition
-from antiphon.errors import ConnectionLostError
+from antiphon.errors import ConnectionLostError, PublishError
 from antiphon.events.message import Message, Outgoing
 
 WHERE = Partition("orders", 0)
+DENIED = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not yours", False, False, True)
 
 
 class Cluster:
@@ -25,6 +26,7 @@ class Cluster:
     def __init__(self) -> None:
         self.written: list[list[str]] = []
         self.is_deaf = True
+        self.forbidden: frozenset[str] = frozenset()
 
     def producer(self, conf: object) -> Producer:
         return Producer(self)
@@ -32,20 +34,31 @@ class Cluster:
 
 class Producer:
     def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.begun = cluster, list[str]()
+        self.cluster, self.begun, self.refused = cluster, list[str](), list[str]()
 
     def init_transactions(self, wait: float) -> None: ...
     def begin_transaction(self) -> None:
-        self.begun = []
+        self.begun, self.refused = [], []
 
-    def produce(self, topic: str, value: object, key: object, **_: object) -> None:
+    def abort_transaction(self, wait: float) -> None:
+        self.begun, self.refused = [], []
+
+    def produce(self, topic: str, value: object, key: object, *, on_delivery: Note | None, **_: object) -> None:
+        if topic == "unwritable":
+            raise ValueError("it holds a zero")
         self.begun.append(topic)
+        if topic in self.cluster.forbidden:
+            self.refused.append(topic)
+            if on_delivery is not None:
+                on_delivery(DENIED, None)
 
     def flush(self, wait: float) -> int:
         return 0
 
     def send_offsets_to_transaction(self, offsets: object, metadata: object, wait: float) -> None: ...
     def commit_transaction(self, wait: float) -> None:
+        if self.refused:
+            raise KafkaException(DENIED)
         if self.cluster.is_deaf:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "nobody answers"))
         self.cluster.written.append(self.begun)
@@ -66,15 +79,36 @@ class Positions:
         return {WHERE: Committed(self.offset, "")}
 
 
+def held(positions: Positions) -> tuple[Transactions, Lane]:
+    holdings, lane = Holdings(lambda: None), Lane(WHERE, Place(0))
+    holdings.gain([lane])
+    return Transactions({}, 1.0, holdings, Commits(), positions, "kafka://here"), lane
+
+
+def made(topic: str) -> Outgoing:
+    return Outgoing(topic, Message(topic, "Made", datetime.now(UTC), b"{}", source="here"))
+
+
+@pytest.mark.parametrize("refused", ["forbidden", "unwritable"])
+async def test_what_was_refused_is_named_though_nothing_is_asked_of_each_message_before(monkeypatch, refused):
+    cluster = Cluster()
+    cluster.is_deaf, cluster.forbidden = False, frozenset({"forbidden"})
+    monkeypatch.setattr(transacting, "make_producer", cluster.producer)
+    transactions, lane = held(Positions(0))
+    with pytest.raises(PublishError) as caught:
+        await transactions.commit("group", [(lane, 5)], [made("fits"), made(refused), made("also")])
+    assert [refusal.message_id for refusal in caught.value.refusals] == [refused]
+    assert (cluster.written, lane.done) == ([], 0)
+    await transactions.commit("group", [(lane, 5)], [made("fits")])
+    assert (cluster.written, lane.done) == ([["fits"]], 5)
+
+
 @pytest.mark.parametrize(("stands_at", "leaves"), [(5, ["second"]), (0, ["first", "second"])])
 async def test_what_was_committed_unheard_does_not_leave_again_and_what_was_not_does(monkeypatch, stands_at, leaves):
-    cluster, holdings, lane = Cluster(), Holdings(lambda: None), Lane(WHERE, Place(0))
-    holdings.gain([lane])
+    cluster = Cluster()
     monkeypatch.setattr(transacting, "make_producer", cluster.producer)
-    transactions = Transactions({}, 1.0, holdings, Commits(), Positions(stands_at), "kafka://here")
-    first, second = (
-        Outgoing(word, Message(word, "Made", datetime.now(UTC), b"{}", source="here")) for word in ("first", "second")
-    )
+    transactions, lane = held(Positions(stands_at))
+    first, second = made("first"), made("second")
     with pytest.raises(ConnectionLostError, match="is not known"):
         await transactions.commit("group", [(lane, 5)], [first])
     assert lane.done == 0
