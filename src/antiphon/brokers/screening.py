@@ -22,7 +22,7 @@ def screen(outgoing: Sequence[Outgoing], objection: Objection) -> tuple[list[Out
     stopped: dict[tuple[str, str], str] = {}
     for each in outgoing:
         topic, message = each
-        first = None if message.key is None else stopped.get((topic, message.key))
+        first = stopped.get((topic, message.key)) if stopped and message.key is not None else None
         reason = objection(each) if first is None else f"message {first} of the same key was refused before it"
         if reason is None:
             accepted.append(each)

@@ -15,6 +15,7 @@ JSON = "application/json"
 
 _JSON_TYPE = re.compile(r"\s*[^/;\s]+/(?:json|[^/;\s]+\+json)\s*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _VERSION = re.compile(r"[vV]?(\d{1,10})(?:\.\d+)*")
+_encode = msgspec.json.Encoder().encode
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _values = msgspec.json.Decoder()
@@ -64,7 +65,7 @@ def write_time(moment: datetime) -> str:
     """RFC 3339 in UTC, to the microsecond. A time without an offset is taken as UTC."""
     if moment.tzinfo is not UTC:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.isoformat()[:-6] + "Z"
+    return _encode(moment)[1:-1].decode()
 
 
 def read_time(form: str, name: str, value: object) -> datetime | None:

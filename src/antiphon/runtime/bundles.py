@@ -61,8 +61,12 @@ class Bundles:
         They do not where something was refused for good: what returned it is parked first. Raises what
         `TransactionalSubscription.commit_with` does.
         """
-        leaving = [delivery for delivery in passed if delivery in self._kept]
-        outgoing = [one for delivery in leaving for one in self._kept[delivery][1]]
+        leaving: list[Delivery] = []
+        outgoing: list[Outgoing] = []
+        for delivery in passed:
+            if (kept := self._kept.get(delivery)) is not None:
+                leaving.append(delivery)
+                outgoing += kept[1]
         if not outgoing:
             await self._subscription.commit(watermarks)
             self._forget(leaving)

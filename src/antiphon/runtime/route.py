@@ -263,10 +263,13 @@ def _check_count(found: list[object]) -> None:
         raise HandlingError(f"a handler emitted more than {MOST_EMITTED} events on one message: split the work")
 
 
+_MANY = (list, tuple)
+
+
 def events_of(result: object) -> tuple[object, ...]:
     """The events in a handler's result: none, one, or many."""
     if result is None:
         return ()
-    if isinstance(result, list | tuple):
+    if isinstance(result, _MANY):
         return tuple(cast(Iterable[object], result))
     return (result,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from operator import attrgetter
 from time import perf_counter
 
 from antiphon.brokers.ports import Broker
@@ -13,6 +14,8 @@ from antiphon.observability import names
 from antiphon.observability.hooks import Hooks, Parked, Published
 from antiphon.observability.metrics import Metrics
 from antiphon.storage.set_aside import SetAside
+
+_TOPIC_OF = attrgetter("topic")
 
 
 class Sending:
@@ -59,7 +62,7 @@ class Sending:
 
     def sent(self, outgoing: Sequence[Outgoing]) -> None:
         """Count and tell what the broker holds now."""
-        counts = Counter(one.topic for one in outgoing)
+        counts = Counter(map(_TOPIC_OF, outgoing))
         for topic, count in counts.items():
             self._metrics.counter(names.SENT, system=self._system, topic=topic).inc(count)
         if self._hooks.published:

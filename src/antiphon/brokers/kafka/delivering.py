@@ -24,6 +24,7 @@ def deliveries_of(partition: Partition, records: Sequence[Record]) -> tuple[list
             size += len(value)
         pairs = record.headers()
         headers = cast("Mapping[str, bytes | None]", dict(pairs)) if pairs else _NOTHING
+        record.set_headers([])  # else a dozen tuples stay as long as the batch, which the garbage collector walks
         offset = str(record.offset())
         try:
             message = from_record(headers, record.key(), value, record.timestamp()[1])
