@@ -200,7 +200,7 @@ async def test_a_commit_that_was_cut_before_it_was_made_is_made_again(broker, po
                 await undo(seen, "drop trigger slow on ledger")
             await until_done(service, seen)
             await assert_each_once(broker, seen, 10)
-    assert calls.count >= 20
+    assert calls.count > 10, "what was cut was handled again"
 
 
 async def is_cut(store):
