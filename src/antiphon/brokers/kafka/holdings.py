@@ -1,6 +1,7 @@
 """Which partitions does a member hold, what of them waits to be fetched, and what must its reader be told?
 
-Two threads use this: the one that polls the driver, and that of the event loop. Whoever touches it holds `changed`.
+Two threads use this: the one that polls the driver, and that of the event loop. Whoever touches what it holds has
+`changed`, which the methods take by themselves.
 """
 
 from __future__ import annotations
@@ -125,22 +126,35 @@ class Holdings:
 
     def park(self) -> list[Lane]:
         """Forget what waits of those that their reader does not want now, until `unpark`; returns them."""
-        shut = [lane for lane in self.lanes.values() if lane.queue and self.is_shut(lane)]
-        for lane in shut:
-            lane.drop()
-            lane.is_parked = True
-        return shut
+        with self.changed:
+            shut = [lane for lane in self.lanes.values() if lane.queue and self.is_shut(lane)]
+            for lane in shut:
+                lane.drop()
+                lane.is_parked = True
+            return shut
 
     def unpark(self) -> None:
         """Let the driver read again what was parked, and is wanted now."""
-        for lane in self.lanes.values():
-            if lane.is_parked and not self.is_shut(lane):
-                lane.is_parked, lane.is_misplaced = False, True
+        with self.changed:
+            for lane in self.lanes.values():
+                if lane.is_parked and not self.is_shut(lane):
+                    lane.is_parked, lane.is_misplaced = False, True
 
     def is_full(self) -> bool:
         """Whether what waits is enough."""
-        lanes = self.lanes.values()
-        return sum(len(lane.queue) for lane in lanes) >= MOST or sum(lane.bytes for lane in lanes) >= MOST_BYTES
+        with self.changed:
+            lanes = self.lanes.values()
+            return sum(len(lane.queue) for lane in lanes) >= MOST or sum(lane.bytes for lane in lanes) >= MOST_BYTES
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """What is held now."""
+        with self.changed:
+            return tuple(self.lanes)
+
+    def parked(self) -> set[Partition]:
+        """What the driver does not read until `unpark`."""
+        with self.changed:
+            return {lane.partition for lane in self.lanes.values() if lane.is_parked}
 
     def take_alarm(self) -> bool:
         """Whether something was taken away since the reader was told last."""
@@ -168,7 +182,8 @@ class Holdings:
 
     def lose_all(self) -> None:
         """Nothing is held any more, and what was handed out is void."""
-        self.drop(NoticeKind.LOST, tuple(self.lanes))
+        with self.changed:
+            self.drop(NoticeKind.LOST, self.partitions())
 
     def void(self, partitions: Sequence[Partition]) -> None:
         """What was handed out of these is void: say so, and begin anew with those that are held."""

@@ -344,10 +344,9 @@ class Reader:
             record = self.consumer.poll(_POLL_SOON)
             if record is not None:
                 self._hand_over([record])
-            with self._holdings.changed:
-                if not self._holdings.is_full():
-                    break
-        parked = {lane.partition for lane in self._holdings.lanes.values() if lane.is_parked}
+            if not self._holdings.is_full():
+                break
+        parked = self._holdings.parked()
         self.consumer.resume([each for each in self.consumer.assignment() if partition_of(each) not in parked])
 
 

@@ -168,7 +168,7 @@ class KafkaSubscription:
             self._trouble = trouble
 
     async def _follow(self) -> None:
-        commands = await self._positions.committed(self.group + SEEKS, tuple(self._holdings.lanes))
+        commands = await self._positions.committed(self.group + SEEKS, self._holdings.partitions())
         pending = {p: Place(offset, token) for p, (offset, token) in commands.items() if token}
         if not pending:
             return

@@ -208,8 +208,9 @@ class Transactions:
 
     def _failure(self, group: str, error: KafkaError) -> Exception:
         if error.code() in NOT_A_MEMBER:
-            lost = tuple(self._holdings.lanes)
-            self._holdings.lose_all()
+            with self._holdings.changed:
+                lost = self._holdings.partitions()
+                self._holdings.lose_all()
             return lost_error(group, lost)
         if error.code() in MOVING or error.fatal():
             return ConnectionLostError(

@@ -122,3 +122,44 @@ def test_a_passing_trouble_is_told_once_and_a_failure_until_the_group_is_moved(h
             holdings.take(10, LARGE)
     holdings.move({A: Place(9, "token")})
     assert holdings.take(10, LARGE) == []
+
+
+class Guarded(dict):
+    """Lanes that only whoever has the lock may look through: two threads do, and each changes them."""
+
+    def __init__(self, holdings):
+        super().__init__(holdings.lanes)
+        self._owned = holdings.changed._is_owned
+
+    def __iter__(self):
+        assert self._owned()
+        return super().__iter__()
+
+    def values(self):
+        assert self._owned()
+        return super().values()
+
+    def items(self):
+        assert self._owned()
+        return super().items()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda holdings: holdings.is_full(),
+        lambda holdings: holdings.parked(),
+        lambda holdings: holdings.park(),
+        lambda holdings: holdings.unpark(),
+        lambda holdings: holdings.take(5, LARGE),
+        lambda holdings: holdings.drained_of([A, B]),
+        lambda holdings: holdings.sort_out({A: "0"}),
+        lambda holdings: holdings.void([A]),
+        lambda holdings: holdings.move({B: Place(7, "sought")}),
+        lambda holdings: holdings.lose_all(),
+    ],
+)
+def test_nobody_looks_through_what_is_held_while_another_thread_changes_it(holdings, call):
+    put(holdings, A, 0, 3)
+    holdings.lanes = Guarded(holdings)
+    call(holdings)
