@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, Positions, error_of
+from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, error_of
 from antiphon.brokers.kafka.envelope import record_size
 from antiphon.brokers.kafka.faults import DENIED, NOT_IN, fault
 from antiphon.brokers.kafka.groups import Groups
@@ -22,12 +22,13 @@ from antiphon.brokers.kafka.options import (
     looking,
     peeking,
     publishing,
-    reading,
     topic_settings,
     transacting,
+    watching,
     with_profile,
 )
 from antiphon.brokers.kafka.places import offset_of, position
+from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.kafka.producing import Publishers
 from antiphon.brokers.kafka.reading import Reader
 from antiphon.brokers.kafka.subscription import KafkaSubscription
@@ -124,11 +125,8 @@ class KafkaBroker:
             self._loop, self._refused = asyncio.get_running_loop(), None
             patience = self._options.patience
             try:
-                is_classic = self._options.protocol == "classic"
                 # In threads, since the driver waits there for the first token.
-                admin = await asyncio.to_thread(
-                    Admin, {**self._conf, "error_cb": self._on_error}, patience, is_classic=is_classic
-                )
+                admin = await asyncio.to_thread(Admin, {**self._conf, "error_cb": self._on_error}, patience)
                 await self._greet(admin)
                 topics = Topics(
                     admin,
@@ -145,7 +143,7 @@ class KafkaBroker:
                 raise await self._unopened(error) from error
             browsing = Looker(looking(self._conf), patience.total_seconds())
             peeks = Looker(peeking(self._conf), patience.total_seconds())
-            positions = Positions(lambda group: reading(self._conf, group), patience)
+            positions = Positions(lambda group: watching(self._conf, group), patience)
             groups = Groups(admin, positions, topics, peeks, self._url)
             self._opened = _Open(admin, positions, topics, groups, publishers, browsing, peeks)
 

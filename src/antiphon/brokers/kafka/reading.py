@@ -17,7 +17,6 @@ from antiphon.brokers.kafka.client import (
     Consumer,
     KafkaError,
     KafkaException,
-    Positions,
     Record,
     TopicPartition,
     at,
@@ -32,6 +31,7 @@ from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, DENIED, NOT_IN, UNKNOW
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.leaving import leave
 from antiphon.brokers.kafka.places import SEEKS, Place, position, standing
+from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.ports import NoticeKind, Partition, Start, SubscribeOptions
 from antiphon.errors import BrokerError, PositionLostError
 
