@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from msgspec import structs
 
 from antiphon.brokers.kafka import KafkaBroker
-from antiphon.brokers.ports import NoticeKind, SubscribeOptions, TopicSpec
+from antiphon.brokers.ports import NoticeKind, Reply, SubscribeOptions, TopicSpec
+from antiphon.brokers.reply_topics import outgoing_replies
 from antiphon.errors import ConnectionLostError, PositionLostError, PublishError, UnknownTopicError
 from antiphon.events.ids import new_id
+from antiphon.events.message import Message
 from antiphon.testing.servers import KafkaServer
 from tests.integration.kafka.cluster import (
     OPTIONS,
@@ -21,6 +24,7 @@ from tests.integration.kafka.cluster import (
     messages,
     opened,
     outgoing,
+    publish_again,
     publish_all,
     until_read,
     until_settled,
@@ -59,6 +63,21 @@ async def test_a_server_that_restarts_costs_nothing(server, how):
         assert any(isinstance(error, ConnectionLostError) for error in member.errors), "nobody was told"
         await until_settled(broker, "payments")
         await member.stop()
+
+
+async def test_an_asker_hears_of_an_outage_and_then_goes_on_hearing_replies(server):
+    async with opened(server.address) as broker:
+        box, sent, heard = await broker.open_reply_box("shop"), messages(3), list[Message]()
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(ConnectionLostError):
+            await box.fetch(timedelta(seconds=20))
+        await asyncio.to_thread(server.start)
+        await publish_again(broker, outgoing_replies([Reply(box.address, each) for each in sent]))
+        async with asyncio.timeout(30):
+            while len(heard) < len(sent):
+                with suppress(ConnectionLostError):
+                    heard += await box.fetch(timedelta(seconds=1))
+        assert [each.id for each in heard] == [each.id for each in sent]
 
 
 async def test_a_server_that_stands_still_is_waited_for(server):

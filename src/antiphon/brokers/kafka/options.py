@@ -244,6 +244,11 @@ def looking(base: Mapping[str, object]) -> dict[str, object]:
     }
 
 
+def listening(base: Mapping[str, object]) -> dict[str, object]:
+    """What a consumer is told that reads replies without a group. Those that are gone are not waited for."""
+    return {**reading(base, "antiphon-replies"), "auto.offset.reset": "latest"}
+
+
 def peeking(base: Mapping[str, object]) -> dict[str, object]:
     """What a consumer is told that reads one message of each partition."""
     # Not told to read few ahead: one batch of one partition would be enough, and keep it from all others for a second.
