@@ -12,7 +12,7 @@ from msgspec import structs
 from antiphon.brokers.kafka import KafkaBroker
 from antiphon.brokers.ports import NoticeKind, Reply, SubscribeOptions, TopicSpec
 from antiphon.brokers.reply_topics import outgoing_replies
-from antiphon.errors import ConnectionLostError, PositionLostError, PublishError, UnknownTopicError
+from antiphon.errors import ConnectionLostError, DataLostError, PositionLostError, PublishError, UnknownTopicError
 from antiphon.events.ids import new_id
 from antiphon.events.message import Message
 from antiphon.testing.servers import KafkaServer
@@ -123,7 +123,8 @@ async def test_a_wiped_cluster_is_told_and_not_begun_anew(server):
         async with opened(server.address) as other:
             await publish_all(other, messages(3))
             error = await member.failure()
-        assert isinstance(error, PositionLostError | UnknownTopicError)
+        assert isinstance(error, DataLostError)
+        assert "restore it, or seek the group" in str(error)
         await member.stop()
 
 
