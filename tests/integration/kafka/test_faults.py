@@ -10,7 +10,11 @@ import pytest
 from msgspec import structs
 
 from antiphon.brokers.kafka import KafkaBroker
-from antiphon.brokers.ports import NoticeKind, Reply, SubscribeOptions, TopicSpec
+from antiphon.brokers.kafka.client import Committed, KafkaException
+from antiphon.brokers.kafka.looking import Looker, Span
+from antiphon.brokers.kafka.options import Access, common, looking, watching
+from antiphon.brokers.kafka.positions import Positions
+from antiphon.brokers.ports import NoticeKind, Partition, Reply, SubscribeOptions, TopicSpec
 from antiphon.brokers.reply_topics import outgoing_replies
 from antiphon.errors import ConnectionLostError, DataLostError, PositionLostError, PublishError, UnknownTopicError
 from antiphon.events.ids import new_id
@@ -94,6 +98,29 @@ async def test_a_server_that_stands_still_is_waited_for(server):
         await until_read(member.read, sent)
         assert first_reading_is_in_order(member.read)
         await member.stop()
+
+
+async def test_closing_does_not_wait_for_those_who_look_into_a_cluster_that_stands_still(server):
+    """As when a service stops while its lag is measured: the thread goes on, though its task was canceled."""
+    places = {Partition("orders", number): Span(0, 100) for number in range(8)}
+    async with opened(server.address) as broker:
+        await publish_all(broker, messages(100))
+    conf, patience = common(server.address, OPTIONS, Access()), OPTIONS.patience
+    positions = Positions(lambda group: watching(conf, group), patience)
+    looker = Looker(looking(conf), patience.total_seconds())
+    assert not await positions.committed("payments", places)
+    server.pause()
+    looks: list[asyncio.Task[object]] = [
+        asyncio.create_task(positions.committed("payments", places)),
+        asyncio.create_task(positions.move("others", {place: Committed(0, "") for place in places})),
+        asyncio.create_task(looker.read(places, 100)),
+    ]
+    await asyncio.sleep(1)
+    async with asyncio.timeout(patience.total_seconds() / 2):
+        await asyncio.gather(positions.close(), looker.close())
+        found = await asyncio.gather(*looks, return_exceptions=True)
+    assert all(isinstance(each, KafkaException) for each in found)
+    server.go_on()
 
 
 async def test_a_publish_that_nobody_confirms_ends_and_is_never_sent_later(server):

@@ -162,10 +162,9 @@ class KafkaBroker:
                 *(box.close() for box in tuple(self._boxes)),
             )
             opened, self._opened = self._opened, None
-            await opened.publishers.close()
-            await opened.positions.close()
-            await opened.browsing.close()
-            await opened.peeking.close()
+            await asyncio.gather(
+                opened.publishers.close(), opened.positions.close(), opened.browsing.close(), opened.peeking.close()
+            )
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         opened = self._require_open("publish")

@@ -248,14 +248,14 @@ class Admin:
             if asked_of:
                 if left <= 0:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nobody leads {', '.join(sorted(moved))}"))  # noqa: SLF001 - public in the driver
-                await self._look_anew(next(iter(moved)), wait)
+                await self._look_anew(next(iter(moved)))
                 wait *= 2
         return found
 
-    async def _look_anew(self, topic: str, wait: float) -> None:
+    async def _look_anew(self, topic: str) -> None:
         """The driver goes on asking who led a topic before, until it is made to look."""
         with suppress(KafkaException):
-            await asyncio.to_thread(self.native.list_topics, topic, wait)
+            await asyncio.to_thread(self.native.list_topics, topic, _AGAIN)
         await asyncio.sleep(_PAUSE.total_seconds())
 
     async def groups(self) -> list[str]:

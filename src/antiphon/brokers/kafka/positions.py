@@ -34,6 +34,8 @@ _PAUSE = 0.05
 _GROUPS = 32
 _LOOK = 2.0
 _POLL = 0.005
+_GOODBYE = 3.0
+"""Seconds that closing waits for what is on its way."""
 _HAS_MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
 
 
@@ -64,10 +66,12 @@ class Positions:
         """Let go of all, and let whoever waits for the cluster wait no more. Twice is safe."""
         with self._turn:
             accounts, self._accounts = list(self._accounts.values()), {}
+        threads: list[threading.Thread] = []
         for account in accounts:
             account.is_over = True
-        for account in accounts:
-            await asyncio.to_thread(account.close)
+            threads.append(threading.Thread(target=account.close, name="antiphon-kafka-closing", daemon=True))
+            threads[-1].start()
+        await asyncio.to_thread(_join, threads)
 
     def _account(self, group: str) -> _Account:
         with self._turn:
@@ -145,6 +149,13 @@ class _Account:
     def _take_answers(self) -> list[tuple[KafkaError | None, list[TopicPartition]]]:
         answers, self._answers = self._answers, []
         return answers
+
+
+def _join(threads: Collection[threading.Thread]) -> None:
+    """Wait until these have ended, for a while: the driver closes nothing before a commit is answered, or a minute."""
+    deadline = time.monotonic() + _GOODBYE
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
 
 
 def _raise_first(errors: Collection[KafkaError | None]) -> None:
