@@ -44,8 +44,6 @@ class OnKafka:
 
 
 class TestKafka(OnKafka, Beside):
-    # The cluster forgets it, some days later.
-    test_an_asker_leaves_no_position_behind = None
     timeout = timedelta(seconds=20)
     patience = timedelta(milliseconds=300)
     evict = staticmethod(evict)

@@ -73,7 +73,8 @@ def _addressed(message: Message, address: str) -> Message:
     return structs.replace(message, extensions={**message.extensions, REPLY_TO: address})
 
 
-def _own(found: Sequence[Delivery], address: str) -> list[Message]:
+def own_of(found: Sequence[Delivery], address: str) -> list[Message]:
+    """The replies among these that go to this address."""
     return [each.message for each in found if each.message.extensions.get(REPLY_TO) == address]
 
 
@@ -122,7 +123,7 @@ class BrowsedBox:
         found: list[Message] = []
         while deliveries := await self._broker.browse(self._topic, self._after, _AT_ONCE):
             self._after.update((each.partition.number, each.position) for each in deliveries)
-            found += _own(deliveries, self.address)
+            found += own_of(deliveries, self.address)
         return found
 
     async def close(self) -> None:
@@ -148,7 +149,7 @@ class SubscribedBox:
         """As `ReplyBox.fetch`."""
         found = await self._subscription.fetch(_AT_ONCE, _BYTES, wait)
         self._subscription.notices()  # what is lost and not noticed would not be read again
-        return _own(found, self.address)
+        return own_of(found, self.address)
 
     async def close(self) -> None:
         """As `ReplyBox.close`."""

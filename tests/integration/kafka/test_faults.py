@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from msgspec import structs
 
 from antiphon.brokers.kafka import KafkaBroker
-from antiphon.brokers.ports import NoticeKind, SubscribeOptions, TopicSpec
-from antiphon.errors import ConnectionLostError, PositionLostError, PublishError, UnknownTopicError
+from antiphon.brokers.kafka.client import Committed, KafkaException
+from antiphon.brokers.kafka.looking import Looker, Span
+from antiphon.brokers.kafka.options import Access, common, looking, watching
+from antiphon.brokers.kafka.positions import Positions
+from antiphon.brokers.ports import NoticeKind, Partition, Reply, SubscribeOptions, TopicSpec
+from antiphon.brokers.reply_topics import outgoing_replies
+from antiphon.errors import ConnectionLostError, DataLostError, PositionLostError, PublishError, UnknownTopicError
 from antiphon.events.ids import new_id
+from antiphon.events.message import Message
 from antiphon.testing.servers import KafkaServer
 from tests.integration.kafka.cluster import (
     OPTIONS,
@@ -21,6 +28,7 @@ from tests.integration.kafka.cluster import (
     messages,
     opened,
     outgoing,
+    publish_again,
     publish_all,
     until_read,
     until_settled,
@@ -61,6 +69,21 @@ async def test_a_server_that_restarts_costs_nothing(server, how):
         await member.stop()
 
 
+async def test_an_asker_hears_of_an_outage_and_then_goes_on_hearing_replies(server):
+    async with opened(server.address) as broker:
+        box, sent, heard = await broker.open_reply_box("shop"), messages(3), list[Message]()
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(ConnectionLostError):
+            await box.fetch(timedelta(seconds=20))
+        await asyncio.to_thread(server.start)
+        await publish_again(broker, outgoing_replies([Reply(box.address, each) for each in sent]))
+        async with asyncio.timeout(30):
+            while len(heard) < len(sent):
+                with suppress(ConnectionLostError):
+                    heard += await box.fetch(timedelta(seconds=1))
+        assert [each.id for each in heard] == [each.id for each in sent]
+
+
 async def test_a_server_that_stands_still_is_waited_for(server):
     sent = messages(2000)
     async with opened(server.address) as broker:
@@ -75,6 +98,29 @@ async def test_a_server_that_stands_still_is_waited_for(server):
         await until_read(member.read, sent)
         assert first_reading_is_in_order(member.read)
         await member.stop()
+
+
+async def test_closing_does_not_wait_for_those_who_look_into_a_cluster_that_stands_still(server):
+    """As when a service stops while its lag is measured: the thread goes on, though its task was canceled."""
+    places = {Partition("orders", number): Span(0, 100) for number in range(8)}
+    async with opened(server.address) as broker:
+        await publish_all(broker, messages(100))
+    conf, patience = common(server.address, OPTIONS, Access()), OPTIONS.patience
+    positions = Positions(lambda group: watching(conf, group), patience)
+    looker = Looker(looking(conf), patience.total_seconds())
+    assert not await positions.committed("payments", places)
+    server.pause()
+    looks: list[asyncio.Task[object]] = [
+        asyncio.create_task(positions.committed("payments", places)),
+        asyncio.create_task(positions.move("others", {place: Committed(0, "") for place in places})),
+        asyncio.create_task(looker.read(places, 100)),
+    ]
+    await asyncio.sleep(1)
+    async with asyncio.timeout(patience.total_seconds() / 2):
+        await asyncio.gather(positions.close(), looker.close())
+        found = await asyncio.gather(*looks, return_exceptions=True)
+    assert all(isinstance(each, KafkaException) for each in found)
+    server.go_on()
 
 
 async def test_a_publish_that_nobody_confirms_ends_and_is_never_sent_later(server):
@@ -104,7 +150,8 @@ async def test_a_wiped_cluster_is_told_and_not_begun_anew(server):
         async with opened(server.address) as other:
             await publish_all(other, messages(3))
             error = await member.failure()
-        assert isinstance(error, PositionLostError | UnknownTopicError)
+        assert isinstance(error, DataLostError)
+        assert "restore it, or seek the group" in str(error)
         await member.stop()
 
 

@@ -6,9 +6,10 @@ import asyncio
 import os
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,52 @@ async def lose_one_at_a_time(cluster: KafkaCluster, broker: KafkaBroker, store: 
         # Here and not in another thread, with which it would end.
         node.start()
         await until_whole(broker)
+
+
+class Watching:
+    """A process that goes on moving and measuring groups of the cluster."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def until_watched(self, times: int, when: str) -> None:
+        """Return when it has done so with each group so many times more."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(60):
+            for _ in range(times):
+                line = await self._process.stdout.readline()
+                assert line, f"{when} it ended with {await self._process.wait()}"
+
+
+@asynccontextmanager
+async def watching(cluster: KafkaCluster) -> AsyncIterator[Watching]:
+    """It has to end in good order."""
+    url = f"{cluster.url}&protocol=consumer"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.integration.kafka.watching", url, cwd=ROOT, stdin=PIPE, stdout=PIPE
+    )
+    try:
+        yield Watching(process)
+        await asyncio.wait_for(process.communicate(b""), 40)
+        assert process.returncode == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_who_moves_and_measures_groups_outlives_whatever_node_looks_after_them(
+    cluster: KafkaCluster, broker: KafkaBroker
+) -> None:
+    """The calls that the driver has for that end the process."""
+    async with watching(cluster) as watcher:
+        await watcher.until_watched(3, "at first")
+        for node in cluster.nodes:
+            await asyncio.to_thread(node.kill)
+            await watcher.until_watched(20, f"without node {node.number}")
+            node.start()  # here and not in another thread, with which it would end
+            await until_whole(broker)
+            await watcher.until_watched(3, f"with node {node.number} again")
 
 
 async def firsts_of_noted(broker: KafkaBroker, count: int) -> dict[str, list[int]]:

@@ -104,6 +104,22 @@ async def test_a_seek_of_ours_is_what_the_group_tool_sees_afterwards(server):
         assert sum(lag.messages for lag in await broker.lag(group)) == 0, "an older seek came back"
 
 
+async def test_a_group_that_the_cluster_shares_out_has_members_though_nobody_may_name_them(server):
+    """Whatever protocol the one who asks speaks itself: it is not taken for a group that is stopped."""
+    topic, group = "orders-unnamed", "payments-unnamed"
+    options: KafkaOptions = structs.replace(OPTIONS, protocol="consumer")
+    async with opened(server.address, options) as broker, opened(server.address) as elsewhere:
+        sent = messages(40)
+        await broker.publish(outgoing(sent, topic))
+        member = Member(await broker.subscribe(group, [topic]))
+        await until_read(member.read, sent)
+        assert {lag.owner for each in (broker, elsewhere) for lag in await each.lag(group)} == {"a member"}
+        await member.stop()
+        async with asyncio.timeout(10):
+            while {lag.owner for lag in await elsewhere.lag(group)} != {None}:
+                await asyncio.sleep(0.1)
+
+
 def described(text, group, topic):
     rows = [line.split() for line in text.splitlines()]
     return [row for row in rows if row[:2] == [group, topic]]

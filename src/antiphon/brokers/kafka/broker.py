@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from antiphon.brokers.capabilities import Capabilities
-from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, Positions, error_of
+from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, error_of
 from antiphon.brokers.kafka.envelope import record_size
 from antiphon.brokers.kafka.faults import DENIED, NOT_IN, fault
 from antiphon.brokers.kafka.groups import Groups
@@ -19,23 +19,27 @@ from antiphon.brokers.kafka.options import (
     KafkaOptions,
     common,
     joining,
+    listening,
     looking,
     peeking,
     publishing,
-    reading,
     topic_settings,
     transacting,
+    watching,
     with_profile,
 )
 from antiphon.brokers.kafka.places import offset_of, position
+from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.kafka.producing import Publishers
 from antiphon.brokers.kafka.reading import Reader
+from antiphon.brokers.kafka.replies import KafkaReplyBox
 from antiphon.brokers.kafka.subscription import KafkaSubscription
 from antiphon.brokers.kafka.tls import disagreement
 from antiphon.brokers.kafka.tokens import Tokens
 from antiphon.brokers.kafka.topics import Topics
 from antiphon.brokers.kafka.transacting import LONGEST, Transactions
-from antiphon.brokers.ports import Delivery, Lag, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
+from antiphon.brokers.reply_topics import outgoing_replies, reply_topic
 from antiphon.brokers.screening import screen
 from antiphon.errors import (
     AccessDeniedError,
@@ -87,6 +91,7 @@ class KafkaBroker:
         self._topic_settings = topic_settings(options)
         self._conf = common(servers, options, access)
         self._subscriptions: list[KafkaSubscription] = []
+        self._boxes: list[KafkaReplyBox] = []
         self._opening = asyncio.Lock()
         self._opened: _Open | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -106,6 +111,7 @@ class KafkaBroker:
             replay=True,
             seek_time=True,
             transactions=self._options.profile != "event-hubs",
+            request_reply=True,
             headers=True,
             max_message_bytes=self._options.max_message_bytes,
         )
@@ -124,11 +130,8 @@ class KafkaBroker:
             self._loop, self._refused = asyncio.get_running_loop(), None
             patience = self._options.patience
             try:
-                is_classic = self._options.protocol == "classic"
                 # In threads, since the driver waits there for the first token.
-                admin = await asyncio.to_thread(
-                    Admin, {**self._conf, "error_cb": self._on_error}, patience, is_classic=is_classic
-                )
+                admin = await asyncio.to_thread(Admin, {**self._conf, "error_cb": self._on_error}, patience)
                 await self._greet(admin)
                 topics = Topics(
                     admin,
@@ -145,7 +148,7 @@ class KafkaBroker:
                 raise await self._unopened(error) from error
             browsing = Looker(looking(self._conf), patience.total_seconds())
             peeks = Looker(peeking(self._conf), patience.total_seconds())
-            positions = Positions(lambda group: reading(self._conf, group), patience)
+            positions = Positions(lambda group: watching(self._conf, group), patience)
             groups = Groups(admin, positions, topics, peeks, self._url)
             self._opened = _Open(admin, positions, topics, groups, publishers, browsing, peeks)
 
@@ -154,12 +157,14 @@ class KafkaBroker:
             if self._opened is None:
                 return
             self._require_loop()
-            await asyncio.gather(*(subscription.close() for subscription in tuple(self._subscriptions)))
+            await asyncio.gather(
+                *(subscription.close() for subscription in tuple(self._subscriptions)),
+                *(box.close() for box in tuple(self._boxes)),
+            )
             opened, self._opened = self._opened, None
-            await opened.publishers.close()
-            await opened.positions.close()
-            await opened.browsing.close()
-            await opened.peeking.close()
+            await asyncio.gather(
+                opened.publishers.close(), opened.positions.close(), opened.browsing.close(), opened.peeking.close()
+            )
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         opened = self._require_open("publish")
@@ -254,6 +259,25 @@ class KafkaBroker:
         except KafkaException as error:
             raise fault(error, self._url, f"browse topic {topic!r}") from error
 
+    async def open_reply_box(self, name: str) -> KafkaReplyBox:
+        """As `Replying.open_reply_box`, over a reply topic, whose readers leave nothing behind."""
+        opened, topic = self._require_open("open a reply box"), reply_topic(name)
+        await opened.topics.ensure(topic)
+        conf, loop = listening(self._conf), asyncio.get_running_loop()
+        try:
+            ends = await opened.admin.ends(opened.topics.partitions(topic.name))
+            box = await asyncio.to_thread(KafkaReplyBox, conf, topic.name, ends, self._url, loop)
+        except KafkaException as error:
+            raise fault(error, self._url, f"read the replies to {name!r}") from error
+        self._boxes.append(box)
+        box.on_close = self._forget_box
+        return box
+
+    async def reply(self, replies: Sequence[Reply]) -> None:
+        """As `Replying.reply`."""
+        if outgoing := outgoing_replies(replies):
+            await self.publish(outgoing)
+
     async def _greet(self, admin: Admin) -> None:
         """Wait until a server answers, or says that it will not."""
         deadline = time.monotonic() + _LONGEST_GREETING
@@ -297,6 +321,10 @@ class KafkaBroker:
     def _forget(self, subscription: KafkaSubscription) -> None:
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
+
+    def _forget_box(self, box: KafkaReplyBox) -> None:
+        if box in self._boxes:
+            self._boxes.remove(box)
 
     def _require_open(self, tried: str) -> _Open:
         if self._opened is None:

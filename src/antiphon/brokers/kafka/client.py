@@ -7,16 +7,15 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from contextlib import suppress
 from datetime import timedelta
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
+    ConsumerGroupState,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -54,7 +53,6 @@ __all__ = [
 ]
 
 Conf = Mapping[str, object]
-Answer = TypeVar("Answer")
 OnPartitions = Callable[[list[TopicPartition]], None]
 SOON_WELL = frozenset(
     {
@@ -84,6 +82,8 @@ REFUSALS = frozenset(
 )
 """The cluster does not let us in, or not do this."""
 _PAUSE = timedelta(milliseconds=50)
+_AGAIN, _LEAST = 1.0, 0.1
+"""Seconds after which a server that may be gone is not waited for any more: the first time, and the last."""
 _ELECTION = 1.0
 """Seconds in which a partition that is there gets a leader."""
 _UNKNOWN = -1001
@@ -134,11 +134,9 @@ def partition_of(found: TopicPartition) -> Partition:
 class Admin:
     """What is asked of the cluster, beside messages. Everything raises KafkaException once `patience` is over."""
 
-    def __init__(self, conf: Conf, patience: timedelta, *, is_classic: bool = True) -> None:
-        self._conf = cast("dict[str, str | int | float | bool]", dict(conf))
-        self._is_classic = is_classic
+    def __init__(self, conf: Conf, patience: timedelta) -> None:
         self.patience = patience.total_seconds()
-        self.native = AdminClient(self._conf)
+        self.native = AdminClient(cast("dict[str, str | int | float | bool]", dict(conf)))
 
     def brokers(self, wait: float) -> int:
         """How many there are; blocks for at most `wait` seconds. Raises KafkaException when none answers."""
@@ -230,10 +228,11 @@ class Admin:
     async def _offsets(self, partitions: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         asked_of = {at(partition): spec for partition in partitions}
         found: dict[Partition, int] = {}
-        deadline, latest = time.monotonic() + _ELECTION, time.monotonic() + self.patience
+        began, wait = time.monotonic(), _AGAIN
         while asked_of:
+            left = began + self.patience - time.monotonic()
             answers = self.native.list_offsets(
-                asked_of, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self.patience
+                asked_of, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=min(wait, max(left, _LEAST))
             )
             asked_of, moved = {}, set[str]()
             for partition, answer in answers.items():
@@ -241,39 +240,23 @@ class Admin:
                     found[partition_of(partition)] = (await asyncio.wrap_future(answer)).offset
                 except KafkaException as error:
                     code = error_of(error).code()
-                    if code in SOON_WELL or (code == _NOBODY and time.monotonic() < deadline):
+                    if code in SOON_WELL | _PASSING or (code == _NOBODY and time.monotonic() < began + _ELECTION):
                         moved.add(partition.topic)
                         asked_of[TopicPartition(partition.topic, partition.partition)] = spec
                     elif code not in (KafkaError.UNKNOWN_TOPIC_OR_PART, _NOBODY):
                         raise
             if asked_of:
-                if time.monotonic() > latest:
+                if left <= 0:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"nobody leads {', '.join(sorted(moved))}"))  # noqa: SLF001 - public in the driver
-                # The driver goes on asking who led them before, until it is made to look.
-                await asyncio.to_thread(self.native.list_topics, next(iter(moved)), self.patience)
-                await asyncio.sleep(_PAUSE.total_seconds())
+                await self._look_anew(next(iter(moved)))
+                wait *= 2
         return found
 
-    async def move(self, group: str, places: Mapping[Partition, Committed]) -> bool:
-        """Commit these for a group of which nobody is a member; False, with nothing done, where somebody is."""
-        wanted = [at(partition, *place) for partition, place in places.items()]
-        while True:
-            try:
-                found = await self._ask_group(
-                    lambda wait: self.native.alter_consumer_group_offsets(
-                        [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=wait
-                    )
-                )
-                errors = [each.error for each in found.topic_partitions or () if each.error is not None]
-            except KafkaException as error:
-                errors = [error_of(error)]
-            if not errors:
-                return True
-            if errors[0].code() in _HAS_MEMBERS:
-                return False
-            if errors[0].code() not in SOON_WELL:
-                raise KafkaException(errors[0])
-            await asyncio.sleep(_PAUSE.total_seconds())
+    async def _look_anew(self, topic: str) -> None:
+        """The driver goes on asking who led a topic before, until it is made to look."""
+        with suppress(KafkaException):
+            await asyncio.to_thread(self.native.list_topics, topic, _AGAIN)
+        await asyncio.sleep(_PAUSE.total_seconds())
 
     async def groups(self) -> list[str]:
         """The names of all groups."""
@@ -287,26 +270,18 @@ class Admin:
                 raise KafkaException(errors[0])
             await asyncio.sleep(_PAUSE.total_seconds())
 
-    async def owners(self, group: str) -> Mapping[Partition, str]:
-        """Which member reads which partition, as far as the cluster says."""
+    async def owners(self, group: str) -> Mapping[Partition, str] | None:
+        """Which member reads which partition, as far as the cluster says; None where it has members and says no more.
+
+        A group by KIP-848 is such a one. Asking who its members are ends the process when the group's coordinator is
+        lost meanwhile (an assertion in the driver's library). What is asked here is asked of every server.
+        """
         try:
-            if self._is_classic:
-                return await asyncio.to_thread(self._owners, group)
-            found = await self._ask_group(
-                lambda wait: self.native.describe_consumer_groups([group], request_timeout=wait)
-            )
+            found = await asyncio.to_thread(super(AdminClient, self.native).list_groups, group, self.patience)
+            if all(str(each.state) == _DEAD for each in found) and await self._has_members(group):
+                return None
         except KafkaException:
             return {}
-        return {
-            partition_of(each): str(member.client_id)
-            for member in found.members
-            for each in (member.assignment.topic_partitions if member.assignment else ())
-        }
-
-    def _owners(self, group: str) -> dict[Partition, str]:
-        # The newer call ends the process when the group's coordinator is lost while it waits (an assertion in the
-        # driver's library). This one asks every server, and knows nothing of groups by KIP-848.
-        found = super(AdminClient, self.native).list_groups(group, self.patience)
         return {
             partition: str(member.client_id)
             for each in found
@@ -314,90 +289,16 @@ class Admin:
             for partition in assigned(cast("bytes", member.assignment))  # the driver types it as None
         }
 
-    async def _ask_group(self, ask: Callable[[float], Mapping[str, Future[Answer]]]) -> Answer:
-        """What the server answers that keeps the group's account. Raises KafkaException."""
-        left, wait = self.patience, _AGAIN
-        while True:
-            try:
-                (answer,) = ask(min(wait, left)).values()
-                return await asyncio.wrap_future(answer)
-            except KafkaException as error:
-                left -= wait
-                if error_of(error).code() != KafkaError._TIMED_OUT or left <= 0:  # noqa: SLF001 - public in the driver
-                    raise
-                wait *= 2
-                # While a server starts it names no servers, and the driver lets go of the one that it knows. Whatever
-                # it remembers to be kept there it does not find again: only another driver does.
-                fresh = await asyncio.to_thread(AdminClient, self._conf)  # in it the driver waits for a token
-                retired, self.native = self.native, fresh
-                asyncio.get_running_loop().call_later(self.patience, _let_go, retired)
+    async def _has_members(self, group: str) -> bool:
+        found = await asyncio.wrap_future(self.native.list_consumer_groups(request_timeout=self.patience))
+        return any(each.group_id == group and each.state not in _WITHOUT_MEMBERS for each in found.valid)
 
 
-def _let_go(retired: AdminClient) -> None:
-    """Until now others may have waited for its answers, which end with it."""
-
-
-_AGAIN = 1.0
-"""Seconds after which what was asked is asked anew, the first time."""
+_DEAD = "Dead"
+"""What a cluster calls a group that it does not have, or that is by KIP-848."""
+_WITHOUT_MEMBERS = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD, ConsumerGroupState.UNKNOWN})
 _NOT_FOR_US = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_EXCEPTION})
-_HAS_MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
 _PASSING = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001 - public in the driver
-
-
-class Positions:
-    """What groups committed, read by consumers that never join, one for each group that was asked about lately.
-
-    The driver's admin client can list that as well, but ends the process when the coordinator of a group has moved.
-    """
-
-    def __init__(self, conf_of: Callable[[str], Conf], patience: timedelta) -> None:
-        self._conf_of, self._patience = conf_of, patience.total_seconds()
-        self._consumers: dict[str, Consumer] = {}
-        self._turn = threading.Lock()
-
-    async def committed(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, Committed]:
-        """Where a group stands in those of these where it does. Raises KafkaException."""
-        return await asyncio.to_thread(self.read, group, partitions)
-
-    def read(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, Committed]:
-        """As `committed`, for threads; blocks."""
-        if not partitions:
-            return {}
-        deadline = time.monotonic() + self._patience
-        with self._turn:
-            consumer = self._consumer(group)
-            while True:
-                try:
-                    return committed_of(consumer, partitions, _LOOK)
-                except KafkaException as error:
-                    heard = consumer.poll(0)  # where the driver says why it waits
-                    if heard is not None and (why := heard.error()) is not None and why.code() in REFUSALS:
-                        raise KafkaException(why) from error
-                    if error_of(error).code() not in SOON_WELL | _PASSING or time.monotonic() > deadline:
-                        raise
-                time.sleep(_PAUSE.total_seconds())
-
-    async def close(self) -> None:
-        """Let go of all. Twice is safe."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        with self._turn:
-            while self._consumers:
-                self._consumers.popitem()[1].close()
-
-    def _consumer(self, group: str) -> Consumer:
-        consumer = self._consumers.pop(group, None)
-        if consumer is None:
-            consumer = make_consumer(self._conf_of(group))
-            if len(self._consumers) >= _GROUPS:
-                self._consumers.pop(next(iter(self._consumers))).close()
-        self._consumers[group] = consumer
-        return consumer
-
-
-_GROUPS = 32
-_LOOK = 2.0
 
 
 def committed_of(consumer: Consumer, partitions: Collection[Partition], wait: float) -> dict[Partition, Committed]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from antiphon.brokers.kafka.client import Admin, Committed, KafkaException, Positions, Record
+from antiphon.brokers.kafka.client import Admin, Committed, KafkaException, Record
 from antiphon.brokers.kafka.envelope import moment
 from antiphon.brokers.kafka.faults import fault
 from antiphon.brokers.kafka.looking import Looker, Span
 from antiphon.brokers.kafka.places import DONE, SEEKS, Place, offset_of, position, standing
+from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.kafka.topics import Topics
 from antiphon.brokers.ports import Lag, Partition, Seek, SeekTo, Start
 from antiphon.errors import UnknownTopicError, UsageError
@@ -19,6 +20,8 @@ from antiphon.events.ids import new_id
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+SOMEBODY = "a member"
+"""Who owns what is read by a group that has members and does not say which."""
 
 
 class Standing(NamedTuple):
@@ -51,7 +54,7 @@ class Groups:
             places = dict(await self._admin.starts([p for p in missing if p not in at_end]))
             places |= await self._admin.ends(at_end)
             # Refused where the group has members: then those have begun already, or do at their next assignment.
-            await self._admin.move(group, {p: Committed(offset, "") for p, offset in places.items()})
+            await self._positions.move(group, {p: Committed(offset, "") for p, offset in places.items()})
         except KafkaException as error:
             raise fault(error, self._where, f"join group {group!r}") from error
 
@@ -78,6 +81,7 @@ class Groups:
         except KafkaException as error:
             raise fault(error, self._where, f"measure the lag of group {group!r}") from error
         now = datetime.now(UTC)
+        owners = dict.fromkeys(places, SOMEBODY) if owners is None else owners
         return [
             _lag(Standing(group, partition, places[partition], spans[partition], owners.get(partition)), oldest, now)
             for partition in sorted(spans)
@@ -94,9 +98,9 @@ class Groups:
             targets = await self._targets(topic, partitions, to)
             places = {partition: Place(offset, token) for partition, offset in targets.items()}
             # First the command: whoever asks where the group stands gets one answer from now on.
-            await self._admin.move(group + SEEKS, {p: Committed(at, token) for p, (at, token, _) in places.items()})
-            if await self._admin.move(group, {p: place.committed() for p, place in places.items()}):
-                await self._admin.move(group + SEEKS, dict.fromkeys(places, DONE))
+            await self._positions.move(group + SEEKS, {p: Committed(at, token) for p, (at, token, _) in places.items()})
+            if await self._positions.move(group, {p: place.committed() for p, place in places.items()}):
+                await self._positions.move(group + SEEKS, dict.fromkeys(places, DONE))
             return places
         except KafkaException as error:
             raise fault(error, self._where, f"move group {group!r}") from error

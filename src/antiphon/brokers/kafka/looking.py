@@ -32,6 +32,7 @@ class Looker:
         self._conf, self._patience = conf, patience
         self._consumer: Consumer | None = None
         self._turn = threading.Lock()
+        self._is_over = False
 
     async def read(self, spans: Mapping[Partition, Span], limit: int) -> dict[Partition, list[Record]]:
         """Up to `limit` records of each span. Raises KafkaException when the cluster does not answer in time."""
@@ -48,13 +49,20 @@ class Looker:
         return [delivery for _, delivery in islice(merge(*lanes, key=lambda pair: pair[0]), limit)]
 
     async def close(self) -> None:
-        """Let go of the consumer. Twice is safe."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await asyncio.to_thread(consumer.close)
+        """Let go of the consumer, and let whoever reads wait for the cluster no more. Twice is safe."""
+        self._is_over = True
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        # In turn: the driver lets nobody close what another thread polls in a loop.
+        with self._turn:
+            consumer, self._consumer = self._consumer, None
+            if consumer is not None:
+                consumer.close()
 
     def _read(self, spans: Mapping[Partition, Span], limit: int) -> dict[Partition, list[Record]]:
         with self._turn:
+            self._require_open()
             consumer = self._consumer = self._consumer or make_consumer(self._conf)
             consumer.incremental_assign([at(partition, span.start) for partition, span in spans.items()])
             try:
@@ -68,6 +76,7 @@ class Looker:
         found: dict[Partition, list[Record]] = {partition: [] for partition in open_spans}
         deadline = time.monotonic() + self._patience
         while open_spans:
+            self._require_open()
             first = consumer.poll(_POLL)
             before = tuple(open_spans)
             for record in [first, *consumer.consume(_AT_ONCE, 0)] if first is not None else ():
@@ -77,6 +86,10 @@ class Looker:
             if open_spans and time.monotonic() > deadline:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "reading took too long"))  # noqa: SLF001 - public in the driver
         return found
+
+    def _require_open(self) -> None:
+        if self._is_over:
+            raise KafkaException(KafkaError(KafkaError._DESTROY, "the broker was closed meanwhile"))  # noqa: SLF001 - public in the driver
 
 
 def _sort_in(

@@ -18,6 +18,7 @@ Sasl = Literal["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]
 _driver_log = logging.getLogger("antiphon.brokers.kafka.driver")
 _HEADROOM = 48_000
 """Bytes of headers, key and framing that a message may have beside its data, below what clusters take unless told."""
+_LONGEST_SEARCH = timedelta(seconds=6)
 _LONGEST_STALL = timedelta(minutes=5)
 _AT_ONCE = 256 << 10
 """Bytes of one partition in one answer, so that those with much leave room for the others."""
@@ -216,6 +217,12 @@ def reading(base: Mapping[str, object], group: str) -> dict[str, object]:
     }
 
 
+def watching(base: Mapping[str, object], group: str) -> dict[str, object]:
+    """What a consumer is told that commits for its group, and reads what was committed, and never joins."""
+    # How long the driver keeps a commit while it looks for the group's coordinator.
+    return {**reading(base, group), "session.timeout.ms": _ms(_LONGEST_SEARCH)}
+
+
 def joining(base: Mapping[str, object], group: str, member: str | None, options: KafkaOptions) -> dict[str, object]:
     """What a consumer is told that joins a group."""
     conf = {**reading(base, group), "client.id": member or "antiphon", "group.protocol": options.protocol}
@@ -235,6 +242,11 @@ def looking(base: Mapping[str, object]) -> dict[str, object]:
         "fetch.wait.max.ms": 10,
         "fetch.queue.backoff.ms": 10,
     }
+
+
+def listening(base: Mapping[str, object]) -> dict[str, object]:
+    """What a consumer is told that reads replies without a group. Those that are gone are not waited for."""
+    return {**reading(base, "antiphon-replies"), "auto.offset.reset": "latest"}
 
 
 def peeking(base: Mapping[str, object]) -> dict[str, object]:

@@ -17,7 +17,6 @@ from antiphon.brokers.kafka.client import (
     Consumer,
     KafkaError,
     KafkaException,
-    Positions,
     Record,
     TopicPartition,
     at,
@@ -32,8 +31,9 @@ from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, DENIED, NOT_IN, UNKNOW
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.leaving import leave
 from antiphon.brokers.kafka.places import SEEKS, Place, position, standing
+from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.ports import NoticeKind, Partition, Start, SubscribeOptions
-from antiphon.errors import BrokerError, PositionLostError
+from antiphon.errors import BrokerError, DataLostError, PositionLostError
 
 logger = logging.getLogger("antiphon.brokers.kafka")
 
@@ -280,9 +280,7 @@ class Reader:
 
     def _pass_over(self, lane: Lane, start: int, end: int) -> None:
         if self._options.lost is Start.STOP:
-            topic, number = lane.partition
-            error = PositionLostError(self.group, topic, number, position(lane.next), str(start))
-            self._holdings.report(error, is_final=True)
+            self._holdings.report(_lost(self.group, lane, start, end, self._where), is_final=True)
             return
         go_on = start if self._options.lost is Start.START else end
         with self._holdings.changed:
@@ -354,6 +352,18 @@ def _reporting(holdings: Holdings, where: str, conf: Conf) -> Callable[[KafkaErr
     """Tells the next fetch of an error, and of what was tried when it came."""
     by_token = conf.get("sasl.mechanism") == BY_TOKEN
     return lambda error, tried: holdings.report(fault(error, where, tried, by_token=by_token))
+
+
+def _lost(group: str, lane: Lane, start: int, end: int, where: str) -> PositionLostError | DataLostError:
+    """Why what comes next in a partition is not there: only what lies before its start was deleted in good order."""
+    (topic, number), stood = lane.partition, position(lane.next)
+    if lane.next < start:
+        return PositionLostError(group, topic, number, stood, str(start))
+    return DataLostError(
+        f"group {group!r} stood at {stood} of {topic}/{number}, which {where} does not know: it was emptied, set back "
+        f"or replaced, or the topic was made anew, and ends at {position(end)} there: restore it, or seek the group "
+        f"(antiphon groups seek {group})"
+    )
 
 
 def _lane_of(record: Record) -> tuple[str, int]:

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
-from antiphon.brokers.kafka.client import Admin, KafkaException, Positions
+from antiphon.brokers.kafka.client import Admin, KafkaException
 from antiphon.brokers.kafka.holdings import Holdings
 from antiphon.brokers.kafka.leaving import LONGEST_LEAVE
 from antiphon.brokers.kafka.places import DONE, SEEKS, Place, offset_of
+from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.kafka.reading import Reader
 from antiphon.brokers.kafka.transacting import Transactions, lost_error
 from antiphon.brokers.ports import Delivery, Notice, Partition
@@ -182,7 +183,7 @@ class KafkaSubscription:
             }
         self.move(pending)
         if followed:
-            await self._admin.move(self.group + SEEKS, followed)
+            await self._positions.move(self.group + SEEKS, followed)
 
     async def _look_for_missing(self) -> None:
         if not self._reader.missing:

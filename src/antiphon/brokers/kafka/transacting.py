@@ -17,7 +17,6 @@ from antiphon.brokers.kafka.client import (
     Conf,
     KafkaError,
     KafkaException,
-    Positions,
     Producer,
     at,
     error_of,
@@ -28,6 +27,7 @@ from antiphon.brokers.kafka.envelope import key_bytes, to_record
 from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, MOVING, NOT_A_MEMBER, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.places import Place
+from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.kafka.producing import refusal_of
 from antiphon.brokers.ports import Partition
 from antiphon.errors import ConnectionLostError, LeaseLostError, PublishError

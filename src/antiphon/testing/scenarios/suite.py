@@ -10,6 +10,7 @@ from itertools import count, islice
 from typing import Any, TypeVar, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from antiphon.brokers.placement import place
 from antiphon.brokers.ports import Broker, StoreBroker, Subscription
@@ -92,13 +93,20 @@ class RuntimeSuite(BrokerSuite):
 
     @asynccontextmanager
     async def running(
-        self, broker: Broker, *services: Service, drain: timedelta = timedelta(seconds=10), fetch: int = 1000
+        self,
+        broker: Broker,
+        *services: Service,
+        drain: timedelta = timedelta(seconds=10),
+        fetch: int = 1000,
+        lane_of: Callable[[object], int] = hash,
     ) -> AsyncGenerator[None]:
-        """`async with`: they run in it, and are stopped in order at its end."""
+        """`async with`: they run in it, and are stopped in order at its end. `lane_of` says which keys share a lane."""
         common = ServiceSettings(broker=broker.url, drain_timeout=drain, fetch_messages=fetch)
+        stand_ins = self.stand_ins() or StandIns()
+        stand_ins = replace(stand_ins, chance=replace(stand_ins.chance, lane_of=lane_of))
         try:
             for service in services:
-                await service.start(broker, Settings(common=common), self.stand_ins(), self.beside(broker))
+                await service.start(broker, Settings(common=common), stand_ins, self.beside(broker))
             yield
         finally:
             for service in services:
