@@ -66,6 +66,16 @@ class Login(Struct, frozen=True, kw_only=True):
     """Seconds that one answer may take."""
 
 
+class _Guarded(Client):
+    """A client that says nothing in the clear where TLS was asked for; the driver itself does what the server says."""
+
+    def _connect_command(self) -> bytes:
+        # It would hold the password, and comes after TLS has begun, if it has.
+        if "tls" in self.options and not self._server_info.get("tls_required"):
+            raise nats.errors.SecureConnWantedError
+        return super()._connect_command()
+
+
 class Listening:
     """Interest in one subject, until it is stopped."""
 
@@ -151,7 +161,7 @@ class Link:
 
     async def _connect(self) -> None:
         """Make a client and connect it; what listened before listens again."""
-        login, client = self._login, Client()
+        login, client = self._login, _Guarded()
         failed = asyncio.Event()
         failures: list[Exception] = []
 
@@ -409,7 +419,7 @@ async def _why_it_hung_up(login: Login) -> Exception | None:
     The driver sends its first ping without waiting. A server that has hung up meanwhile answers that with a reset,
     upon which the system may forget the reason that had come before.
     """
-    client = Client()
+    client = _Guarded()
     try:
         await client.connect(**_said(login), verbose=True, allow_reconnect=False, error_cb=_ignore)
     except (nats.errors.Error, OSError) as error:
@@ -426,5 +436,10 @@ async def _ignore(_: Exception) -> None:
 def _unreachable(url: str, cause: BaseException | None) -> BrokerError:
     if isinstance(cause, nats.errors.AuthorizationError) or "authorization" in str(cause).lower():
         return AccessDeniedError(f"{url} does not let us in: check user and password, token, or credentials")
+    if isinstance(cause, nats.errors.SecureConnWantedError):
+        return BrokerError(
+            f"{url} does not ask for TLS on this port, and nothing is said in the clear: look at the port, or leave "
+            "tls out (a server with allow_non_tls does not ask for it either)"
+        )
     reason = str(cause) or type(cause).__name__
     return ConnectionLostError(f"{url} cannot be reached ({'no answer' if cause is None else reason}): is it running?")
