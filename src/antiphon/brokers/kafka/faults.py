@@ -34,6 +34,8 @@ AWAY = SOON_WELL | {
 DENIED = REFUSALS
 NOT_IN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
 """It does not let us in at all."""
+UNHEARD = frozenset({KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._BAD_MSG})
+"""One server cannot be reached, or is none of Kafka, and the text says which and why."""
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 NOT_A_MEMBER = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.FENCED_MEMBER_EPOCH})
 """The group goes on without us, and gave our partitions to others."""

@@ -16,6 +16,8 @@ from antiphon.errors import SettingsError
 Sasl = Literal["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]
 
 _driver_log = logging.getLogger("antiphon.brokers.kafka.driver")
+# It tells of every try. Where nobody set up logging, such as in a command, our errors say it once.
+_driver_log.addHandler(logging.NullHandler())
 _HEADROOM = 48_000
 """Bytes of headers, key and framing that a message may have beside its data, below what clusters take unless told."""
 _LONGEST_STALL = timedelta(minutes=5)
