@@ -71,6 +71,7 @@ def test_nobody_who_answers_is_told_after_the_time_that_was_given(catalog):
     ("arguments", "told"),
     [
         (("--within", "soon"), "--within soon: say a duration"),
+        (("--within", "0s"), "--within 0s: say how long to wait"),
         (("colour=red",), "has no field 'colour'"),
     ],
 )
