@@ -192,13 +192,15 @@ class Link:
                 cause = connecting.exception() if connecting.done() else (failures[-1] if failures else None)
                 if isinstance(cause, ConnectionResetError | BrokenPipeError):
                     cause = await _why_it_hung_up(login) or cause
-                raise _unreachable(self.url, cause) from cause
+                raise _unreachable(login, cause) from cause
         finally:
             giving_up.cancel()
             if not connecting.done():
                 connecting.cancel()
                 await asyncio.wait({connecting})
-                await client.close()
+            if connecting.cancelled() or connecting.exception() is not None:
+                with suppress(AssertionError):  # that it had come as far as a server
+                    await client.close()
         await self._adopt(client)
 
     async def _adopt(self, client: Client) -> None:
@@ -211,8 +213,13 @@ class Link:
             )
         self._client = client
         self.max_payload = client.max_payload
-        for listening in self._listeners:
-            await listening.begin(client)
+        try:
+            for listening in self._listeners:
+                await listening.begin(client)
+        except nats.errors.Error as error:
+            # Closed since: a server that refuses us may say so after the greeting.
+            await client.close()
+            raise _unreachable(self._login, client.last_error or error) from error
         self._connected.set()
 
     async def _on_disconnect(self, client: Client) -> None:
@@ -239,10 +246,12 @@ class Link:
         while not self._is_closing:
             try:
                 await self._connect()
-                break
             except BrokerError as error:
                 logger.warning("%s cannot be reached again, and is tried on: %s", self.url, error)
                 await asyncio.sleep(1)
+                continue
+            if self._client is not None and not self._client.is_closed:
+                break  # of one that was closed meanwhile nobody is told
         self._reopening = None
         if self._client is not None:
             await self._on_reconnect(self._client)
@@ -433,7 +442,8 @@ async def _ignore(_: Exception) -> None:
     """It is raised as well."""
 
 
-def _unreachable(url: str, cause: BaseException | None) -> BrokerError:
+def _unreachable(login: Login, cause: BaseException | None) -> BrokerError:
+    url = login.shown
     if isinstance(cause, nats.errors.AuthorizationError) or "authorization" in str(cause).lower():
         return AccessDeniedError(f"{url} does not let us in: check user and password, token, or credentials")
     if isinstance(cause, nats.errors.SecureConnWantedError):
@@ -442,4 +452,9 @@ def _unreachable(url: str, cause: BaseException | None) -> BrokerError:
             "tls out (a server with allow_non_tls does not ask for it either)"
         )
     reason = str(cause) or type(cause).__name__
+    if (login.credentials or login.nkey) and not isinstance(cause, nats.errors.Error | OSError | None):
+        return BrokerError(
+            f"{url} cannot be shown the credentials ({reason}): is the file whole, and a .creds file or the seed of an "
+            "nkey?"
+        )
     return ConnectionLostError(f"{url} cannot be reached ({'no answer' if cause is None else reason}): is it running?")
