@@ -138,7 +138,7 @@ async def test_what_is_there_already_is_not_carried_by_another_move(source: Memo
     await source.publish([outgoing("1", "key")])
     await target.publish([outgoing("1", "key")])
     await place(source, "one", 0, 0)
-    with pytest.raises(UsageError, match=r"has 1 messages of 'orders' already .* \(--progress\)"):
+    with pytest.raises(UsageError, match=r"has 1 messages of 'orders' already .* same broker .* \(--progress\)"):
         await require_fitting(source, target, [await planned(source)], is_begun=False)
     await require_fitting(source, target, [await planned(source)], is_begun=True)
 
