@@ -159,5 +159,5 @@ def _value(text: str, wanted: object) -> object:
 def _nearest(word: str, known: Collection[str]) -> str:
     from difflib import get_close_matches  # only after a mistake: it would slow every start
 
-    found = get_close_matches(word, known, n=1, cutoff=0.5)
+    found = get_close_matches(word, known, n=1)
     return f"; did you mean {found[0]!r}?" if found else ""

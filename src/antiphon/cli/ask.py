@@ -14,6 +14,7 @@ from antiphon.cli.output import print_json, print_text
 from antiphon.cli.publish import load_declaring
 from antiphon.cli.session import opened, run_async, settings_for
 from antiphon.cli.times import read_duration
+from antiphon.errors import UsageError
 from antiphon.events.message import Message
 from antiphon.runtime.asking import Asker
 from antiphon.runtime.settings import Settings
@@ -46,6 +47,8 @@ def ask(
     """
     settings = settings_for(broker)
     patience = read_duration("--within", within)
+    if not patience:
+        raise UsageError(f"--within {within}: say how long to wait for the reply, as in 500ms or 2s")
     load_declaring(event_type, modules, settings)
     cls = find_event_type(event_type, event_types())
     request = build_event(cls, read_fields(fields or ()))

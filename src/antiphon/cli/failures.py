@@ -7,6 +7,7 @@ import sys
 from enum import IntEnum
 
 from antiphon.errors import (
+    AccessDeniedError,
     AntiphonError,
     ConnectionLostError,
     StoreAccessError,
@@ -32,6 +33,7 @@ _CODES: tuple[tuple[type[AntiphonError], ExitCode], ...] = (
     (UsageError, ExitCode.USAGE),
     (UnknownTopicError, ExitCode.USAGE),
     (ConnectionLostError, ExitCode.UNAVAILABLE),
+    (AccessDeniedError, ExitCode.UNAVAILABLE),
     (StoreError, ExitCode.UNAVAILABLE),
     (AntiphonError, ExitCode.FAILURE),
 )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from antiphon.brokers.ports import Broker, Lag, Seek, SeekTo
+from antiphon.brokers.reply_topics import PREFIX
 from antiphon.cli.group_control import inspect, pause, resume
 from antiphon.cli.options import BrokerOption, JsonOption, StoreOption
 from antiphon.cli.output import confirmed, is_interactive, print_json, print_table, seconds
@@ -43,7 +44,9 @@ def groups(context: typer.Context, broker: BrokerOption = None, as_json: JsonOpt
 
 async def _lags(settings: Settings) -> list[Lag]:
     async with opened(settings) as broker:
-        return [lag for group in sorted(await broker.groups()) for lag in await broker.lag(group)]
+        # Those of askers commit nothing, and on Kafka outlive them.
+        groups = [group for group in sorted(await broker.groups()) if not group.startswith(PREFIX)]
+        return [lag for group in groups for lag in await broker.lag(group)]
 
 
 def _rows(lags: Sequence[Lag]) -> list[tuple[object, ...]]:

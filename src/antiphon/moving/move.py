@@ -12,7 +12,7 @@ from antiphon.moving.arrivals import Arrivals, changes, readers_of, require_whol
 from antiphon.moving.carrying import carry, fill
 from antiphon.moving.progress import Progress, ProgressFile, Stage, TopicProgress
 from antiphon.moving.reading import Log, is_log, require_log
-from antiphon.moving.survey import Choice, TopicPlan, require_unchanged, stand_of, survey, watch
+from antiphon.moving.survey import Choice, TopicPlan, chosen_of, require_unchanged, stand_of, survey, watch
 from antiphon.moving.target import require_able, require_fitting
 from antiphon.storage.database import Database
 from antiphon.storage.moving import Moved, relocate, set_aside_identities
@@ -74,7 +74,7 @@ class Moving:
 
     async def _plans(self, progress: Progress | None) -> Sequence[TopicPlan]:
         stand = await stand_of(self._source, self._choice)
-        topics = self._choice.topics or [state.name for state in await self._source.topics()]
+        topics = [state.name for state in await chosen_of(self._source, self._choice)]
         await watch(self._source, topics, self._choice.watch)
         is_begun = progress is not None and progress.stage is Stage.CARRYING
         begun = {name: each.starts for name, each in progress.topics.items()} if progress and is_begun else {}

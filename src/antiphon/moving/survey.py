@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from antiphon.brokers.placement import place
 from antiphon.brokers.ports import Delivery, Lag, TopicState
+from antiphon.brokers.reply_topics import PREFIX
 from antiphon.errors import UnknownTopicError, UsageError
 from antiphon.moving.reading import Log, Readers, read
 
@@ -56,17 +57,26 @@ class TopicPlan(Struct, frozen=True, kw_only=True):
         return all(after <= before for before, after in zip(self.shares, self.shares[1:], strict=False))
 
 
+async def chosen_of(log: Log, choice: Choice) -> list[TopicState]:
+    """The topics to be moved. Raises UnknownTopicError.
+
+    Those of replies are never among them: whoever asked over the log does not wait any more, and asks elsewhere next.
+    """
+    states = [state for state in await log.topics() if not state.name.startswith(PREFIX)]
+    known = [state.name for state in states]
+    for topic in choice.topics:
+        if topic not in known:
+            raise UnknownTopicError(topic, known)
+    return [state for state in states if not choice.topics or state.name in choice.topics]
+
+
 async def stand_of(log: Log, choice: Choice) -> dict[str, list[Lag]]:
     """Where the groups of the chosen topics stand, by group.
 
     Raises UnknownTopicError, and UsageError while a group has members or reads topics that are not chosen.
     """
-    known = [state.name for state in await log.topics()]
-    for topic in choice.topics:
-        if topic not in known:
-            raise UnknownTopicError(topic, known)
+    chosen = {state.name for state in await chosen_of(log, choice)}
     stand = {group: list(await log.lag(group)) for group in sorted(await log.groups())}
-    chosen = set(choice.topics or known)
     concerned = {group: lags for group, lags in stand.items() if any(lag.partition.topic in chosen for lag in lags)}
     require_stopped(log.url, concerned)
     for group, lags in concerned.items():
@@ -110,10 +120,9 @@ async def survey(
 ) -> list[TopicPlan]:
     """A plan for each topic. `begun` says where the carrying of topics started that was not finished.
 
-    Raises UsageError for what is none of the wire forms.
+    Raises UnknownTopicError, and UsageError for what is none of the wire forms.
     """
-    states = [state for state in await log.topics() if not choice.topics or state.name in choice.topics]
-    return [await _plan(log, choice, stand, state, begun.get(state.name)) for state in states]
+    return [await _plan(log, choice, stand, state, begun.get(state.name)) for state in await chosen_of(log, choice)]
 
 
 async def _plan(

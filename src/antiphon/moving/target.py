@@ -99,6 +99,7 @@ async def _require_new(source: Log, target: Log, plan: TopicPlan) -> None:
     there = (await Arrivals.look(target, plan.name, {})).count()
     if there and (known := there.keys() & (await readers_of(source, plan)).keys()):
         raise UsageError(
-            f"{target.url} has {len(known)} messages of {plan.name!r} already that are to be carried: go on where the "
-            "progress of that move is (--progress), or delete the topic there"
+            f"{target.url} has {len(known)} messages of {plan.name!r} already that are to be carried: is it the same "
+            "broker by another URL? If not, go on where the progress of that move is (--progress), or delete the topic "
+            "there"
         )

@@ -67,10 +67,21 @@ def test_nobody_who_answers_is_told_after_the_time_that_was_given(catalog):
     assert "nobody reads its topic 'questions'" in done.stderr
 
 
+@pytest.mark.at_length
+def test_who_asked_on_kafka_is_no_group_of_the_list_afterwards(catalog, kafka_server):
+    there = ("--broker", kafka_server)
+    asked = catalog(*QUESTION, "--within", "1s", *there)
+    assert "nobody reads its topic 'questions'" in asked.stderr
+    listed = catalog("groups", *there)
+    assert listed.returncode == 0, listed.stderr
+    assert "antiphon.replies" not in listed.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("--within", "soon"), "--within soon: say a duration"),
+        (("--within", "0s"), "--within 0s: say how long to wait"),
         (("colour=red",), "has no field 'colour'"),
     ],
 )

@@ -166,3 +166,18 @@ def test_a_worker_that_cannot_start_stops_them_all(antiphon):
 def test_a_topic_that_is_not_there_is_answered_with_those_there_are(ask):
     ask("publish", "OrderPlaced", "order_id=1", "total=1")
     assert refused(ask("tail", "order", "--no-follow"), 2, "it has orders")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("kafka://127.0.0.1:1", "Connection refused"),
+        ("nats://127.0.0.1:1", "Connect call failed"),
+        ("postgresql://127.0.0.1:1/shop?patience=1s", "Connection refused"),
+        ("rabbitmq://127.0.0.1:1", "Connect call failed"),
+        ("rabbitmq-streams://127.0.0.1:1", "Connect call failed"),
+        ("redis://127.0.0.1:1", "Connect call failed"),
+    ],
+)
+def test_a_server_that_is_not_there_is_told_once_and_why_whatever_its_driver_says(ask, url, told):
+    assert refused(ask("topics", "--broker", url), 3, "error: ", url.partition("?")[0], told)

@@ -16,7 +16,14 @@ from antiphon.brokers.kafka.options import Access, common, looking, watching
 from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.ports import NoticeKind, Partition, Reply, SubscribeOptions, TopicSpec
 from antiphon.brokers.reply_topics import outgoing_replies
-from antiphon.errors import ConnectionLostError, DataLostError, PositionLostError, PublishError, UnknownTopicError
+from antiphon.errors import (
+    BrokerError,
+    ConnectionLostError,
+    DataLostError,
+    PositionLostError,
+    PublishError,
+    UnknownTopicError,
+)
 from antiphon.events.ids import new_id
 from antiphon.events.message import Message
 from antiphon.testing.servers import KafkaServer
@@ -309,6 +316,18 @@ async def test_a_server_that_is_not_there_is_told_in_time():
     with pytest.raises(ConnectionLostError):
         async with asyncio.timeout(15):
             await KafkaBroker("127.0.0.1:1", OPTIONS).open()
+
+
+async def test_a_lease_that_the_cluster_does_not_take_is_told_and_not_tried_for_ever(server):
+    options = structs.replace(OPTIONS, lease=timedelta(seconds=1))
+    async with opened(server.address, options) as broker:
+        await broker.ensure_topic(TopicSpec("orders", partitions=1))
+        member = Member(await broker.subscribe("payments", ["orders"]))
+        error = await member.failure()
+        assert "let lease be between" in str(error)
+        assert isinstance(error, BrokerError)
+        assert not error.retryable
+        await member.stop()
 
 
 async def test_kafkas_own_retention_is_told(server):

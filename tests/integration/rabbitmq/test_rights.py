@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
-from antiphon.brokers.ports import Delivery
+from antiphon.brokers.ports import Delivery, Reply
 from antiphon.errors import AccessDeniedError, ConnectionLostError, PublishError
 from antiphon.testing.servers import RabbitServer
 from tests.integration.rabbitmq.brokers import a_broker
@@ -21,7 +22,7 @@ PREFIX = "shop"
 @pytest.fixture(scope="module")
 def server() -> Iterator[RabbitServer]:
     with RabbitServer() as running:
-        for user in ("reader", "writer", "leaver"):
+        for user in ("reader", "writer", "leaver", "asker"):
             control(running, "add_user", user, "secret")
         yield running
 
@@ -87,3 +88,25 @@ async def test_who_is_locked_out_while_it_reads_is_told_why_and_goes_on_once_it_
     await until(lambda: len(set(ids(seen))) == 16)
     reading.cancel()
     await broker.close()
+
+
+async def test_who_hears_no_replies_is_told_why_until_it_hears_them_again(
+    server: RabbitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    allow(server, "asker", ".*", ".*", ".*")
+    broker, other = a_broker(url_of(server, "asker"), PREFIX), a_broker(server.url, PREFIX)
+    await broker.open()
+    await other.open()
+    box = await broker.open_reply_box("shop")
+    control(server, "change_password", "asker", "another")
+    control(server, "close_all_user_connections", "asker", "locked out")
+    await until(lambda: "replies are not heard until this is over" in caplog.text)
+    control(server, "change_password", "asker", "secret")
+    message = numbered("none", range(1))[0].message
+    async with asyncio.timeout(20):
+        while not (found := await box.fetch(timedelta(seconds=0.2))):
+            await other.reply([Reply(box.address, message)])
+    assert {each.id for each in found} == {message.id}
+    await box.close()
+    await broker.close()
+    await other.close()

@@ -457,3 +457,12 @@ async def test_redis_itself_shows_how_far_a_group_is(broker):
     await broker.seek("payments", "orders", moment)
     (shown,) = await broker.native.xinfo_groups("antiphon:log:orders:0")
     assert (shown["entries-read"], shown["lag"]) == (0, 10)
+
+
+async def test_members_that_were_given_no_name_are_told_apart(broker):
+    await broker.ensure_topic(TopicSpec("orders", partitions=2))
+    members = [await broker.subscribe("payments", ["orders"]) for _ in range(2)]
+    async with asyncio.timeout(20):
+        while len({lag.owner for lag in await broker.lag("payments")} - {None}) < 2:
+            await asyncio.gather(*(member.fetch(10, 1 << 20, timedelta(seconds=0.1)) for member in members))
+    await asyncio.gather(*(member.close() for member in members))

@@ -42,6 +42,7 @@ def test_each_call_makes_a_broker_of_its_own() -> None:
         ("membory:///", "did you mean 'memory'?"),
         ("carrier-pigeon:///", "there are embedded://, kafka://"),
         ("memory:///?modle=queue", "no option 'modle'; did you mean 'model'?"),
+        ("rabbitmq://host?lease=5s", "no option 'lease'; it has prefix, hold, grace, prefetch"),
         ("memory:///?model=qeue", "it is one of log, queue; did you mean 'queue'?"),
         ("memory:///?hold=5x", "as in 500ms, 30s or 1h30m"),
         ("memory:///?hold=0s", "give a time above zero"),

@@ -13,6 +13,8 @@ from antiphon.cli.failures import ExitCode, exit_code, report
         (errors.DeclarationError("x"), ExitCode.USAGE),
         (errors.UnknownTopicError("x"), ExitCode.USAGE),
         (errors.ConnectionLostError("x"), ExitCode.UNAVAILABLE),
+        (errors.AccessDeniedError("x"), ExitCode.UNAVAILABLE),
+        (errors.StoreAccessError("x"), ExitCode.UNAVAILABLE),
         (errors.StoreCorruptError("x"), ExitCode.UNAVAILABLE),
         (errors.StoreFullError("x"), ExitCode.UNAVAILABLE),
         (errors.PublishError([errors.Refusal("orders", "1", "too large")]), ExitCode.FAILURE),

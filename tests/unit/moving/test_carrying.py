@@ -10,6 +10,7 @@ import pytest
 
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.brokers.ports import Partition, TopicSpec
+from antiphon.brokers.reply_topics import reply_topic
 from antiphon.errors import UnknownTopicError, UnsupportedCapabilityError, UsageError
 from antiphon.events.message import Message, Outgoing
 from antiphon.moving.arrivals import Arrivals, readers_of, require_whole
@@ -137,7 +138,7 @@ async def test_what_is_there_already_is_not_carried_by_another_move(source: Memo
     await source.publish([outgoing("1", "key")])
     await target.publish([outgoing("1", "key")])
     await place(source, "one", 0, 0)
-    with pytest.raises(UsageError, match=r"has 1 messages of 'orders' already .* \(--progress\)"):
+    with pytest.raises(UsageError, match=r"has 1 messages of 'orders' already .* same broker .* \(--progress\)"):
         await require_fitting(source, target, [await planned(source)], is_begun=False)
     await require_fitting(source, target, [await planned(source)], is_begun=True)
 
@@ -174,6 +175,19 @@ async def test_a_group_goes_with_all_its_topics_or_not(source: MemoryBroker) -> 
         await stand_of(require_log(source), Choice(topics=["orders"]))
     with pytest.raises(UnknownTopicError):
         await stand_of(require_log(source), Choice(topics=["order"]))
+
+
+async def test_replies_stay_behind_with_whoever_asked_for_them(source: MemoryBroker) -> None:
+    await source.ensure_topic(reply_topic("shop"))
+    asker = await source.subscribe("antiphon.replies.shop.1", ["antiphon.replies.shop"])
+    await source.publish([outgoing("a", "key"), outgoing("b", None, "antiphon.replies.shop")])
+    await place(source, "one", 0, 0)
+    plan = await planned(source)
+    assert (plan.name, set(plan.unread), plan.messages) == ("orders", {"one"}, 1)
+    assert (await planned(source, Choice(watch=timedelta(), everything=True))).name == "orders"
+    with pytest.raises(UnknownTopicError, match="it has orders"):
+        await stand_of(require_log(source), Choice(topics=["antiphon.replies.shop"]))
+    await asker.close()
 
 
 async def test_nobody_may_publish_while_it_is_watched(source: MemoryBroker) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, error_of
 from antiphon.brokers.kafka.envelope import record_size
-from antiphon.brokers.kafka.faults import DENIED, NOT_IN, fault
+from antiphon.brokers.kafka.faults import DENIED, NOT_IN, UNHEARD, fault
 from antiphon.brokers.kafka.groups import Groups
 from antiphon.brokers.kafka.holdings import Holdings
 from antiphon.brokers.kafka.looking import Looker, Span
@@ -96,6 +96,8 @@ class KafkaBroker:
         self._opened: _Open | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refused: KafkaError | None = None
+        self._heard: str | None = None
+        """What kept the driver from the cluster, as it said last."""
 
     @property
     def url(self) -> str:
@@ -127,7 +129,7 @@ class KafkaBroker:
             if self._opened is not None:
                 self._require_loop()
                 return
-            self._loop, self._refused = asyncio.get_running_loop(), None
+            self._loop, self._refused, self._heard = asyncio.get_running_loop(), None, None
             patience = self._options.patience
             try:
                 # In threads, since the driver waits there for the first token.
@@ -300,6 +302,8 @@ class KafkaBroker:
         if error_of(error).code() in DENIED:
             return found
         trouble = await asyncio.to_thread(disagreement, self._servers, self._options)
+        if trouble is None and self._heard is not None:
+            return ConnectionLostError(f"cannot connect: {self._url} does not answer: {self._heard}")
         if trouble is None:
             return found
         kind = BrokerError if trouble.is_certain else ConnectionLostError
@@ -308,6 +312,8 @@ class KafkaBroker:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in NOT_IN:
             self._refused = error
+        elif error.code() in UNHEARD:
+            self._heard = error.str()
 
     def _objection(self, outgoing: Outgoing, refused: Mapping[str, str], limits: Mapping[str, int]) -> str | None:
         topic, message = outgoing

@@ -34,6 +34,10 @@ AWAY = SOON_WELL | {
 DENIED = REFUSALS
 NOT_IN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
 """It does not let us in at all."""
+NEVER = frozenset({KafkaError.INVALID_SESSION_TIMEOUT})
+"""It lets nobody into a group who says this, however often."""
+UNHEARD = frozenset({KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._BAD_MSG})
+"""One server cannot be reached, or is none of Kafka, and the text says which and why."""
 UNKNOWN_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 NOT_A_MEMBER = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.FENCED_MEMBER_EPOCH})
 """The group goes on without us, and gave our partitions to others."""
@@ -73,6 +77,11 @@ def fault(
     if code == KafkaError._SSL:
         return BrokerError(
             f"cannot {tried}: {where} and we do not agree on TLS: {said}: look at tls, tls_ca and its kin"
+        )
+    if code == KafkaError.INVALID_SESSION_TIMEOUT:
+        return BrokerError(
+            f"cannot {tried}: {where} answers {said}: let lease be between group.min.session.timeout.ms and "
+            "group.max.session.timeout.ms of the cluster, which are 6s and 30m where nobody set them"
         )
     if code in AWAY or found.retriable():
         return ConnectionLostError(f"cannot {tried}: {where} does not answer: {said}; it is tried again by itself")

@@ -12,10 +12,13 @@ from msgspec import Struct, structs
 from antiphon.brokers.kafka.tokens import Token, Tokens
 from antiphon.brokers.kafka.topics import USUAL_LARGEST
 from antiphon.errors import SettingsError
+from antiphon.events.amounts import show_duration
 
 Sasl = Literal["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]
 
 _driver_log = logging.getLogger("antiphon.brokers.kafka.driver")
+# It tells of every try. Where nobody set up logging, such as in a command, our errors say it once.
+_driver_log.addHandler(logging.NullHandler())
 _HEADROOM = 48_000
 """Bytes of headers, key and framing that a message may have beside its data, below what clusters take unless told."""
 _LONGEST_SEARCH = timedelta(seconds=6)
@@ -115,8 +118,21 @@ def topic_settings(options: KafkaOptions) -> dict[str, str]:
     return settings
 
 
+def _require_time(options: KafkaOptions) -> None:
+    """Raise SettingsError where nobody could keep to it."""
+    for name, span in (("lease", options.lease), ("beat", options.beat), ("patience", options.patience)):
+        if span <= timedelta():
+            raise SettingsError(f"{name} must be more than nothing, as in {name}=10s")
+    if options.protocol == "classic" and options.beat >= options.lease:
+        raise SettingsError(
+            f"a member that is heard of every {show_duration(options.beat)} (beat) cannot keep a lease of "
+            f"{show_duration(options.lease)}: let beat be less, best a third of the lease"
+        )
+
+
 def common(servers: str, options: KafkaOptions, access: Access) -> dict[str, object]:
-    """What every client of the cluster is told."""
+    """What every client of the cluster is told. Raises SettingsError."""
+    _require_time(options)
     conf: dict[str, object] = {
         "bootstrap.servers": f"{servers},{options.servers}" if options.servers else servers,
         "client.id": "antiphon",

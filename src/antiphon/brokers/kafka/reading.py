@@ -27,7 +27,7 @@ from antiphon.brokers.kafka.client import (
 )
 from antiphon.brokers.kafka.committing import Commits, commit
 from antiphon.brokers.kafka.delivering import deliveries_of
-from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, DENIED, NOT_IN, UNKNOWN_TOPIC, fault
+from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, DENIED, NEVER, NOT_IN, UNKNOWN_TOPIC, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.leaving import leave
 from antiphon.brokers.kafka.places import SEEKS, Place, position, standing
@@ -157,7 +157,7 @@ class Reader:
 
     def _on_error(self, error: KafkaError) -> None:
         """What concerns the whole client. That one of many brokers is away concerns nobody but the driver."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN or error.code() in NOT_IN | DENIED or error.fatal():  # noqa: SLF001 - as above
+        if error.code() == KafkaError._ALL_BROKERS_DOWN or error.code() in NOT_IN | DENIED | NEVER or error.fatal():  # noqa: SLF001 - as above
             self._report(error, f"read for group {self.group!r}")
         elif error.code() not in AWAY:
             logger.warning("group %s: %s answers %s", self.group, self._where, error)

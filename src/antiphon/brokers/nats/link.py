@@ -66,6 +66,16 @@ class Login(Struct, frozen=True, kw_only=True):
     """Seconds that one answer may take."""
 
 
+class _Guarded(Client):
+    """A client that says nothing in the clear where TLS was asked for; the driver itself does what the server says."""
+
+    def _connect_command(self) -> bytes:
+        # It would hold the password, and comes after TLS has begun, if it has.
+        if "tls" in self.options and not self._server_info.get("tls_required"):
+            raise nats.errors.SecureConnWantedError
+        return super()._connect_command()
+
+
 class Listening:
     """Interest in one subject, until it is stopped."""
 
@@ -151,7 +161,7 @@ class Link:
 
     async def _connect(self) -> None:
         """Make a client and connect it; what listened before listens again."""
-        login, client = self._login, Client()
+        login, client = self._login, _Guarded()
         failed = asyncio.Event()
         failures: list[Exception] = []
 
@@ -182,13 +192,15 @@ class Link:
                 cause = connecting.exception() if connecting.done() else (failures[-1] if failures else None)
                 if isinstance(cause, ConnectionResetError | BrokenPipeError):
                     cause = await _why_it_hung_up(login) or cause
-                raise _unreachable(self.url, cause) from cause
+                raise _unreachable(login, cause) from cause
         finally:
             giving_up.cancel()
             if not connecting.done():
                 connecting.cancel()
                 await asyncio.wait({connecting})
-                await client.close()
+            if connecting.cancelled() or connecting.exception() is not None:
+                with suppress(AssertionError):  # that it had come as far as a server
+                    await client.close()
         await self._adopt(client)
 
     async def _adopt(self, client: Client) -> None:
@@ -201,8 +213,13 @@ class Link:
             )
         self._client = client
         self.max_payload = client.max_payload
-        for listening in self._listeners:
-            await listening.begin(client)
+        try:
+            for listening in self._listeners:
+                await listening.begin(client)
+        except nats.errors.Error as error:
+            # Closed since: a server that refuses us may say so after the greeting.
+            await client.close()
+            raise _unreachable(self._login, client.last_error or error) from error
         self._connected.set()
 
     async def _on_disconnect(self, client: Client) -> None:
@@ -229,10 +246,12 @@ class Link:
         while not self._is_closing:
             try:
                 await self._connect()
-                break
             except BrokerError as error:
                 logger.warning("%s cannot be reached again, and is tried on: %s", self.url, error)
                 await asyncio.sleep(1)
+                continue
+            if self._client is not None and not self._client.is_closed:
+                break  # of one that was closed meanwhile nobody is told
         self._reopening = None
         if self._client is not None:
             await self._on_reconnect(self._client)
@@ -409,7 +428,7 @@ async def _why_it_hung_up(login: Login) -> Exception | None:
     The driver sends its first ping without waiting. A server that has hung up meanwhile answers that with a reset,
     upon which the system may forget the reason that had come before.
     """
-    client = Client()
+    client = _Guarded()
     try:
         await client.connect(**_said(login), verbose=True, allow_reconnect=False, error_cb=_ignore)
     except (nats.errors.Error, OSError) as error:
@@ -423,8 +442,19 @@ async def _ignore(_: Exception) -> None:
     """It is raised as well."""
 
 
-def _unreachable(url: str, cause: BaseException | None) -> BrokerError:
+def _unreachable(login: Login, cause: BaseException | None) -> BrokerError:
+    url = login.shown
     if isinstance(cause, nats.errors.AuthorizationError) or "authorization" in str(cause).lower():
         return AccessDeniedError(f"{url} does not let us in: check user and password, token, or credentials")
+    if isinstance(cause, nats.errors.SecureConnWantedError):
+        return BrokerError(
+            f"{url} does not ask for TLS on this port, and nothing is said in the clear: look at the port, or leave "
+            "tls out (a server with allow_non_tls does not ask for it either)"
+        )
     reason = str(cause) or type(cause).__name__
+    if (login.credentials or login.nkey) and not isinstance(cause, nats.errors.Error | OSError | None):
+        return BrokerError(
+            f"{url} cannot be shown the credentials ({reason}): is the file whole, and a .creds file or the seed of an "
+            "nkey?"
+        )
     return ConnectionLostError(f"{url} cannot be reached ({'no answer' if cause is None else reason}): is it running?")

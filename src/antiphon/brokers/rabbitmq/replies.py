@@ -6,7 +6,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -56,12 +55,16 @@ class RabbitReplyBox:
         """Listen again whenever the connection was lost; the server may yet believe in the old one for a while."""
         while True:
             await self._lost.wait()
-            pause = _FIRST_PAUSE
+            pause, told = _FIRST_PAUSE, ""
             while self._lost.is_set():
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                with suppress(BrokerError):
+                try:
                     await self._listen()
+                except BrokerError as error:
+                    if str(error) != told:
+                        logger.warning("replies are not heard until this is over: %s", error)
+                    told = str(error)
 
     def _take(self, lane: Lane, received: Received) -> None:
         lane.acknowledge_later(received.tag)

@@ -138,7 +138,7 @@ class RedisBroker:
         self._require_open("subscribe")
         check_names(group, *topics)
         membership = Membership(self._links, self._programs, self._topics, self._options.lease, group, topics)
-        await membership.join(options.member or "member", options.start)
+        await membership.join(options.member or f"member-{uuid4().hex[:8]}", options.start)
         link = Link(self._endpoint, patience=BLOCK)
         prefix, grace = self._options.prefix, self._options.grace
         subscription = RedisSubscription(self._links, link, membership, prefix, options, grace, self._forget)

@@ -53,6 +53,9 @@ def test_how_we_show_who_we_are(given, protocol, mechanism):
         {"sasl": "oauthbearer", "user": "u", "password": "p"},
         {"tls_ca": "/ca.pem"},
         {"user": "u"},
+        {"lease": timedelta()},
+        {"patience": timedelta()},
+        {"lease": timedelta(seconds=10), "beat": timedelta(seconds=10)},
     ],
 )
 def test_what_does_not_fit_together_is_refused(given):
