@@ -7,6 +7,7 @@ from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
 from antiphon.brokers.postgres.broker import PostgresBroker
+from antiphon.errors import SettingsError
 
 _OURS = ("max_message_bytes", "lease", "grace")
 
@@ -29,6 +30,8 @@ def from_address(
     **store: str,
 ) -> PostgresBroker:
     """`postgresql://user:password@host:5432/database`; what else stands in it are options of the store and libpq's."""
+    if lease <= timedelta():
+        raise SettingsError(f"{address.url}: lease must be more than nothing, as in lease=10s")
     return PostgresBroker(_store_url(address, store), max_message_bytes=max_message_bytes, lease=lease, grace=grace)
 
 

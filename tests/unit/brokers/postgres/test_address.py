@@ -47,7 +47,13 @@ def test_no_secret_is_shown() -> None:
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("leese=3s", "leese"), ("connections=1", "connections"), ("lease=fast", "lease"), ("shema=x", "schema")],
+    [
+        ("leese=3s", "leese"),
+        ("connections=1", "connections"),
+        ("lease=fast", "lease"),
+        ("lease=0s", "lease must be more than nothing"),
+        ("shema=x", "schema"),
+    ],
 )
 def test_an_option_that_cannot_be_used_is_named(option: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said):
