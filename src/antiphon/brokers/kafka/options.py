@@ -140,6 +140,7 @@ def common(servers: str, options: KafkaOptions, access: Access) -> dict[str, obj
         "log.connection.close": False,
         "reconnect.backoff.max.ms": 2000,
         "topic.metadata.refresh.fast.interval.ms": 50,
+        "topic.metadata.propagation.max.ms": 5000,
     }
     sasl = options.sasl or _usual_sasl(options, access)
     conf["security.protocol"] = f"{'sasl_' if sasl else ''}{'ssl' if options.tls else 'plaintext'}"
@@ -198,7 +199,6 @@ def publishing(base: Mapping[str, object], options: KafkaOptions) -> dict[str, o
         "compression.type": options.compression,
         "message.max.bytes": options.max_message_bytes + _HEADROOM,
         "message.timeout.ms": 0,
-        "topic.metadata.propagation.max.ms": 5000,
         "queue.buffering.max.kbytes": 64 << 10,
         **(PROFILES[options.profile].publishing if options.profile else {}),
     }

@@ -157,7 +157,9 @@ class Reader:
 
     def _on_error(self, error: KafkaError) -> None:
         """What concerns the whole client. That one of many brokers is away concerns nobody but the driver."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN or error.code() in NOT_IN | DENIED | NEVER or error.fatal():  # noqa: SLF001 - as above
+        if error.code() in UNKNOWN_TOPIC:  # which of them it does not say
+            self.missing.update(self.topics)
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN or error.code() in NOT_IN | DENIED | NEVER or error.fatal():  # noqa: SLF001 - as above
             self._report(error, f"read for group {self.group!r}")
         elif error.code() not in AWAY:
             logger.warning("group %s: %s answers %s", self.group, self._where, error)
