@@ -182,8 +182,7 @@ class Lane:
             take(_received(message))  # at once, and not when the driver's task has its turn
             return _nothing()
 
-        # Where nothing comes any more whoever reads has to look.
-        self._channel.on_consumer_cancel_callbacks.add(lambda _: self.close_later())
+        self._channel.on_consumer_cancel_callbacks.add(lambda _: self.close_later())  # so that whoever reads looks
         tag = uuid4().hex
         self._bare.consumers[tag] = taken
         return commands.Basic.Consume(queue=queue, consumer_tag=tag, nowait=nowait, arguments=dict(arguments or {}))
@@ -421,8 +420,7 @@ class Link:
         connection = self._connection
         transport = None if connection is None else connection.transport
         if transport is None or not self.is_up:
-            why = f"{self.shown} cannot be reached at the moment" if self._trouble is None else str(self._trouble)
-            raise ConnectionLostError(f"{why}; it is tried again by itself")
+            raise self.away()
         try:
             async with asyncio.timeout(PATIENCE):
                 channel = await transport.connection.channel(publisher_confirms=confirms)
@@ -433,6 +431,11 @@ class Link:
         except Exception as error:
             raise translated(error, self.shown) from error
         return Lane(cast(Channel, channel), self.shown)
+
+    def away(self) -> ConnectionLostError:
+        """That it is, and why."""
+        why = f"{self.shown} cannot be reached at the moment" if self._trouble is None else str(self._trouble)
+        return ConnectionLostError(f"{why}; it is tried again by itself")
 
     async def do(self, work: Callable[[Lane], Awaitable[T]]) -> T:
         """Run this on a channel that is kept for such work; one of several at a time."""

@@ -139,7 +139,7 @@ class RabbitLogSubscription:
             if deliveries or self._held.has_alarm or left <= 0:
                 self._held.has_alarm = False
                 if not deliveries and not self._link.is_up and not self._is_closed:
-                    raise ConnectionLostError(f"{self._link.shown} cannot be reached at the moment")
+                    raise self._link.away()
                 return deliveries
             try:
                 async with asyncio.timeout(left):
