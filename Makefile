@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
-demo: setup ## Run the shop: ORDERS=FILE takes real orders, CHAOS=1 kills services meanwhile, BROKER=kafka, nats, redis, valkey, rabbitmq, postgres or a URL carries events there, STORE=postgres or sqlite gives each its own store, JSON=1 prints one object
+demo: setup ## Run the shop: ORDERS=FILE takes real orders, CHAOS=1 kills services meanwhile, BROKER=kafka, nats, redis, valkey, rabbitmq, rabbitmq-streams, postgres or a URL carries events there, STORE=postgres or sqlite gives each its own store, JSON=1 prints one object
 	@$(BIN)/python -m examples.shop $(if $(ORDERS),--orders "$(ORDERS)") $(if $(CHAOS),--chaos) $(if $(BROKER),--broker "$(BROKER)") $(if $(STORE),--store "$(STORE)") $(if $(JSON),--json)
 
 $(PROMTOOL): | $(READY)

@@ -28,6 +28,7 @@ NAMES = (
     "nats-consume",
     "redis-consume",
     "rabbitmq-consume",
+    "rabbitmq-streams-consume",
     "postgres-consume",
     "shop",
     "dead-letters-list",

@@ -16,12 +16,21 @@ Server = Callable[[str], str]
 
 @pytest.fixture(scope="session")
 def server_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Server]:
-    """The URL of the one server of a kind, which ends when the last process of the run has."""
+    """The URL of the one server of a kind, which ends when the last process of the run has.
+
+    `rabbitmq-streams` is that of `rabbitmq`, with topics that are streams.
+    """
     folder = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):  # one of several processes, each with a folder inside the run's own
         folder = folder.parent
     with ExitStack() as running:
-        yield lambda kind: running.enter_context(shared_server(kind, folder / kind))
+
+        def url(kind: str) -> str:
+            if kind == "rabbitmq-streams":
+                return url("rabbitmq").replace("rabbitmq:", f"{kind}:", 1)
+            return running.enter_context(shared_server(kind, folder / kind))
+
+        yield url
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,14 +16,18 @@ from examples.shop.stores import LOG
 
 POSTGRES = ("postgres", "postgresql")
 """Both names of PostgreSQL."""
-NAMES = tuple(sorted({*SERVERS, *POSTGRES}))
+STREAMS = "rabbitmq-streams"
+"""RabbitMQ once more, as a log."""
+NAMES = tuple(sorted({*SERVERS, *POSTGRES, STREAMS}))
 """The brokers that the demo starts."""
-SCHEMES = ("kafka", "nats", "redis", "rabbitmq", "postgresql")
+SCHEMES = ("kafka", "nats", "redis", "rabbitmq", STREAMS, "postgresql")
 ORDERS, PRODUCTS = TOPICS = ("orders", "products")
 
-TAKEOVER: Mapping[str, str] = MappingProxyType({"kafka": "6s", "nats": "2s", "redis": "2s", "postgresql": "2s"})
+TAKEOVER: Mapping[str, str] = MappingProxyType(
+    {"kafka": "6s", "nats": "2s", "redis": "2s", STREAMS: "2s", "postgresql": "2s"}
+)
 """Under chaos: the lease, after which others take over what a killed process read. Kafka as it is installed allows no
-less; RabbitMQ notices a lost connection by itself.
+less; RabbitMQ's queues notice a lost connection by themselves.
 """
 USUAL: Mapping[str, Mapping[str, str]] = MappingProxyType({"postgresql": {"schema": "shop", "connections": "5"}})
 """Options that a URL gets where it does not say: the shop alone in a schema, few connections for each process."""
@@ -33,6 +37,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "nats": "end its URL with another namespace, as nats://host:4222/other, or delete these topics' streams",
         "redis": "end its URL with ?prefix=other, or delete the keys of that shop",
         "rabbitmq": "end its URL with ?prefix=other, or delete the queues and exchanges of that shop",
+        STREAMS: "end its URL with ?prefix=other, or delete the streams of that shop",
         "postgresql": "end its URL with ?schema=other, or drop the schema of that shop",
     }
 )
@@ -79,14 +84,17 @@ def carried(choice: str, *, chaos: bool) -> Generator[str]:
             server.start()
         except ServerError as error:
             raise BrokerChoiceError(f"the demo's own {server.name} does not run: {error}") from error
-        yield with_options(server.url, chaos=chaos)
+        url = server.url.replace("rabbitmq:", f"{STREAMS}:", 1) if choice == STREAMS else server.url
+        yield with_options(url, chaos=chaos)
     finally:
         server.close()
 
 
 def _server(name: str) -> Server:
     """The one to start; what it confirms shall outlast it where that is a choice."""
-    return PostgresServer(durable=True) if name in POSTGRES else SERVERS[name]()
+    if name in POSTGRES:
+        return PostgresServer(durable=True)
+    return SERVERS["rabbitmq" if name == STREAMS else name]()
 
 
 def with_options(url: str, *, chaos: bool) -> str:

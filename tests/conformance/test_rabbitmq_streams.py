@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, Subscription, TopicSpec
 from antiphon.brokers.rabbitmq.log_subscription import RabbitLogSubscription
 from antiphon.errors import UnsupportedCapabilityError
@@ -18,7 +17,7 @@ from antiphon.testing.conformance.log import (
     WatermarkConformance,
 )
 from antiphon.testing.conformance.topic_pauses import LogTopicPauseConformance
-from tests.integration.rabbitmq.brokers import a_prefix
+from tests.integration.rabbitmq.brokers import a_log, a_prefix, remove_log
 
 
 class TestRabbitStreams(
@@ -35,11 +34,12 @@ class TestRabbitStreams(
 
     @pytest.fixture
     async def broker(self, rabbitmq_server: str) -> AsyncIterator[Broker]:
-        url = rabbitmq_server.replace("rabbitmq:", "rabbitmq-streams:", 1)
-        self.current = connect(f"{url}?prefix={a_prefix()}&lease=1500ms&grace=1s&max_message_bytes={2 << 20}")
+        prefix = a_prefix()
+        self.current = a_log(rabbitmq_server, prefix, lease="1500ms", grace="1s", max_message_bytes=f"{2 << 20}")
         await self.current.open()
         yield self.current
         await self.current.close()
+        await remove_log(rabbitmq_server, prefix)
 
     async def evict(self, broker: Broker, subscription: Subscription) -> None:
         assert isinstance(subscription, RabbitLogSubscription)

@@ -23,7 +23,7 @@ from tests.integration.asking.pricing import AskPrice, Price, pricing
 from tests.integration.postgres.cutting import Road, road_to
 
 SOON, LONG = timedelta(seconds=2), timedelta(seconds=20)
-KINDS = ("nats", "valkey", "rabbitmq", "postgres")
+KINDS = ("nats", "valkey", "rabbitmq", "rabbitmq-streams", "postgres")
 pytestmark = pytest.mark.timeout(120)
 
 

@@ -256,6 +256,19 @@ async def test_a_handler_that_outlasts_the_servers_patience_goes_on_and_settles(
         assert sum(lag.messages for lag in await broker.lag(group)) == 0
 
 
+async def test_whoever_is_quiet_for_longer_than_the_servers_patience_still_hears_of_new_topics(
+    narrow: NarrowServer,
+) -> None:
+    """What is read of the registry is acknowledged in time, however little it is."""
+    prefix, topic, seen = a_name("p"), a_name("products"), list[Delivery]()
+    async with opened(narrow.url, prefix) as broker:
+        await broker.publish(numbered(a_name("orders"), range(1)))
+        await asyncio.sleep(8)
+        async with reading(broker, a_name("payments"), topic, seen):
+            await broker.publish(numbered(topic, range(10)))
+            await until(lambda: len(set(ids(seen))) == 10)
+
+
 async def test_who_may_not_enter_is_told_so_at_once(server: RabbitServer) -> None:
     broker = connect(server.url.replace("guest:guest", "guest:wrong"))
     with pytest.raises(AccessDeniedError, match="user and the password") as raised:

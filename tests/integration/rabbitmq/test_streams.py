@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 
-from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, Delivery, Start, SubscribeOptions, TopicSpec
-from antiphon.brokers.rabbitmq import RabbitLogBroker, log_broker, log_group
-from antiphon.brokers.rabbitmq.log_subscription import RabbitLogSubscription
-from antiphon.errors import BrokerError, StoreCorruptError
+from antiphon.brokers.rabbitmq import log_broker, log_group
+from antiphon.errors import StoreCorruptError
 from antiphon.testing.conformance.retention import RetentionConformance
 from antiphon.testing.conformance.suite import watermarks
 from antiphon.testing.servers import RabbitServer
 from tests.integration.rabbitmq.brokers import a_prefix
 from tests.integration.rabbitmq.faults import wipe
+from tests.integration.rabbitmq.logs import Reading, count_of, opened, until_settled
 from tests.integration.rabbitmq.messages import ROOM, SOON, a_name, is_in_order, numbered, publish_surely, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -28,54 +26,6 @@ pytestmark = pytest.mark.timeout(180)
 def server() -> Iterator[RabbitServer]:
     with RabbitServer() as running:
         yield running
-
-
-def a_log(url: str, prefix: str) -> RabbitLogBroker:
-    broker = connect(f"{url.replace('rabbitmq:', 'rabbitmq-streams:', 1)}?prefix={prefix}&lease=3s&grace=2s")
-    assert isinstance(broker, RabbitLogBroker)
-    return broker
-
-
-@asynccontextmanager
-async def opened(url: str, prefix: str) -> AsyncIterator[RabbitLogBroker]:
-    broker = a_log(url, prefix)
-    await broker.open()
-    try:
-        yield broker
-    finally:
-        await broker.close()
-
-
-class Reading:
-    """Reads and commits as a service does, whatever happens."""
-
-    def __init__(self, subscription: RabbitLogSubscription, seen: list[Delivery]) -> None:
-        self.subscription, self.seen = subscription, seen
-        self.errors: list[BrokerError] = []
-        self.task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                deliveries = await self.subscription.fetch(100, ROOM, SOON)
-                self.subscription.notices()
-                if deliveries:
-                    self.seen += deliveries
-                    await self.subscription.commit({each.partition: each.position for each in deliveries})
-            except BrokerError as error:
-                self.errors.append(error)
-                if not error.retryable:
-                    raise
-                await asyncio.sleep(0.1)
-
-    async def stop(self) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
-        await self.subscription.close()
-
-
-def count_of(seen: list[Delivery]) -> int:
-    return len({each.message.id for each in seen})
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
@@ -97,12 +47,6 @@ async def test_a_server_that_is_restarted_loses_nothing_and_all_goes_on(server: 
         await until(lambda: count_of(seen) == 1100)
         await until_settled(broker, "payments")
         await readings[1].stop()
-
-
-async def until_settled(broker: Broker, group: str) -> None:
-    async with asyncio.timeout(30):
-        while sum(lag.messages for lag in await broker.lag(group)):  # noqa: ASYNC110 - it rings no bell
-            await asyncio.sleep(0.1)
 
 
 async def test_what_a_dead_member_read_goes_to_another_after_its_lease(server: RabbitServer) -> None:

@@ -170,7 +170,7 @@ def test_a_rolling_deploy_on_postgresql(deploy: Callable[[str, str], Deploy], po
 
 
 @pytest.mark.at_length
-@pytest.mark.parametrize("kind", ["kafka", "nats", "valkey", "rabbitmq"])
+@pytest.mark.parametrize("kind", ["kafka", "nats", "valkey", "rabbitmq", "rabbitmq-streams"])
 def test_a_rolling_deploy_on_each_server(
     deploy: Callable[[str, str], Deploy], tmp_path: Path, server_url: Callable[[str], str], kind: str
 ) -> None:

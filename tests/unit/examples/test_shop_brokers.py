@@ -29,7 +29,7 @@ from examples.shop.stores import usual_store
 
 
 def test_every_server_that_can_be_started_is_a_broker_of_the_shop() -> None:
-    assert set(NAMES) == {*SERVERS, "postgresql"}
+    assert set(NAMES) == {*SERVERS, "postgresql", "rabbitmq-streams"}
 
 
 @pytest.mark.parametrize("choice", [*NAMES, "kafka://host:9092", "redis://host", "postgresql://me@host/db"])
@@ -63,6 +63,7 @@ def test_leases_are_short_only_under_chaos_and_only_where_the_url_names_none() -
     assert with_options("redis://host?prefix=mine", chaos=True) == "redis://host?prefix=mine&lease=2s"
     assert with_options("redis://host?lease=1m", chaos=True) == "redis://host?lease=1m"
     assert with_options("rabbitmq://host", chaos=True) == "rabbitmq://host"
+    assert with_options("rabbitmq-streams://host", chaos=True) == "rabbitmq-streams://host?lease=2s"
 
 
 def test_on_a_server_the_shop_has_a_schema_of_its_own_and_few_connections() -> None:

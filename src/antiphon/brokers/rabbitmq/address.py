@@ -59,7 +59,7 @@ def log_from_address(
     prefix: str = "antiphon",
     lease: timedelta = timedelta(seconds=10),
     grace: timedelta = timedelta(seconds=10),
-    prefetch: int = 250,
+    prefetch: int = 1_000,
     heartbeat: timedelta = timedelta(seconds=10),
     max_message_bytes: int = 16 * 1024 * 1024,
     tls: bool = False,

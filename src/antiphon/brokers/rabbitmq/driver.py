@@ -18,7 +18,9 @@ import aiormq
 from aiormq.abc import ChannelFrame, DeliveredMessage
 from aiormq.channel import Channel
 from pamqp import commands
+from pamqp.frame import marshal
 
+from antiphon.brokers.rabbitmq.confirming import Confirming
 from antiphon.brokers.rabbitmq.names import Arguments
 from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError
 
@@ -61,29 +63,14 @@ class Received(NamedTuple):
     """Seconds since 1970, where the sender says when it was sent."""
 
 
+Take = Callable[[Received], None]
+
+
 class Depth(NamedTuple):
     """What a queue holds that is handed to nobody, and how many read it."""
 
     messages: int
     consumers: int
-
-
-class Confirming:
-    """What becomes of messages that were sent together."""
-
-    def __init__(self, count: int) -> None:
-        self.refused: dict[int, str] = {}
-        """Why the server did not take some, by index."""
-        self.open: dict[int, None] = dict.fromkeys(range(count))
-        """Those of which nothing is known yet."""
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def end(self, index: int, reason: str | None) -> None:
-        if reason is not None:
-            self.refused[index] = reason
-        del self.open[index]
-        if not self.open and not self.done.done():
-            self.done.set_result(None)
 
 
 class _Awaited:
@@ -177,26 +164,28 @@ class Lane:
     async def delete_exchange(self, name: str) -> None:
         await self._ask(self._channel.exchange_delete(name))
 
-    async def consume(
-        self, queue: str, take: Callable[[Received], None], prefetch: int, arguments: Arguments | None = None
-    ) -> None:
+    async def consume(self, queue: str, take: Take, prefetch: int, arguments: Arguments | None = None) -> None:
         """Hand each message to `take`, in order, at most so many that are not acknowledged."""
+        await self.barrier(prefetch)
+        await self._ask(self._channel.rpc(self._consumer(queue, take, arguments)))
 
+    async def consume_all(self, readings: Sequence[tuple[str, Take, Arguments]], prefetch: int) -> None:
+        """As `consume`, of many at once, each with a prefetch of its own; what is refused is told by a `barrier`."""
+        await self.barrier(prefetch)
+        asked = [self._consumer(*reading, nowait=True) for reading in readings]
+        await self._write(b"".join([marshal(each, self._channel.number) for each in asked]))
+
+    def _consumer(
+        self, queue: str, take: Take, arguments: Arguments | None, *, nowait: bool = False
+    ) -> commands.Basic.Consume:
         def taken(message: DeliveredMessage) -> Coroutine[object, object, None]:
             take(_received(message))  # at once, and not when the driver's task has its turn
             return _nothing()
 
-        def canceled(_: object) -> None:
-            task = asyncio.ensure_future(self.close())  # nothing comes any more: whoever reads has to look
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-        self._channel.on_consumer_cancel_callbacks.add(canceled)
-        await self.barrier(prefetch)
+        self._channel.on_consumer_cancel_callbacks.add(lambda _: self.close_later())  # so that whoever reads looks
         tag = uuid4().hex
         self._bare.consumers[tag] = taken
-        asked = commands.Basic.Consume(queue=queue, consumer_tag=tag, arguments=dict(arguments or {}))
-        await self._ask(self._channel.rpc(asked))
+        return commands.Basic.Consume(queue=queue, consumer_tag=tag, nowait=nowait, arguments=dict(arguments or {}))
 
     async def get(self, queue: str) -> Received | None:
         """The first message of a queue, or None; it is held until it is acknowledged or this is closed."""
@@ -217,10 +206,7 @@ class Lane:
 
     def acknowledge_later(self, through: int) -> None:
         """Acknowledge all up to `through`, without waiting for anything."""
-        task = asyncio.ensure_future(self.acknowledge(through, ()))
-        task.add_done_callback(_forget)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._let_run(self.acknowledge(through, ()))
 
     async def give_back(self, tag: int) -> None:
         """Let the queue have it again; where in it is not said."""
@@ -290,6 +276,16 @@ class Lane:
             self._is_closing = True
         with suppress(BrokerError):
             await self._answer(self._channel.close())
+
+    def close_later(self) -> None:
+        """Close it, without waiting for anything."""
+        self._let_run(self.close())
+
+    def _let_run(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(_forget)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def lost(self, why: str) -> ConnectionLostError:
         return ConnectionLostError(f"the connection to {self._where} is lost ({why}); it is made again by itself")
@@ -424,8 +420,7 @@ class Link:
         connection = self._connection
         transport = None if connection is None else connection.transport
         if transport is None or not self.is_up:
-            why = f"{self.shown} cannot be reached at the moment" if self._trouble is None else str(self._trouble)
-            raise ConnectionLostError(f"{why}; it is tried again by itself")
+            raise self.away()
         try:
             async with asyncio.timeout(PATIENCE):
                 channel = await transport.connection.channel(publisher_confirms=confirms)
@@ -436,6 +431,11 @@ class Link:
         except Exception as error:
             raise translated(error, self.shown) from error
         return Lane(cast(Channel, channel), self.shown)
+
+    def away(self) -> ConnectionLostError:
+        """That it is, and why."""
+        why = f"{self.shown} cannot be reached at the moment" if self._trouble is None else str(self._trouble)
+        return ConnectionLostError(f"{why}; it is tried again by itself")
 
     async def do(self, work: Callable[[Lane], Awaitable[T]]) -> T:
         """Run this on a channel that is kept for such work; one of several at a time."""

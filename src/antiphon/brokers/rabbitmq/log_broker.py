@@ -80,7 +80,7 @@ class RabbitLogBroker:
         prefix: str = "antiphon",
         lease: timedelta = timedelta(seconds=10),
         grace: timedelta = timedelta(seconds=10),
-        prefetch: int = 250,
+        prefetch: int = 1_000,
         max_message_bytes: int = 16 * 1024 * 1024,
     ) -> None:
         self._shown, self._limit = shown, max_message_bytes

@@ -10,7 +10,7 @@ from antiphon.brokers.rabbitmq.course import Course, Mark
 from antiphon.brokers.rabbitmq.driver import Link
 from antiphon.brokers.rabbitmq.names import Names, course_arguments
 from antiphon.brokers.rabbitmq.outlet import Outlet
-from antiphon.brokers.rabbitmq.stream import Stream
+from antiphon.brokers.rabbitmq.stream import Stream, StreamGoneError
 from antiphon.errors import BrokerError, StoreCorruptError
 
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
@@ -48,8 +48,14 @@ class LogGroup:
         await self._stream.close()
 
     async def write(self, marks: Sequence[Mark]) -> None:
-        """Returns when they, and all before them, were taken in. Raises ConnectionLostError."""
-        await self._stream.write(marks)
+        """Returns when they, and all before them, were taken in. Raises ConnectionLostError, StoreCorruptError."""
+        try:
+            await self._stream.write(marks)
+        except StreamGoneError as error:
+            raise StoreCorruptError(
+                f"where group {self.name!r} was is not known any more: {error}; restore it, or start all processes of "
+                "the group again, which then begins anew, and seek it"
+            ) from error
 
     async def look(self) -> None:
         """Return when all is known that was written before the call."""

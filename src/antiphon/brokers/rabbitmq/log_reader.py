@@ -1,23 +1,18 @@
-"""How is a stream read: on and on from a place, or once?"""
+"""How is a stream read on and on, from a place?"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime
 from typing import NamedTuple
 
 from antiphon.brokers.offsets import OwnedPartition
 from antiphon.brokers.rabbitmq.driver import Lane, Link, Received
+from antiphon.brokers.rabbitmq.peeking import Peeking, offset_in
 from antiphon.errors import ConnectionLostError
 
 _PAUSES = (0.01, 0.05, 0.2)
-_SOON = 0.2
-"""Seconds within which the server hands out the first message, where there is one."""
-MOST = 5_000
-"""More messages than the server ever keeps in one piece."""
 
 
 class Gap(NamedTuple):
@@ -67,14 +62,14 @@ class LogReader:
             {"x-stream-offset": self._next},
         )
 
-    async def look_into(self, link: Link) -> None:
+    async def look_into(self, peeking: Peeking) -> None:
         """Find out whether a gap is a loss: whether what should have come is before all that is kept."""
         gap = self.gap
         if gap is None:
             return
         # Whoever reads on meets one number of the server's own where a new file begins.
         may_be_lost = gap.is_first or gap.found > gap.expected + 1
-        if may_be_lost and await first_of(link, self._stream) > gap.expected:
+        if may_be_lost and await peeking.first(self._stream) > gap.expected:
             self.owned.floor = max(self.owned.floor, gap.found)
         self.gap = None
         self._ring()
@@ -110,51 +105,3 @@ class LogReader:
         self.owned.head = offset + 1
         self.buffer.append((offset + 1, lane, received))
         self._ring()
-
-
-def offset_in(received: Received) -> int:
-    offset = received.headers.get("x-stream-offset")
-    return offset if isinstance(offset, int) else -1
-
-
-async def peek(link: Link, stream: str, start: int | str | datetime, limit: int = MOST) -> list[Received]:
-    """What is there from this place on, as far as the server hands it out at once. Raises MissingError."""
-    for pause in (*_PAUSES, None):
-        lane = await link.lane()
-        try:
-            return (await _begin(lane, stream, start, min(limit, 0xFFFF)))[:limit]
-        except ConnectionLostError:
-            if pause is None or not link.is_up:
-                raise
-        finally:
-            await lane.close()
-        await asyncio.sleep(pause)
-    raise AssertionError("it returned or raised before")
-
-
-async def _begin(lane: Lane, stream: str, start: int | str | datetime, prefetch: int) -> list[Received]:
-    found, has_come = list[Received](), asyncio.Event()
-
-    def take(received: Received) -> None:
-        found.append(received)
-        has_come.set()
-
-    await lane.consume(stream, take, prefetch, {"x-stream-offset": start})
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_SOON):
-            await has_come.wait()
-    # What there is comes in one go, and before the answer to what is asked then.
-    await lane.barrier(prefetch)
-    return found
-
-
-async def first_of(link: Link, stream: str) -> int:
-    """The position before the first message that is kept, or of the end where none is."""
-    found = await peek(link, stream, "first", 1)
-    return offset_in(found[0]) if found else 0
-
-
-async def end_of(link: Link, stream: str) -> int:
-    """The position after the last message."""
-    found = await peek(link, stream, "last")
-    return offset_in(found[-1]) + 1 if found else 0

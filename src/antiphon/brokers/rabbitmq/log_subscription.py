@@ -15,10 +15,12 @@ from antiphon.brokers.ports import Delivery, Notice, Partition, Start, Subscribe
 from antiphon.brokers.rabbitmq.codec import read
 from antiphon.brokers.rabbitmq.course import Mark, Place, Seat
 from antiphon.brokers.rabbitmq.driver import Link, MissingError, Received
+from antiphon.brokers.rabbitmq.gathering import OF_STREAMS, gather
 from antiphon.brokers.rabbitmq.log_group import LogGroup
-from antiphon.brokers.rabbitmq.log_reader import LogReader, end_of, first_of
+from antiphon.brokers.rabbitmq.log_reader import LogReader
 from antiphon.brokers.rabbitmq.log_share import ME, Numbers, Share
 from antiphon.brokers.rabbitmq.names import Names
+from antiphon.brokers.rabbitmq.peeking import Peeking
 from antiphon.errors import (
     AntiphonError,
     ClosedError,
@@ -55,6 +57,7 @@ class RabbitLogSubscription:
         on_close: Callable[[RabbitLogSubscription], None],
     ) -> None:
         self._link, self._names, self._group = link, names, group
+        self._peeking = Peeking(link, names.log_registry)
         self._options, self._settings, self._on_close = options, settings, on_close
         self.id = new_id()[-12:]
         self._seat = Seat(self.id, options.member or f"member-{self.id[:8]}", sorted(topics))
@@ -94,9 +97,9 @@ class RabbitLogSubscription:
         await self._group.look()
         missing = [each for each in self._numbers.all if each not in self._group.course.places]
         if missing:
-            find = end_of if self._options.start is Start.END else first_of
+            find = self._peeking.end if self._options.start is Start.END else self._peeking.first
             streams = [self._names.stream(topic, number) for topic, number in missing]
-            found = await asyncio.gather(*(find(self._link, stream) for stream in streams))
+            found = await asyncio.gather(*(find(stream) for stream in streams))
             places = [Place(topic, number, at) for (topic, number), at in zip(missing, found, strict=True)]
             await self._group.write([Mark("begin", places=places)])
         self._group.watchers.add(self.look)
@@ -130,12 +133,13 @@ class RabbitLogSubscription:
             if self._trouble is not None:
                 raise self._trouble
             await self._pass_over_lost()
+            await gather(self._count, limit, OF_STREAMS)
             deliveries = self._take(limit, max_bytes)
             left = deadline - loop.time()
             if deliveries or self._held.has_alarm or left <= 0:
                 self._held.has_alarm = False
                 if not deliveries and not self._link.is_up and not self._is_closed:
-                    raise ConnectionLostError(f"{self._link.shown} cannot be reached at the moment")
+                    raise self._link.away()
                 return deliveries
             try:
                 async with asyncio.timeout(left):
@@ -143,6 +147,9 @@ class RabbitLogSubscription:
             except TimeoutError:
                 pass
         return ()
+
+    def _count(self) -> int:
+        return sum([owned.waiting for owned in self._held.ready()])
 
     def _take(self, limit: int, max_bytes: int) -> list[Delivery]:
         deliveries: list[Delivery] = []
@@ -271,7 +278,7 @@ class RabbitLogSubscription:
         idle = [reader for reader in self._readers.values() if not reader.is_reading]
         try:
             await asyncio.gather(*(reader.open(self._link) for reader in idle))
-            await asyncio.gather(*(reader.look_into(self._link) for reader in self._readers.values()))
+            await asyncio.gather(*(reader.look_into(self._peeking) for reader in self._readers.values()))
         except MissingError as error:
             raise StoreCorruptError(
                 f"a stream that group {self.group!r} reads is gone ({error}): the server lost its data, or somebody "
@@ -299,7 +306,7 @@ class RabbitLogSubscription:
     async def _skip(self, owned: OwnedPartition) -> None:
         """Go on behind what was lost, and count it."""
         to_end = self._options.lost is Start.END
-        position = await end_of(self._link, self._names.stream(*owned.partition)) if to_end else owned.floor
+        position = await self._peeking.end(self._names.stream(*owned.partition)) if to_end else owned.floor
         if await self._move([(owned, position)], position - owned.read):
             owned.read = owned.done = position
             if to_end and (reader := self._readers.get(owned.id)) is not None:

@@ -13,18 +13,23 @@ from typing import Generic, TypeVar
 import msgspec
 
 from antiphon.brokers.rabbitmq.codec import Plain, Positions, route
-from antiphon.brokers.rabbitmq.driver import PATIENCE, Lane, Link, Received
+from antiphon.brokers.rabbitmq.driver import PATIENCE, UNROUTED, Lane, Link, Received
 from antiphon.brokers.rabbitmq.names import Arguments
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.errors import ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
 Record = TypeVar("Record", bound=msgspec.Struct)
-_HELD, _EACH = 1_000, 250
+_HELD, _EACH, _REST = 1_000, 250, 0.5
+"""How many records are on their way at most, and after how many, or how many seconds, they are acknowledged."""
 _PAUSES = (0.01, 0.05, 0.2, 1.0)
 _SOON = 0.2
 """Seconds within which an idle server hands out the first record; nothing is wrong where it takes longer."""
 _encode = msgspec.json.Encoder().encode
+
+
+class StreamGoneError(ConnectionLostError):
+    """Somebody deleted it. Where the whole server was emptied, that is noticed soon."""
 
 
 class Stream(Generic[Record]):
@@ -41,7 +46,7 @@ class Stream(Generic[Record]):
         self._take = take
         self._route = route("", name)
         self._lane: Lane | None = None
-        self._next = 0
+        self._next = self._handled = 0
         self._more = asyncio.Event()
         self._awaited: dict[str, asyncio.Future[None]] = {}
 
@@ -50,7 +55,7 @@ class Stream(Generic[Record]):
         await self._link.do(lambda lane: lane.declare_queue(self.name, self._arguments))
         for pause in (*_PAUSES, None):
             lane = await self._link.lane()
-            self._lane = lane
+            self._lane, self._handled = lane, 0
             try:
                 await self._read(lane)
                 return
@@ -108,6 +113,8 @@ class Stream(Generic[Record]):
             refused = await self._outlet.send([Plain(self._route, _encode(record)) for record in records], ids)
             if refused:
                 why = next(iter(refused.values()))
+                if why == UNROUTED:
+                    raise StreamGoneError(f"{self.name!r} is not on {self._link.shown} any more")
                 raise ConnectionLostError(f"{self._link.shown} does not take what is written to {self.name!r}: {why}")
             async with asyncio.timeout(PATIENCE):
                 await back
@@ -141,8 +148,15 @@ class Stream(Generic[Record]):
             logger.warning("a record of %r on %s is not ours: %s", self.name, self._link.shown, error)
         if received.message_id is not None and (back := self._awaited.get(received.message_id)) and not back.done():
             back.set_result(None)
-        if received.tag % _EACH == 0:
-            lane.acknowledge_later(received.tag)
+        if self._handled == 0 or received.tag % _EACH == 0:
+            asyncio.get_running_loop().call_later(0 if self._handled else _REST, self._acknowledge, lane)
+        self._handled = received.tag
+
+    def _acknowledge(self, lane: Lane) -> None:
+        # Many at once, but all of them: a server closes the channel of who holds something for half an hour.
+        if lane is self._lane and self._handled:
+            lane.acknowledge_later(self._handled)
+            self._handled = 0
 
 
 def _offset(received: Received) -> int:

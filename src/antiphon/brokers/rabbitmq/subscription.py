@@ -9,13 +9,12 @@ from datetime import timedelta
 
 from antiphon.brokers.ports import Delivery, Partition, Settlement
 from antiphon.brokers.rabbitmq.codec import ATTEMPTS, read
+from antiphon.brokers.rabbitmq.gathering import OF_QUEUES, gather
 from antiphon.brokers.rabbitmq.notes import Notes
 from antiphon.brokers.rabbitmq.reader import Entry, Reader
 from antiphon.errors import BrokerError, ClosedError, ConnectionLostError
 from antiphon.events.clock import Clock
 
-_A_MOMENT, _TURNS = 0.0005, 20
-"""Seconds, and how often."""
 Copy = Callable[[Sequence[Settlement]], Awaitable[None]]
 """Writes what is rejected, or comes again later, where it is kept meanwhile; returns when the server holds it."""
 
@@ -59,7 +58,7 @@ class RabbitSubscription:
                 raise self.failure
             self._bell.clear()
             await self._be_sure()
-            await self._gather(limit)
+            await gather(self._count, limit, OF_QUEUES)
             if taken := self._take(limit, max_bytes):
                 return taken
             left = deadline - self._clock.monotonic()
@@ -142,16 +141,6 @@ class RabbitSubscription:
             await self.notes.look()
             for reader in unsure:
                 reader.is_unsure = False
-
-    async def _gather(self, limit: int) -> None:
-        """Messages come one by one: what is on its way is waited for, so that they leave together."""
-        count, before = self._count(), 0
-        for _ in range(_TURNS) if 0 < count < limit else ():
-            before = count
-            await asyncio.sleep(_A_MOMENT)
-            count = self._count()
-            if count == before or count >= limit:
-                return
 
     def _count(self) -> int:
         return sum([len(reader.ready) for reader in self._turns])
