@@ -24,6 +24,18 @@ _CONTACT = 1.0
 _POLL = 0.02
 
 
+def await_joined(consumer: Consumer, began: float, is_joined: Callable[[], bool]) -> None:
+    """Give who has just `began` the time to join a group of the protocol `consumer`, so that closing can leave it.
+
+    The driver does not leave before it has heard of having joined; the group would keep partitions for who is gone.
+    """
+    try:
+        while not is_joined() and time.monotonic() < began + _CONTACT:
+            consumer.poll(_POLL)
+    except KafkaException as error:
+        logger.info("it never joined: %s", error)
+
+
 def leave(consumer: Consumer, group: str, is_joined: Callable[[], bool]) -> None:
     """Leave a group of the protocol `classic`; blocks. For the thread that polls and serves the driver."""
     began = time.monotonic()

@@ -29,7 +29,7 @@ from antiphon.brokers.kafka.committing import Commits, commit
 from antiphon.brokers.kafka.delivering import deliveries_of
 from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, DENIED, NEVER, NOT_IN, UNKNOWN_TOPIC, fault
 from antiphon.brokers.kafka.holdings import Holdings, Lane
-from antiphon.brokers.kafka.leaving import leave
+from antiphon.brokers.kafka.leaving import await_joined, leave
 from antiphon.brokers.kafka.places import SEEKS, Place, position, standing
 from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.ports import NoticeKind, Partition, Start, SubscribeOptions
@@ -91,6 +91,7 @@ class Reader:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        began = time.monotonic()
         try:
             self.consumer.subscribe(
                 list(self.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -104,8 +105,10 @@ class Reader:
         finally:
             self.commits.end()
             try:
-                if self._is_classic:  # by the other protocol nobody waits for who joins
+                if self._is_classic:
                     leave(self.consumer, self.group, lambda: self._is_joined)
+                else:
+                    await_joined(self.consumer, began, lambda: self._is_joined)
             finally:
                 self.consumer.close()
 
