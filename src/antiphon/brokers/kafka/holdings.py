@@ -151,6 +151,15 @@ class Holdings:
         with self.changed:
             return tuple(self.lanes)
 
+    def gaps(self) -> list[Lane]:
+        """Those of which everything was fetched, and what comes next is gone; none once that was told."""
+        with self.changed:
+            return [
+                lane
+                for lane in self.lanes.values()
+                if lane.has_gap and not lane.queue and not lane.is_misplaced and self.failure is None
+            ]
+
     def parked(self) -> set[Partition]:
         """What the driver does not read until `unpark`."""
         with self.changed:

@@ -269,13 +269,7 @@ class Reader:
 
     def _settle_gaps(self) -> None:
         """Go on where what comes next in a partition is gone, or tell."""
-        with self._holdings.changed:
-            gaps = [
-                lane
-                for lane in self._holdings.lanes.values()
-                if lane.has_gap and not lane.queue and not lane.is_misplaced and self._holdings.failure is None
-            ]
-        for lane in gaps:
+        for lane in self._holdings.gaps():
             try:
                 start, end = self.consumer.get_watermark_offsets(at(lane.partition), timeout=_WATERMARKS)
             except KafkaException as error:

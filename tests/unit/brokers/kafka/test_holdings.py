@@ -149,6 +149,7 @@ class Guarded(dict):
     [
         lambda holdings: holdings.is_full(),
         lambda holdings: holdings.parked(),
+        lambda holdings: holdings.gaps(),
         lambda holdings: holdings.park(),
         lambda holdings: holdings.unpark(),
         lambda holdings: holdings.take(5, LARGE),
