@@ -143,7 +143,7 @@ async def test_a_service_that_is_let_in_no_more_says_so_and_goes_on_once_it_is_a
         await placing
         while not await service.caught_up():
             await asyncio.sleep(0.1)
-    assert readiness([service.health]).ok
+    await until(lambda: readiness([service.health]).ok)
     paid = Counter(each.message.key for each in await broker.browse("payments", SeekTo.START, 10_000))
     assert set(paid) == {f"o-{number}" for number in range(200)}
     assert await list_parked(store) == []

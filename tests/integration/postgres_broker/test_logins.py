@@ -51,6 +51,9 @@ async def test_a_service_that_is_let_in_no_more_says_so_and_goes_on_once_it_is_a
     async def is_named() -> bool:
         return any(gate.way.said in problem for problem in readiness([service.health]).problems)
 
+    async def is_ready() -> bool:
+        return readiness([service.health]).ok
+
     async with paid(broker, tmp_path, service):
         await place_orders(service, range(100))
         await gate.shut()
@@ -65,7 +68,7 @@ async def test_a_service_that_is_let_in_no_more_says_so_and_goes_on_once_it_is_a
         await gate.open()
         await place_whatever_happens(service, range(100, 200))
         await until(service.caught_up)
-        assert readiness([service.health]).ok
+        await until(is_ready)
         await assert_each_once(broker, 200)
     await broker.close()
 
