@@ -13,17 +13,17 @@ AntiphonError
 │  ├─ DeadLetterError          a dead letter or redrive that is not there, or to which this cannot be done now
 │  └─ ClosedError              used before it was opened or after it was closed
 ├─ BrokerError                 the road
-│  ├─ ConnectionLostError*     the broker cannot be reached
-│  ├─ AccessDeniedError        the broker does not let us in, or a right is missing
+│  ├─ ConnectionLostError*     the broker cannot be reached, or lets us in no more
+│  ├─ AccessDeniedError        the broker does not let us in at the start, or a right is missing
 │  ├─ DataLostError            the broker lost what it had confirmed
 │  ├─ PublishError             some messages were refused; each is named
 │  ├─ UnknownTopicError        no such topic
 │  └─ PositionLostError        retention deleted what the group had not read
 ├─ StoreError                  the shelf
-│  ├─ StoreUnavailableError*   locked, unreachable or busy for too long
+│  ├─ StoreUnavailableError*   locked, unreachable or busy for too long, or it lets us in no more
 │  ├─ TransactionConflictError*  another transaction was in the way; this one was rolled back
 │  ├─ CommitUnknownError*      the connection was lost at the commit; nobody can say whether it was made
-│  ├─ StoreAccessError         the server does not let us in, or a right is missing
+│  ├─ StoreAccessError         the server does not let us in at the start, or a right is missing
 │  ├─ StoreFullError*          no room on the disk or in the file
 │  ├─ StoreReadOnlyError       the file or its folder cannot be written
 │  ├─ StoreCorruptError        not a database, or a damaged one
@@ -135,13 +135,13 @@ class BrokerError(AntiphonError):
 
 
 class ConnectionLostError(BrokerError):
-    """The broker cannot be reached; reconnecting goes on by itself."""
+    """The broker cannot be reached, or does not let us in any more; reconnecting goes on by itself."""
 
     retryable = True
 
 
 class AccessDeniedError(BrokerError):
-    """The broker does not let us in, or not do this; the text says what was tried and which right or secret to mend."""
+    """The broker does not let us in when it is opened, or not do this; the text says which right or secret to mend."""
 
 
 class DataLostError(BrokerError):
@@ -197,7 +197,7 @@ class StoreError(AntiphonError):
 
 
 class StoreUnavailableError(StoreError):
-    """The database is locked, unreachable or busy for too long."""
+    """The database is locked, unreachable or busy for too long, or does not let us in any more."""
 
     retryable = True
 
@@ -218,7 +218,7 @@ class CommitUnknownError(StoreError):
 
 
 class StoreAccessError(StoreError):
-    """The server does not let us in, or not do this: user, password, database or a right is missing or wrong."""
+    """The server does not let us in when it is opened, or not do this: user, password, database or right is wrong."""
 
 
 class StoreFullError(StoreError):

@@ -36,7 +36,9 @@ def _told(caplog: pytest.LogCaptureFixture) -> list[str]:
 def _seconds_away(service: Service, url: str) -> float:
     """For how long a probe is told that this store was away."""
     (problem,) = [each for each in readiness([service.health]).problems if "store" in each]
-    found = re.fullmatch(re.escape(f"payments: the store {url} has been away for ") + r"(\d+\.\d) s", problem)
+    found = re.fullmatch(
+        re.escape(f"payments: the store {url} has been away for ") + r"(\d+\.\d) s: it is away", problem
+    )
     assert found is not None
     return float(found[1])
 

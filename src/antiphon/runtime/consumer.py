@@ -162,6 +162,7 @@ class Consumer:
                     raise
                 self._surroundings.instruments.fetch_failed(error)
                 self._surroundings.waits("fetching failed and is tried again", error)
+                self._health.fetching.trouble = str(error)
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue

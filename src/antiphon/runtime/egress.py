@@ -72,6 +72,7 @@ class Egress:
                     await self._narrow(parcels, error)
                     return
                 self._surroundings.waits("publishing what handlers returned waits", error)
+                self._pulse.trouble = str(error)
             if parcels:
                 await self._surroundings.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -14,17 +15,20 @@ _MINUTE = timedelta(seconds=60)
 class Pulse:
     """The heartbeat of one part, such as fetching. It can only stall while it is `busy`: while it has work."""
 
-    __slots__ = ("_last", "_monotonic", "busy", "limit", "name")
+    __slots__ = ("_last", "_monotonic", "busy", "limit", "name", "trouble")
 
     def __init__(self, name: str, limit: timedelta, monotonic: Callable[[], float]) -> None:
         self.name, self.limit = name, limit
         self._monotonic = monotonic
         self._last = monotonic()
         self.busy = False
+        self.trouble = ""
+        """What kept it from getting on at its last try."""
 
     def beat(self) -> None:
         """It got on: once for each fetch that returned, each batch settled. Cheap."""
         self._last = self._monotonic()
+        self.trouble = ""
 
     def begin(self) -> None:
         """It has something to do from now on; the time before does not count. Again while busy, nothing changes."""
@@ -35,6 +39,7 @@ class Pulse:
     def rest(self) -> None:
         """It has nothing to do, and is not asked to beat."""
         self.busy = False
+        self.trouble = ""
 
     @property
     def age(self) -> timedelta:
@@ -47,7 +52,7 @@ class Pulse:
 
 
 class PartHealth(Struct, frozen=True):
-    """What one part says: how long ago it got on, and how long that may be."""
+    """What one part says: how long ago it got on, how long that may be, and what is in its way, as far as it knows."""
 
     service: str
     part: str
@@ -55,6 +60,14 @@ class PartHealth(Struct, frozen=True):
     busy: bool
     seconds_ago: float
     limit_seconds: float
+    trouble: str = ""
+
+
+class Outage(NamedTuple):
+    """Since when a store is away, by the monotonic clock, and why."""
+
+    since: float
+    reason: str
 
 
 class HealthReport(Struct, frozen=True):
@@ -84,8 +97,8 @@ class ServiceHealth:
         self.publishing = Pulse("publishing", stall_after, monotonic)
         self.loop = Pulse("event loop", stall_after, monotonic)
         self._monotonic = monotonic
-        self.away: dict[str, float] = {}
-        """Stores that are away, by URL, and the moment since when."""
+        self.away: dict[str, Outage] = {}
+        """Stores that are away, by URL."""
 
     def allow(self, stall_after: timedelta) -> None:
         """Let every part stand still for so long."""
@@ -97,9 +110,12 @@ class ServiceHealth:
         return (self.loop, self.fetching, self.committing, self.publishing, self.settling)
 
     def outages(self) -> tuple[str, ...]:
-        """Which stores are away, and for how long; asked from any thread."""
+        """Which stores are away, for how long and why; asked from any thread."""
         now = self._monotonic()
-        return tuple(f"the store {url} has been away for {now - since:.1f} s" for url, since in dict(self.away).items())
+        return tuple(
+            f"the store {url} has been away for {now - since:.1f} s: {reason}"
+            for url, (since, reason) in dict(self.away).items()
+        )
 
     def parts(self) -> tuple[PartHealth, ...]:
         return tuple(
@@ -110,6 +126,7 @@ class ServiceHealth:
                 pulse.busy,
                 round(pulse.age.total_seconds(), 3),
                 pulse.limit.total_seconds(),
+                pulse.trouble,
             )
             for pulse in self.pulses
         )
@@ -133,4 +150,5 @@ def readiness(services: Iterable[ServiceHealth]) -> HealthReport:
 
 
 def _stalled(part: PartHealth) -> str:
-    return f"{part.service}: {part.part} has not got on for {part.seconds_ago:.1f} s (limit {part.limit_seconds:.0f} s)"
+    told = f"{part.service}: {part.part} has not got on for {part.seconds_ago:.1f} s (limit {part.limit_seconds:.0f} s)"
+    return f"{told}: {part.trouble}" if part.trouble else told

@@ -10,7 +10,7 @@ from datetime import timedelta
 from antiphon.errors import AntiphonError, CommitUnknownError, StoreUnavailableError
 from antiphon.events.clock import Clock
 from antiphon.observability.repeats import RepeatLimit
-from antiphon.runtime.health import ServiceHealth
+from antiphon.runtime.health import Outage, ServiceHealth
 from antiphon.storage.database import Database
 
 FIRST_PAUSE = timedelta(milliseconds=50)
@@ -60,21 +60,26 @@ class Outages:
 
     async def _tell(self, store: Database, found: AntiphonError) -> None:
         began = self._clock.monotonic()
-        self._health.away[store.url] = began
+        self._health.away[store.url] = Outage(began, str(found))
         left_out = self._repeats.admit(store.url)
         if left_out is not None:
             extra = {"repeats": left_out}
             self._log.warning("the store %s is gone, and what needs it waits: %s", store.url, found, extra=extra)
         try:
-            await self._wait_for(store)
+            await self._wait_for(store, began, str(found))
         finally:
             self._health.away.pop(store.url, None)
         if left_out is not None:
             self._log.info("the store %s is back after %.1f s", store.url, self._clock.monotonic() - began)
 
-    async def _wait_for(self, store: Database) -> None:
+    async def _wait_for(self, store: Database, began: float, told: str) -> None:
         pause = FIRST_PAUSE
-        while await _trouble(store) is not None:
+        while (found := await _trouble(store)) is not None:
+            if str(found) != told:  # it was cut, and now it does not let us in
+                told = str(found)
+                self._health.away[store.url] = Outage(began, told)
+                if self._repeats.admit(told) is not None:
+                    self._log.warning("the store %s is still gone: %s", store.url, told)
             await self._clock.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -6,17 +6,20 @@ import re
 from collections import Counter
 from contextlib import asynccontextmanager
 
+import psycopg
 import pytest
 
 from antiphon import Key, Service, Struct, Transaction, connect, event
 from antiphon.brokers.ports import SeekTo
 from antiphon.errors import StoreUnavailableError
+from antiphon.runtime.health import readiness
 from antiphon.runtime.settings import load_settings
 from antiphon.storage.dead_letters import list_parked
 from antiphon.storage.outbox import is_outbox_empty
 from antiphon.storage.postgres import PostgresDatabase
 from antiphon.testing.servers import PostgresServer
 from tests.integration.postgres.cutting import road_to
+from tests.integration.postgres.guarding import WAYS, Gate, guard, shops
 
 BOOK = "insert into ledger (order_id, pence) values (?, ?)"
 FULL = """
@@ -153,6 +156,54 @@ async def test_while_the_database_is_down_little_is_said_and_then_everything_tak
             mortal.start()
             await until_done(service, store)
             await assert_each_once(broker, store, 300)
+
+
+@pytest.mark.parametrize("hands", ["ours", "drivers"])
+async def test_a_store_that_lets_us_in_no_more_is_named_and_everything_takes_effect_once_it_does_again(
+    mortal, broker, tmp_path, hands
+):
+    guard(mortal)
+    calls = Calls()
+    async with shop_of(mortal) as gate, opened(shops(mortal, f"shut_{hands}")) as store:
+        service = paying(broker, store, calls) if hands == "ours" else paying_by_hand(broker, store, calls)
+
+        async def is_named():
+            return any(gate.way.said in problem for problem in readiness([service.health]).problems)
+
+        async with running(service, folder=tmp_path):
+            await place(service, range(100))
+            await gate.shut()
+            await place(service, range(100, 200))
+            await until(is_named)
+            assert service.health.state == "running"
+            await gate.open()
+            await until_done(service, store)
+            await until(lambda: is_ready(service))
+            await assert_each_once(broker, store, 200)
+
+
+@asynccontextmanager
+async def shop_of(server):
+    async with opened(server.url) as admin:
+        gate = Gate(admin, WAYS["expired"])
+        await gate.make()
+        yield gate
+
+
+async def is_ready(service):
+    return readiness([service.health]).ok
+
+
+def paying_by_hand(broker, store, calls):
+    payments = Service("payments", broker=broker, store=store, migrations="service_migrations")
+
+    @payments.on(OrderPlaced)
+    async def pay(order: OrderPlaced, connection: psycopg.AsyncConnection) -> OrderPaid:
+        await connection.execute(BOOK.replace("?", "%s"), [order.order_id, order.pence])
+        calls.made()
+        return OrderPaid(order.order_id)
+
+    return payments
 
 
 async def test_a_commit_that_was_made_and_whose_answer_was_lost_takes_effect_once(broker, postgres_url, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from antiphon import Key, Service, Struct, Transaction, event
-from antiphon.brokers.ports import LogSubscription, NoticeKind, Partition, SeekTo
+from antiphon.brokers.ports import NoticeKind, Partition, SeekTo
 from antiphon.brokers.postgres import PostgresBroker
 from antiphon.brokers.postgres.subscription import PostgresSubscription
 from antiphon.errors import (
@@ -102,11 +102,6 @@ async def place(broker: PostgresBroker, numbers: range) -> None:
 async def run(broker: PostgresBroker, statement: str) -> None:
     async with broker.database.transaction() as tx:
         await tx.execute(statement)
-
-
-async def nothing_of(subscription: LogSubscription) -> bool:
-    await subscription.fetch(1, ROOM, SOON)
-    return False
 
 
 async def place_orders(service: Service, numbers: range) -> None:
@@ -392,26 +387,6 @@ async def test_who_may_not_is_told_which_right_is_missing(postgres_url: str, pos
                 await reader.subscribe(GROUP, [TOPIC])
     with pytest.raises(StoreAccessError):
         await PostgresBroker(postgres_server.replace("//postgres@", "//nobody_at_all@")).open()
-
-
-async def test_who_is_locked_out_while_it_reads_is_told_why_and_may_come_again(postgres_url: str) -> None:
-    async with opened(postgres_url) as broker:
-        schema = broker.database.schema
-        role = f"leaver_{schema}"
-        await run(broker, f"create role {role} login superuser")
-        url = postgres_url.replace("//postgres@", f"//{role}@")
-        async with opened(url, timedelta(seconds=1)) as leaver:
-            subscription = await leaver.subscribe(GROUP, [TOPIC])
-            await place(broker, range(10))
-            await run(broker, f"alter role {role} nologin")
-            ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = ?"
-            assert await broker.database.fetch(ended, role, row=int) > [0]
-            with pytest.raises(StoreAccessError, match="not permitted to log in"):
-                await until(lambda: nothing_of(subscription))
-        await run(broker, f"alter role {role} login")
-        async with opened(url, timedelta(seconds=1)) as again:
-            successor = await again.subscribe(GROUP, [TOPIC])
-            await until(lambda: successor.fetch(100, ROOM, SOON))
 
 
 async def test_a_lost_hint_costs_time_and_no_message(postgres_url: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from antiphon.observability import names
 from antiphon.observability.metrics import Metrics
-from antiphon.runtime.health import ServiceHealth, liveness, readiness
+from antiphon.runtime.health import Outage, ServiceHealth, liveness, readiness
 from antiphon.runtime.probes import Probes
 
 LIMIT = timedelta(seconds=60)
@@ -48,6 +48,18 @@ def test_a_part_that_stalls_turns_readiness_red_and_is_named(health, elapsed, pa
     assert readiness([health]).ok
 
 
+def test_what_keeps_a_part_from_getting_on_is_named_until_it_gets_on(health, elapsed):
+    health.fetching.begin()
+    health.fetching.trouble = "kafka://shop does not let us in"
+    named = [part.trouble for part in readiness([health]).parts if part.trouble]
+    assert named == ["kafka://shop does not let us in"]
+    elapsed.seconds = 61.0
+    (problem,) = readiness([health]).problems
+    assert problem.endswith("(limit 60 s): kafka://shop does not let us in")
+    health.fetching.beat()
+    assert not any(part.trouble for part in readiness([health]).parts)
+
+
 def test_a_part_with_nothing_to_do_cannot_stall(health, elapsed):
     health.settling.begin()
     health.settling.rest()
@@ -69,9 +81,10 @@ def test_more_to_do_while_busy_does_not_hide_a_stall(health, elapsed):
 
 
 def test_a_store_that_is_away_turns_readiness_red_and_is_named(health, elapsed):
-    health.away["postgresql://db/shop"] = 100.0
+    health.away["postgresql://db/shop"] = Outage(100.0, "no login")
     elapsed.seconds = 112.0
-    assert readiness([health]).problems == ("payments: the store postgresql://db/shop has been away for 12.0 s",)
+    told = "payments: the store postgresql://db/shop has been away for 12.0 s: no login"
+    assert readiness([health]).problems == (told,)
     assert liveness([health]).ok
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from antiphon.errors import StoreAccessError, StoreUnavailableError
-from antiphon.storage.postgres.errors import explain
+from antiphon.storage.postgres.errors import explain, explain_reconnect
 
 
 class DriverError(Exception):
@@ -51,6 +51,27 @@ def test_a_password_that_is_missing_is_known_without_a_code_in_any_language() ->
 )
 def test_without_a_code_a_refused_login_is_known_by_its_text(text: str) -> None:
     assert kind_of(DriverError(f"connection failed: {text}", needs_password=False)) is StoreAccessError
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        ("28P01", "das geht nicht", StoreUnavailableError),
+        (None, 'FATAL:  password authentication failed for user "pw"', StoreUnavailableError),
+        (None, 'FATAL:  role "nolog" is not permitted to log in', StoreUnavailableError),
+        (None, 'FATAL:  role "ghost" does not exist', StoreUnavailableError),
+        (None, 'FATAL:  no pg_hba.conf entry for host "::1", user "u", database "d"', StoreUnavailableError),
+        ("42501", "das geht nicht", StoreAccessError),
+        (None, 'FATAL:  database "nowhere" does not exist', StoreAccessError),
+        (None, 'FATAL:  permission denied for database "template1"', StoreAccessError),
+    ],
+)
+def test_who_was_let_in_before_may_be_again_but_a_database_that_is_gone_or_a_missing_right_is_final(
+    code: str | None, text: str, kind: type[Exception]
+) -> None:
+    found = explain_reconnect(DriverError(text, code, needs_password=False), "postgresql://h/d")
+    assert type(found) is kind
+    assert text.removeprefix("FATAL:  ") in str(found)
 
 
 @pytest.mark.parametrize("text", ["Connection refused", "FATAL:  the database system is starting up", ""])

@@ -296,7 +296,7 @@ class KafkaBroker:
 
     async def _unopened(self, error: KafkaException) -> BrokerError:
         """Why it is not open, as far as it can be found out."""
-        found = fault(error, self._url, "connect")
+        found = fault(error, self._url, "connect", is_opening=True)
         if isinstance(tokens := self._conf.get("oauth_cb"), Tokens) and tokens.failure is not None:
             return AccessDeniedError(f"cannot connect: {self._url} is shown no token: {tokens.failure}")
         if error_of(error).code() in DENIED:

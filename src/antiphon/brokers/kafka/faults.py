@@ -7,32 +7,39 @@ from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError,
 
 # ruff: noqa: SLF001 - the driver's names of local errors begin with an underscore
 
-AWAY = SOON_WELL | {
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TIMED_OUT,
-    KafkaError._TIMED_OUT_QUEUE,
-    KafkaError._MSG_TIMED_OUT,
-    KafkaError._RESOLVE,
-    KafkaError._WAIT_COORD,
-    KafkaError._WAIT_CACHE,
-    KafkaError._DESTROY,
-    KafkaError._PURGE_QUEUE,
-    KafkaError._PURGE_INFLIGHT,
-    KafkaError._RETRY,
-    KafkaError._OUTDATED,
-    KafkaError.NETWORK_EXCEPTION,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.BROKER_NOT_AVAILABLE,
-    KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-    KafkaError.KAFKA_STORAGE_ERROR,
-    KafkaError.THROTTLING_QUOTA_EXCEEDED,
-    KafkaError.REBALANCE_IN_PROGRESS,
-}
+LOGIN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+"""It does not let us in as whom we say we are. Who was let in before may be again, once that is renewed."""
+AWAY = (
+    SOON_WELL
+    | LOGIN
+    | {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._WAIT_COORD,
+        KafkaError._WAIT_CACHE,
+        KafkaError._DESTROY,
+        KafkaError._PURGE_QUEUE,
+        KafkaError._PURGE_INFLIGHT,
+        KafkaError._RETRY,
+        KafkaError._OUTDATED,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.THROTTLING_QUOTA_EXCEEDED,
+        KafkaError.REBALANCE_IN_PROGRESS,
+    }
+)
 """The same call may succeed later."""
 DENIED = REFUSALS
-NOT_IN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL})
+NO_RIGHT = DENIED - LOGIN
+NOT_IN = LOGIN | {KafkaError._SSL}
 """It does not let us in at all."""
 NEVER = frozenset({KafkaError.INVALID_SESSION_TIMEOUT})
 """It lets nobody into a group who says this, however often."""
@@ -55,11 +62,18 @@ MOVING = frozenset(
 
 
 def fault(
-    error: KafkaError | BaseException, where: str, tried: str, topic: str | None = None, *, by_token: bool = False
+    error: KafkaError | BaseException,
+    where: str,
+    tried: str,
+    topic: str | None = None,
+    *,
+    by_token: bool = False,
+    is_opening: bool = False,
 ) -> BrokerError:
     """Our error for it: what was tried, on what, what was found, and what to do.
 
-    `by_token` says that we show who we are by tokens, of which the next one may be taken.
+    `by_token` says that we show who we are by tokens, of which the next one may be taken; `is_opening`, that we were
+    not let in before, so that a refused login is final.
     """
     found = error if isinstance(error, KafkaError) else error_of(error)
     code, said = found.code(), f"{found.str()} ({found.name()})"
@@ -69,6 +83,11 @@ def fault(
         return ConnectionLostError(
             f"cannot {tried}: {where} does not take our token, or there is none: {said}; it is tried again with the "
             "next one: look at what makes them"
+        )
+    if code in LOGIN and not is_opening:
+        return ConnectionLostError(
+            f"cannot {tried}: {where} does not let us in any more: {said}; it is tried again: mend the user's name or "
+            "its password, there or here"
         )
     if code in DENIED:
         return AccessDeniedError(

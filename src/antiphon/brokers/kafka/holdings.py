@@ -67,6 +67,8 @@ class Holdings:
         """Told once by the next fetch."""
         self.failure: AntiphonError | None = None
         """Told by every fetch until the group is moved."""
+        self.refusal: AntiphonError | None = None
+        """Told by every fetch that finds nothing, until we are let in again."""
         self.ring = ring
         self._fenced: set[Partition] = set()
         """Lost by a notice that was not taken yet: what the reader holds of these must not be committed."""
@@ -106,8 +108,8 @@ class Holdings:
                 self.lanes[lane.partition] = lane
             if taken:
                 self.changed.notify_all()
-            elif self.failure is not None:
-                raise self.failure
+            elif (told := self.failure or self.refusal) is not None:
+                raise told
             return taken
 
     def _raise_trouble(self) -> None:
@@ -234,14 +236,21 @@ class Holdings:
         self._notices.append(Notice(kind, tuple(partitions)))
         self.ring()
 
-    def report(self, error: AntiphonError, *, is_final: bool = False) -> None:
-        """Let fetches raise this: once, or until the group is moved."""
+    def report(self, error: AntiphonError, *, is_final: bool = False, until_let_in: bool = False) -> None:
+        """Let fetches raise this: once, or until the group is moved, or until we are let in again."""
         with self.changed:
             if is_final:
                 self.failure = error
             else:
                 self.trouble = error
+            if until_let_in:
+                self.refusal = error
             self.ring()
+
+    def let_in(self) -> None:
+        """We are let in again."""
+        with self.changed:
+            self.refusal = None
 
     def set_paused(self, partitions: Iterable[Partition], paused: bool) -> None:
         with self.changed:

@@ -13,7 +13,7 @@ from functools import partial
 
 from antiphon.brokers.kafka.client import Conf, KafkaError, KafkaException, Producer, Record, error_of, make_producer
 from antiphon.brokers.kafka.envelope import key_bytes, to_record
-from antiphon.brokers.kafka.faults import AWAY, DENIED, UNKNOWN_TOPIC
+from antiphon.brokers.kafka.faults import AWAY, NO_RIGHT, UNKNOWN_TOPIC
 from antiphon.errors import Refusal
 from antiphon.events.message import Outgoing
 
@@ -210,8 +210,8 @@ def refusal_of(outgoing: Outgoing, error: KafkaError | BaseException) -> Refusal
         return Refusal(topic, message.id, f"it cannot be written: {error}")
     found = error if isinstance(error, KafkaError) else error_of(error)
     passing = found.code() in AWAY | UNKNOWN_TOPIC or found.retriable() or found.fatal()
-    passing = passing and found.code() not in DENIED
-    hint = ": give the user the right to write" if found.code() in DENIED else ""
+    passing = passing and found.code() not in NO_RIGHT
+    hint = ": give the user the right to write" if found.code() in NO_RIGHT else ""
     return Refusal(topic, message.id, f"{found.str()} ({found.name()}){hint}", retryable=passing)
 
 

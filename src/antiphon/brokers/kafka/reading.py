@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from antiphon.brokers.kafka.admission import Admission
 from antiphon.brokers.kafka.client import (
     Conf,
     Consumer,
@@ -27,7 +28,7 @@ from antiphon.brokers.kafka.client import (
 )
 from antiphon.brokers.kafka.committing import Commits, commit
 from antiphon.brokers.kafka.delivering import deliveries_of
-from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, DENIED, NEVER, NOT_IN, UNKNOWN_TOPIC, fault
+from antiphon.brokers.kafka.faults import AWAY, DENIED, NEVER, NOT_IN, UNKNOWN_TOPIC
 from antiphon.brokers.kafka.holdings import Holdings, Lane
 from antiphon.brokers.kafka.leaving import await_joined, leave
 from antiphon.brokers.kafka.places import SEEKS, Place, position, standing
@@ -74,7 +75,8 @@ class Reader:
         """Topics that the cluster said it does not have."""
         self._is_closing = self._is_joined = False
         self.commits = Commits(holdings, group, where)
-        self._report = _reporting(holdings, where, conf)
+        self._admission = Admission(holdings, where, conf)
+        self._report = self._admission.report
         self._is_classic = conf["group.protocol"] == "classic"
         self.consumer: Consumer = make_consumer({**conf, "error_cb": self._on_error})
         self._thread = threading.Thread(target=self._run, name=f"antiphon-kafka-{group}", daemon=True)
@@ -114,6 +116,7 @@ class Reader:
 
     def _turn(self) -> None:
         self.commits.serve(self.consumer, self._note)
+        self._admission.look(self.consumer)
         self._adopt_orphans()
         self._settle_gaps()
         self._reposition()
@@ -345,12 +348,6 @@ class Reader:
                 break
         parked = self._holdings.parked()
         self.consumer.resume([each for each in self.consumer.assignment() if partition_of(each) not in parked])
-
-
-def _reporting(holdings: Holdings, where: str, conf: Conf) -> Callable[[KafkaError | KafkaException, str], None]:
-    """Tells the next fetch of an error, and of what was tried when it came."""
-    by_token = conf.get("sasl.mechanism") == BY_TOKEN
-    return lambda error, tried: holdings.report(fault(error, where, tried, by_token=by_token))
 
 
 def _lost(group: str, lane: Lane, start: int, end: int, where: str) -> PositionLostError | DataLostError:

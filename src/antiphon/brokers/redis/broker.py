@@ -15,7 +15,7 @@ from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.redis.appending import Appender, Confirmation
 from antiphon.brokers.redis.browsing import browse, ends
-from antiphon.brokers.redis.driver import Endpoint, Hearing, Link, Links, Native, native_client
+from antiphon.brokers.redis.driver import Endpoint, Hearing, Link, Links, Native, NotLetInError, native_client
 from antiphon.brokers.redis.membership import Membership
 from antiphon.brokers.redis.places import check_names
 from antiphon.brokers.redis.reading import BLOCK
@@ -25,7 +25,7 @@ from antiphon.brokers.redis.scripts import Programs
 from antiphon.brokers.redis.standing import lag_of, move_group
 from antiphon.brokers.redis.subscription import RedisSubscription
 from antiphon.brokers.redis.topics import Topics
-from antiphon.errors import ClosedError, UnsupportedCapabilityError, UsageError
+from antiphon.errors import AccessDeniedError, ClosedError, UnsupportedCapabilityError, UsageError
 from antiphon.events.message import Outgoing
 
 logger = logging.getLogger("antiphon.brokers.redis")
@@ -104,8 +104,10 @@ class RedisBroker:
                 _, id = await self._links.ask(("SET", key, uuid4().hex, "NX"), ("GET", key))
                 self._programs.adopt(cast("bytes", id))
                 self._topics.forget()
-            except BaseException:
+            except BaseException as error:
                 await self._links.close()
+                if isinstance(error, NotLetInError):
+                    raise AccessDeniedError(str(error)) from error.__cause__
                 raise
             self._is_open = True
             self._tasks = [

@@ -39,7 +39,7 @@ from antiphon.errors import (
     StoreFullError,
 )
 
-_NO_RIGHT = (AuthenticationError, AuthorizationError, NoPermissionError)
+_NO_LOGIN = (AuthenticationError, AuthorizationError)
 _NOT_NOW = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError, BusyLoadingError)
 _READ_AT_ONCE = 1 << 18
 _SENT_AT_ONCE = 1 << 16
@@ -50,6 +50,10 @@ T = TypeVar("T")
 
 Native = Redis
 """The driver's client."""
+
+
+class NotLetInError(ConnectionLostError):
+    """A login was refused. It passes where credentials are being renewed; who opens a broker makes it a final one."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -310,10 +314,14 @@ def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
     """Our error for one of the driver's or the server's."""
     url, text = endpoint.url, str(error) or type(error).__name__
     code = text.partition(" ")[0]  # the driver takes it off where it has a class for it
-    if isinstance(error, _NO_RIGHT) or code in ("NOPERM", "NOAUTH", "WRONGPASS"):
+    user = endpoint.user or "the default user"
+    if isinstance(error, _NO_LOGIN) or code in ("NOAUTH", "WRONGPASS"):
+        return NotLetInError(
+            f"{url} does not let {user} in ({text}): mend the user or the password, there or in the URL"
+        )
+    if isinstance(error, NoPermissionError) or code == "NOPERM":
         return AccessDeniedError(
-            f"{url} does not let {endpoint.user or 'the default user'} do this ({text}): mend the user, the password "
-            "or the rights; which are needed is in the page on redis"
+            f"{url} does not let {user} do this ({text}): give it the rights that the page on redis names"
         )
     if isinstance(error, TooLate | TimeoutError):
         return ConnectionLostError(

@@ -31,7 +31,7 @@ class RedisReplyBox:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Take replies. Raises ConnectionLostError, AccessDeniedError."""
+        """Take replies. Raises ConnectionLostError, also where a login is refused, and AccessDeniedError."""
         try:
             await self._hearing.begin(self.address)
         except BaseException:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from antiphon.errors import (
     ConstraintError,
     StatementError,
@@ -56,14 +58,10 @@ _MEANINGS: dict[str, tuple[type[StoreError], str]] = {
     "XX001": (StoreCorruptError, "a table is damaged; restore a copy"),
     "XX002": (StoreCorruptError, "an index is damaged; reindex it"),
 }
-_REFUSALS = (
-    "authentication failed",
-    "does not exist",
-    "pg_hba.conf",
-    "not permitted to log",
-    "permission denied for database",
-)
-"""How a refused login reads where the driver leaves out its code, 28P01, 28000, 3D000 or 42501."""
+_NO_LOGIN = re.compile(r'authentication failed|pg_hba\.conf|not permitted to log|role ".*" does not exist')
+"""How a refused login reads where the driver leaves out its code, 28P01 or 28000."""
+_NO_PLACE = ("does not exist", "permission denied for database")
+"""The same where the database is to blame: 3D000 or 42501."""
 _STALE_PLAN = "RevalidateCachedQuery"
 
 
@@ -71,6 +69,14 @@ def explain(error: Exception, place: str, tried: str) -> StoreError:
     """Our error for the driver's, saying what was tried where; raise it `from` the driver's."""
     kind, hint = _meaning(error)
     return kind(f"{place}: cannot {tried}: {_text(error)}" + (f": {hint}" if hint else ""))
+
+
+def explain_reconnect(error: Exception, place: str) -> StoreError:
+    """As `explain`, where connecting failed for who was let in before: a refused login may be one that is renewed."""
+    explained = explain(error, place, "connect")
+    if _is_refused_login(error):
+        return StoreUnavailableError(f"{explained}; we were let in before, so it is tried again")
+    return explained
 
 
 def explain_value(error: Exception, place: str, tried: str) -> StatementError:
@@ -89,22 +95,25 @@ def _meaning(error: Exception) -> tuple[type[StoreError], str]:
         return TransactionConflictError, f"its tables were changed meanwhile; {_AGAIN}"
     if not state:
         # libpq's own: it never got through to a server, or lost it.
-        return (StoreAccessError, _LOGIN) if _is_refused_login(error) else (StoreUnavailableError, _GONE)
+        is_refused = _is_refused_login(error) or any(words in str(error) for words in _NO_PLACE)
+        return (StoreAccessError, _LOGIN) if is_refused else (StoreUnavailableError, _GONE)
     found = next((state[:length] for length in (5, 2) if state[:length] in _MEANINGS), "")
     return _MEANINGS.get(found, (StoreError, ""))
 
 
 def _is_refused_login(error: Exception) -> bool:
-    """Of an error without a code, as all have that psycopg raises when connecting fails: libpq keeps only the text.
+    """Whether connecting failed for who we say we are; a database that is gone, or a right to it, is no such case.
 
-    So texts are all there is, but for a password that is missing. Where a server speaks another language than English,
-    a refused login is taken for a server that is not there, which is tried again. Drivers that give the code, such as
-    asyncpg, do not come here.
+    An error that psycopg raises when connecting fails has no code: libpq keeps only the text. So texts are all there
+    is, but for a password that is missing. Where a server speaks another language than English, a refused login is
+    taken for a server that is not there, which is tried again. Other drivers, such as asyncpg, give the code.
     """
+    if state := _state(error):
+        return state.startswith("28")
     link: object = getattr(error, "pgconn", None)
     if getattr(link, "needs_password", False) is True:
         return True
-    return any(words in str(error) for words in _REFUSALS)
+    return _NO_LOGIN.search(str(error)) is not None
 
 
 def _state(error: Exception) -> str:

@@ -19,7 +19,7 @@ from antiphon.storage.postgres.driver import (
     lend_async,
     take_back,
 )
-from antiphon.storage.postgres.errors import explain
+from antiphon.storage.postgres.errors import explain, explain_reconnect
 from antiphon.storage.postgres.placeholders import quoted
 from antiphon.storage.postgres.users import AsyncPsycopgConnection, PsycopgConnection
 from antiphon.storage.sessions import AwaitedSession, Hopping, OwnedTransaction, uncommitted
@@ -92,7 +92,7 @@ class _PlainSession(PsycopgConnection):
         try:
             self._lent = lend(link or connect_lent(address.parameters), address.isolation)
         except (DriverError, OSError) as error:
-            raise explain(error, address.place, "connect") from error
+            raise explain_reconnect(error, address.place) from error  # its store is open
         self._raw = self._lent
         if link is None and address.schema is not None:
             self.run(_PATH, [quoted(address.schema)])
@@ -134,7 +134,7 @@ class _AsyncSession(AsyncPsycopgConnection):
         try:
             self._lent = await lend_async(link or await connect_lent_async(address.parameters), address.isolation)
         except (DriverError, OSError) as error:
-            raise explain(error, address.place, "connect") from error
+            raise explain_reconnect(error, address.place) from error  # its store is open
         self._raw = self._lent
         if link is None and address.schema is not None:
             await self.run(_PATH, [quoted(address.schema)])

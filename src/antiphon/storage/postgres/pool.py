@@ -15,7 +15,7 @@ from antiphon.errors import ClosedError, StoreError, StoreUnavailableError
 from antiphon.storage.database import DatabaseCounters
 from antiphon.storage.postgres.address import Address
 from antiphon.storage.postgres.driver import DriverError, connect
-from antiphon.storage.postgres.errors import explain
+from antiphon.storage.postgres.errors import explain, explain_reconnect
 from antiphon.storage.postgres.placeholders import quoted
 from antiphon.storage.postgres.session import Session
 from antiphon.storage.postgres.texts import Texts
@@ -98,6 +98,8 @@ class Pool:
         try:
             wire = await connect(address.parameters)
         except (DriverError, OSError) as error:
+            if self._is_open:
+                raise explain_reconnect(error, address.place) from error
             raise explain(error, address.place, "connect") from error
         session = Session(wire, address.place, self._texts, DatabaseCounters())
         try:
