@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.ports import Broker, Browsing, StoreBroker
+from antiphon.brokers.ports import Broker, Browsing, StoreBroker, TableBroker
 from antiphon.errors import StoreError, UnsupportedCapabilityError, UsageError
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stores import is_own_store, store_at
@@ -95,6 +95,14 @@ async def opened(settings: Settings, *, existing: bool = True) -> AsyncGenerator
         yield broker
     finally:
         await broker.close()
+
+
+async def is_unmade(settings: Settings) -> bool:
+    """Whether the broker keeps its log in tables that are not there yet: opening it would make them. Only reads."""
+    broker = connect(settings.broker)
+    if not (isinstance(broker, TableBroker) and isinstance(broker, StoreBroker) and broker.capabilities.durable):
+        return False
+    return len(await broker.database.missing(broker.component, broker.migrations)) == len(broker.migrations)
 
 
 @asynccontextmanager
