@@ -59,8 +59,11 @@ def _shared_store(settings: Settings) -> str | None:
     """The URL of the store that all services share; None when it is the broker's own."""
     if not any("store" in table for table in settings.overrides.values()):
         return settings.common.store
-    broker, services = connect(settings.broker), sorted(_services(settings))
-    urls = [settings.of_service(name).store for name in services]
+    broker = connect(settings.broker)
+    # Who has none on a broker without a database only publishes.
+    of_all = {name: settings.of_service(name).store for name in sorted(_services(settings))}
+    known = {name: url for name, url in of_all.items() if url is not None or isinstance(broker, StoreBroker)}
+    services, urls = [*known], [*known.values()]
     if not settings.modules and settings.common.store is not None:
         services, urls = [*services, "others"], [*urls, settings.common.store]
     stores = [_store_on(broker, url).url for url in urls]
