@@ -135,7 +135,7 @@ class BrokerError(AntiphonError):
 
 
 class ConnectionLostError(BrokerError):
-    """The broker cannot be reached; reconnecting goes on by itself."""
+    """The broker cannot be reached; of one that was open reconnecting goes on by itself."""
 
     retryable = True
 
