@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
+from antiphon.brokers.capabilities import MessageLimit
 from antiphon.brokers.postgres.broker import PostgresBroker
 from antiphon.errors import SettingsError
 from antiphon.storage.postgres import parse_address
@@ -25,7 +26,7 @@ class ServerAddress(Protocol):
 def from_address(
     address: ServerAddress,
     *,
-    max_message_bytes: int = 16 * 1024 * 1024,
+    max_message_bytes: MessageLimit = 16 * 1024 * 1024,
     lease: timedelta = timedelta(seconds=10),
     grace: timedelta = timedelta(seconds=10),
     **store: str,
