@@ -15,6 +15,7 @@ from antiphon.brokers.rabbitmq.codec import Envelope, objection, read, route
 from antiphon.brokers.rabbitmq.driver import Lane, Link, Received
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.outlet import Outlet
+from antiphon.brokers.rabbitmq.publishing import is_passing
 from antiphon.errors import BrokerError, PublishError, Refusal
 from antiphon.events.message import Message
 
@@ -105,6 +106,6 @@ async def send_replies(outlet: Outlet, names: Names, limit: int, replies: Sequen
     if envelopes:
         refused = await outlet.send(envelopes)
         for index, reason in refused.items():
-            refusals.append(Refusal(sent[index].address, sent[index].message.id, reason, retryable=True))
+            refusals.append(Refusal(sent[index].address, sent[index].message.id, reason, retryable=is_passing(reason)))
     if refusals:
         raise PublishError(refusals)
