@@ -73,7 +73,7 @@ class MemoryBroker:
             if model == "log"
             else QueueForm(self._clock, hold, self._database, self._capabilities)
         )
-        self._replies = MemoryReplies(self._clock)
+        self._replies = MemoryReplies(self._clock, partial(self._require_open, "read replies"))
         self._refuse = refuse
         self._is_open = False
         self._subscriptions: list[MemoryLogSubscription | MemoryQueueSubscription] = []

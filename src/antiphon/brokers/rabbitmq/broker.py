@@ -203,7 +203,7 @@ class RabbitBroker:
 
     async def open_reply_box(self, name: str) -> RabbitReplyBox:
         self._require_open("open a reply box")
-        box = RabbitReplyBox(self._link, self._names)
+        box = RabbitReplyBox(self._link, self._names, partial(self._require_open, "read replies"))
         await box.open()
         return box
 
