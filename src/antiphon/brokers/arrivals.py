@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from antiphon.events.message import Message
 
 
 class Arrivals:
-    """Kept in the order in which they came; one task takes them."""
+    """Kept in the order in which they came; one task takes them.
 
-    def __init__(self) -> None:
+    `require_open` raises ClosedError once nothing can come any more.
+    """
+
+    def __init__(self, require_open: Callable[[], object] = lambda: None) -> None:
+        self._require_open = require_open
         self._messages: list[Message] = []
         self._news = asyncio.Event()
 
@@ -26,8 +30,9 @@ class Arrivals:
         self._news.set()
 
     async def take(self, wait: timedelta) -> Sequence[Message]:
-        """All of them, as soon as there is one or it is rung; none after `wait`."""
+        """All of them, as soon as there is one or it is rung; none after `wait`. Raises what `require_open` does."""
         if not self._messages:
+            self._require_open()
             self._news.clear()
             try:
                 async with asyncio.timeout(wait.total_seconds()):

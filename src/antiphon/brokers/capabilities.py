@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+MessageLimit = Annotated[int, Meta(ge=1)]
+"""How many bytes of data a message may have, as an option of a URL."""
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):

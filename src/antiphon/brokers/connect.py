@@ -1,8 +1,8 @@
 """Which adapter does a URL mean, and with which options?
 
 An adapter offers `from_address(address, *, option=...)`: its keyword-only parameters are the options that its URLs
-may have, converted to their annotated types; with `**others: str` any other is passed on as a text. It is imported only
-when one of its URLs is used.
+may have, converted to their annotated types, which say by `msgspec.Meta` what cannot be used; with `**others: str` any
+other is passed on as a text. It is imported only when one of its URLs is used.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _convert(options: Mapping[str, str], factory: Callable[..., Broker], address
     parameters = inspect.signature(factory).parameters.values()
     known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
     takes_others = any(each.kind is each.VAR_KEYWORD for each in parameters)
-    types = get_type_hints(factory)
+    types = get_type_hints(factory, include_extras=True)
     converted: dict[str, object] = {}
     for name, text in options.items():
         if takes_others and name not in known:

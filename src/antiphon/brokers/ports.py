@@ -371,7 +371,8 @@ class ReplyBox(Protocol):
     async def fetch(self, wait: timedelta) -> Sequence[Message]:
         """What arrived since the last call, as soon as there is anything; empty after `wait`.
 
-        What was sent while the connection was lost may be gone. Raises ConnectionLostError or StoreError.
+        What was sent while the connection was lost may be gone. Raises ConnectionLostError or StoreError, and
+        ClosedError once the broker is closed.
         """
         ...
 

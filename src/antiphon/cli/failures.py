@@ -66,6 +66,16 @@ def report(error: AntiphonError) -> ExitCode:
     return exit_code(error)
 
 
+def report_misuse(text: str, command: str | None) -> ExitCode:
+    """Print what Typer says of options that it cannot use, as `report` prints an error."""
+    text = " ".join(text.split()).rstrip(".")
+    where = f"{command}: " if command else ""
+    print(f"error: {where}{text[:1].lower()}{text[1:]}", file=sys.stderr)
+    if command:
+        print(f"hint:  {command} --help says how it is called", file=sys.stderr)
+    return ExitCode.USAGE
+
+
 def _hint(error: AntiphonError, text: str) -> str:
     """What fits the error and the place that it names: nobody holds a server as one process holds a file."""
     if isinstance(error, StoreAccessError) and _NO_SCHEMA in text:

@@ -12,11 +12,12 @@ from typing import Annotated
 
 import typer
 
+from antiphon.brokers.connect import connect
 from antiphon.brokers.ports import Broker, StoreBroker
 from antiphon.cli.option_sets import OptionSet, app_of
 from antiphon.cli.options import JsonOption
 from antiphon.cli.output import print_json, print_table
-from antiphon.cli.session import file_of, opened, run_async, settings_for
+from antiphon.cli.session import file_of, is_unmade, opened, run_async, settings_for
 from antiphon.cli.times import read_duration
 from antiphon.errors import StoreError, UsageError
 from antiphon.events.clock import SystemClock
@@ -109,13 +110,14 @@ async def _move(ways: Ways, choice: Choice, *, dry_run: bool) -> Sequence[TopicM
     old, new = settings_for(ways.source), settings_for(ways.target)
     async with AsyncExitStack() as steps:
         source = await steps.enter_async_context(opened(old))
-        target = await steps.enter_async_context(opened(new, existing=False))
+        is_new = dry_run and await is_unmade(new)
+        target = connect(new.broker) if is_new else await steps.enter_async_context(opened(new, existing=dry_run))
         stores = await steps.enter_async_context(_opened_stores(old, ways.store or (), source, target))
         file = ProgressFile((ways.progress or old.folder / PROGRESS).absolute())
         moving = Moving(source, target, stores, file, choice)
         moving.say = _say
         if dry_run:
-            return await moving.plan()
+            return await moving.plan(is_new=is_new)
         for store in stores:
             await _publish_staged(source, store)
         return await moving.run()

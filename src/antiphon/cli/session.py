@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.ports import Broker, Browsing, StoreBroker
+from antiphon.brokers.ports import Broker, Browsing, StoreBroker, TableBroker
 from antiphon.errors import StoreError, UnsupportedCapabilityError, UsageError
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stores import is_own_store, store_at
@@ -59,8 +59,11 @@ def _shared_store(settings: Settings) -> str | None:
     """The URL of the store that all services share; None when it is the broker's own."""
     if not any("store" in table for table in settings.overrides.values()):
         return settings.common.store
-    broker, services = connect(settings.broker), sorted(_services(settings))
-    urls = [settings.of_service(name).store for name in services]
+    broker = connect(settings.broker)
+    # Who has none on a broker without a database only publishes.
+    of_all = {name: settings.of_service(name).store for name in sorted(_services(settings))}
+    known = {name: url for name, url in of_all.items() if url is not None or isinstance(broker, StoreBroker)}
+    services, urls = [*known], [*known.values()]
     if not settings.modules and settings.common.store is not None:
         services, urls = [*services, "others"], [*urls, settings.common.store]
     stores = [_store_on(broker, url).url for url in urls]
@@ -95,6 +98,14 @@ async def opened(settings: Settings, *, existing: bool = True) -> AsyncGenerator
         yield broker
     finally:
         await broker.close()
+
+
+async def is_unmade(settings: Settings) -> bool:
+    """Whether the broker keeps its log in tables that are not there yet: opening it would make them. Only reads."""
+    broker = connect(settings.broker)
+    if not (isinstance(broker, TableBroker) and isinstance(broker, StoreBroker) and broker.capabilities.durable):
+        return False
+    return len(await broker.database.missing(broker.component, broker.migrations)) == len(broker.migrations)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from antiphon.cli.session import log_file, run_async, settings_for
 from antiphon.errors import UsageError
 from antiphon.runtime.service import Service
 from antiphon.runtime.settings import FILE_NAME, Settings
+from antiphon.runtime.storeless import is_missing
 from antiphon.runtime.stores import is_own_store, store_at, store_of
 from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database, Migration
@@ -94,6 +95,8 @@ def _targets(modules: Sequence[str] | None, store: str | None, settings: Setting
     by_store: defaultdict[str, list[Service]] = defaultdict(list)
     for service in services:
         broker, database = service.places(settings)
+        if is_missing(database):
+            continue  # it only publishes
         places.setdefault(database.url, (broker, database))
         by_store[database.url].append(service)
     return [_target(*places[url], of_url) for url, of_url in by_store.items()]

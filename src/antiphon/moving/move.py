@@ -13,7 +13,7 @@ from antiphon.moving.carrying import carry, fill
 from antiphon.moving.progress import Progress, ProgressFile, Stage, TopicProgress
 from antiphon.moving.reading import Log, is_log, require_log
 from antiphon.moving.survey import Choice, TopicPlan, chosen_of, require_unchanged, stand_of, survey, watch
-from antiphon.moving.target import require_able, require_fitting
+from antiphon.moving.target import require_able, require_fitting, require_room
 from antiphon.storage.database import Database
 from antiphon.storage.moving import Moved, relocate, set_aside_identities
 
@@ -28,7 +28,7 @@ class TopicMoved(Struct, frozen=True):
 
 
 class Moving:
-    """One move from a log to another broker. Both are open, and so are the stores of the services.
+    """One move from a log to another broker. Both are open, and so are the stores of the services, but as `plan` says.
 
     Nobody may publish to either of them, or read, until it is done; what can be seen of that is refused.
     """
@@ -41,12 +41,15 @@ class Moving:
         self.say: Callable[[str], None] = lambda text: None
         """Called with a line for people whenever something was done."""
 
-    async def plan(self) -> Sequence[TopicMoved]:
-        """What would be moved; nothing is changed. Raises UsageError where it cannot be, or not now."""
+    async def plan(self, *, is_new: bool = False) -> Sequence[TopicMoved]:
+        """What would be moved; nothing is changed. Raises UsageError where it cannot be, or not now.
+
+        A target that `is_new` has nothing yet, and need not be open, since opening it would make its tables.
+        """
         progress = self._progress()
         if progress is not None and progress.stage is Stage.PLACED:
             return ()
-        return [_told(plan) for plan in await self._plans(progress)]
+        return [_told(plan) for plan in await self._plans(progress, is_new=is_new)]
 
     async def run(self) -> Sequence[TopicMoved]:
         """Move, or go on with a move that was interrupted; returns when everything is done.
@@ -72,7 +75,7 @@ class Moving:
             _require_same_topics(self._choice, progress)
         return progress
 
-    async def _plans(self, progress: Progress | None) -> Sequence[TopicPlan]:
+    async def _plans(self, progress: Progress | None, *, is_new: bool = False) -> Sequence[TopicPlan]:
         stand = await stand_of(self._source, self._choice)
         topics = [state.name for state in await chosen_of(self._source, self._choice)]
         await watch(self._source, topics, self._choice.watch)
@@ -81,7 +84,11 @@ class Moving:
         plans = await survey(self._source, self._choice, stand, begun)
         if progress is not None and not is_begun and not any(plan.messages for plan in plans):
             return ()  # it was moved already
-        await require_fitting(self._source, self._target, plans, is_begun=is_begun)
+        if is_new:
+            for plan in plans:
+                require_room(self._target, plan)
+        else:
+            await require_fitting(self._source, self._target, plans, is_begun=is_begun)
         return plans
 
     async def _move(self, plans: Sequence[TopicPlan], progress: Progress | None) -> None:

@@ -35,7 +35,7 @@ async def require_fitting(source: Log, target: Broker, plans: Sequence[TopicPlan
     require_stopped(target.url, stand)
     states = {state.name: state for state in await target.topics()}
     for plan in plans:
-        _require_room(target, plan)
+        require_room(target, plan)
         state = states.get(plan.name)
         if state is None:
             continue
@@ -72,7 +72,8 @@ def _require_nothing_waits(target: Broker, state: TopicState, everybody: Mapping
         )
 
 
-def _require_room(target: Broker, plan: TopicPlan) -> None:
+def require_room(target: Broker, plan: TopicPlan) -> None:
+    """Raise UsageError where messages of the topic cannot lie there. The target need not be open."""
     limit = target.capabilities.max_message_bytes
     if limit is not None and plan.largest > limit:
         raise UsageError(

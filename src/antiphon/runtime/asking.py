@@ -101,19 +101,20 @@ class Asking:
     async def close(self) -> None:
         """Take no more replies; whoever still waits gets ClosedError. Twice is safe."""
         self._is_closed = True
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(ClosedError(f"asker {self.name!r}", "wait for a reply"))
+        self._fail_all(ClosedError(f"asker {self.name!r}", "wait for a reply"))
         async with self._opening:
             reading, box, self._reading, self._box = self._reading, self._box, None, None
         if reading is not None:
             reading.cancel()
             await asyncio.wait({reading})
         if box is not None:
-            try:
-                await box.close()
-            except (BrokerError, StoreError) as error:
-                log.warning("the reply box of %s could not be closed: %s", self.name, error)
+            await self._close_box(box)
+
+    async def _close_box(self, box: ReplyBox) -> None:
+        try:
+            await box.close()
+        except (BrokerError, StoreError, ClosedError) as error:
+            log.warning("the reply box of %s could not be closed: %s", self.name, error)
 
     async def ask(self, compose: Compose, request: object, key: str | None, within: timedelta) -> Message:
         """Publish a request, and return its reply. Raises as `Asker.ask`, but for what reading the reply raises."""
@@ -167,7 +168,10 @@ class Asking:
         self._metrics.counter(names.ASK_FAILURES, topic=topic, error=type(error).__name__).inc()
 
     async def _read(self, box: ReplyBox) -> None:
-        """Go on until canceled. Without requests it looks for late replies for a while, and then for nothing."""
+        """Go on until canceled, or until the broker is closed: then nothing comes any more.
+
+        Without requests it looks for late replies for a while, and then for nothing.
+        """
         pause, told = _PAUSE, ""
         while True:
             if not self._waiting and self.clock.monotonic() > self._last + _LINGER.total_seconds():
@@ -175,6 +179,9 @@ class Asking:
                 await self._wanted.wait()
             try:
                 arrived = await box.fetch(_WAIT)
+            except ClosedError:
+                await self._give_up(box)
+                return
             except (BrokerError, StoreError) as error:
                 if str(error) != told:
                     log.warning("replies to %s cannot be read, which is tried again: %s", self.name, error)
@@ -185,6 +192,17 @@ class Asking:
             pause, told = _PAUSE, ""
             for message in arrived:
                 self._take(message)
+
+    async def _give_up(self, box: ReplyBox) -> None:
+        """The broker was closed before its asker. Whoever asks once it is open again has another box."""
+        self._box = self._reading = None
+        self._fail_all(ClosedError(f"broker {self._broker.url}", "wait for a reply"))
+        await self._close_box(box)
+
+    def _fail_all(self, error: ClosedError) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(error)
 
     def _take(self, reply: Message) -> None:
         """Hand a reply to whoever waits for it. Nobody does any more: it is late, or a second one."""

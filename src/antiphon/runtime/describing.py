@@ -7,7 +7,6 @@ from pathlib import Path
 
 from antiphon.brokers.ports import Broker, Start
 from antiphon.events.declare import Declaration, declaration_of
-from antiphon.outbox.due import is_on
 from antiphon.runtime.compiling import policy_of
 from antiphon.runtime.description import (
     EventDescription,
@@ -22,13 +21,9 @@ from antiphon.runtime.running import Plan
 from antiphon.runtime.sessions import check_sessions
 from antiphon.runtime.settings import Settings
 from antiphon.runtime.signature import where
+from antiphon.runtime.staging import has_relay
+from antiphon.runtime.storeless import is_missing
 from antiphon.storage.database import Database
-
-
-def has_relay(plan: Plan, broker: Broker, store: Database) -> bool:
-    """Whether a relay of the service publishes what its transactions emit."""
-    outbox = plan.choices.outbox
-    return not is_on(broker, store) if outbox is None else outbox.is_relayed
 
 
 def describe_service(plan: Plan, broker: Broker, store: Database, settings: Settings) -> ServiceDescription:
@@ -45,8 +40,8 @@ def describe_service(plan: Plan, broker: Broker, store: Database, settings: Sett
         group=settings.of_service(plan.name).group or plan.name,
         broker=broker.url,
         broker_path=_path(broker),
-        store=store.url,
-        has_outbox=has_relay(plan, broker, store),
+        store=None if is_missing(store) else store.url,
+        has_outbox=has_relay(broker, store, plan.choices.outbox),
         topics=tuple(
             TopicDescription(topic, settings.topic(topic).partitions, topic in reads, topic in writes)
             for topic in sorted(reads | writes)

@@ -52,6 +52,7 @@ from antiphon.runtime.sources import Sources
 from antiphon.runtime.staging import Staging
 from antiphon.runtime.stand_ins import StandIns
 from antiphon.runtime.standing import Standing
+from antiphon.runtime.storeless import is_missing
 from antiphon.runtime.surroundings import Surroundings, is_passing
 from antiphon.runtime.suspicion import Suspicion
 from antiphon.runtime.topics import TopicMaker, make_topics
@@ -93,6 +94,11 @@ class Plan:
     @property
     def name(self) -> str:
         return self.declared.service
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether it cannot run without tables: it handles, or has an outbox or tables of its own."""
+        return bool(self.declared.by_event or self.migrations or self.choices.outbox)
 
     def enter(self, state: str) -> None:
         """Say how the service is now, to probes and to whoever watches."""
@@ -150,6 +156,8 @@ class RunningService:
         for publisher in publishing:
             publisher.patience = min(publisher.patience, self._settings.drain_timeout)
         of_store = (*publishing, Redriving(self.store, plan.clock, idle, self._look_again))
+        if is_missing(store):
+            of_store = ()
         stores = (store, broker.database) if isinstance(broker, StoreBroker) else (store,)
         self._outages = Outages(plan.health, stores, plan.clock)
         for runner in of_store:

@@ -32,7 +32,7 @@ from antiphon.runtime.scheduling import Scheduling
 from antiphon.runtime.sending import Sending
 from antiphon.runtime.settings import Settings, load_settings
 from antiphon.runtime.stand_ins import StandIns
-from antiphon.runtime.stores import is_own_store, store_at, store_of
+from antiphon.runtime.stores import is_own_store, store_at, store_if_needed
 from antiphon.runtime.timing import When, read_timing
 from antiphon.runtime.together import transact
 from antiphon.storage.database import Database, Migration, Transaction
@@ -266,7 +266,7 @@ class Service(ServiceDeclarations):
     def _choose_store(self, broker: Broker, settings: Settings) -> Database:
         given = self._given_store or settings.of_service(self.name).store
         if given is None:
-            return store_of(broker, self.name)
+            return store_if_needed(broker, self.name, is_needed=self._plan.needs_store)
         return store_at(given, broker) if isinstance(given, str) else given
 
     def _is_given(self, store: Database) -> bool:

@@ -16,6 +16,7 @@ from antiphon.outbox.posting import Publish
 from antiphon.outbox.relay import Relay
 from antiphon.runtime.chance import Chance
 from antiphon.runtime.sending import Sending
+from antiphon.runtime.storeless import is_missing
 from antiphon.storage.database import Database, Transaction
 from antiphon.storage.outbox import stage
 from antiphon.storage.outboxes import OutboxTable
@@ -45,7 +46,7 @@ class Staging:
         self._outbox = outbox
         token = "".join(f"{int(chance.draw() * 2**32):08x}" for _ in range(4))
         self.relay = None
-        if not is_on(broker, store) if outbox is None else outbox.is_relayed:
+        if has_relay(broker, store, outbox):
             self.relay = Relay(publish, store, clock, metrics, sending, token=token, outbox=outbox)
 
     async def open(self) -> None:
@@ -71,6 +72,13 @@ class Staging:
     async def is_at_rest(self) -> bool:
         """Whether nothing waits to be published."""
         return self.relay is None or await self.relay.is_at_rest()
+
+
+def has_relay(broker: Broker, store: Database, outbox: OutboxTable | None) -> bool:
+    """Whether a relay publishes what transactions of the store emit."""
+    if outbox is not None:
+        return outbox.is_relayed
+    return not is_missing(store) and not is_on(broker, store)
 
 
 async def publish_nowhere(tx: Transaction, outgoing: Sequence[Outgoing]) -> None:

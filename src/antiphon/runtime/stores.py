@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from antiphon.brokers.ports import Broker, StoreBroker
 from antiphon.errors import UnsupportedCapabilityError
+from antiphon.runtime.storeless import NoStore
 from antiphon.storage.connect import connect_store
 from antiphon.storage.database import Database
 
@@ -17,6 +18,11 @@ def store_of(broker: Broker, service: str) -> Database:
         "database of its own",
         f"service {service!r} needs one for its inbox and dead letters: give it one, as in store='sqlite:///app.db'",
     )
+
+
+def store_if_needed(broker: Broker, service: str, *, is_needed: bool) -> Database:
+    """As `store_of`; where none is there and `is_needed` is false, one that refuses whatever needs it."""
+    return store_of(broker, service) if is_needed or isinstance(broker, StoreBroker) else NoStore(service)
 
 
 def is_own_store(broker: Broker, store: Database) -> bool:

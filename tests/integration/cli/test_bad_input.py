@@ -180,4 +180,6 @@ def test_a_topic_that_is_not_there_is_answered_with_those_there_are(ask):
     ],
 )
 def test_a_server_that_is_not_there_is_told_once_and_why_whatever_its_driver_says(ask, url, told):
-    assert refused(ask("topics", "--broker", url), 3, "error: ", url.partition("?")[0], told)
+    done = ask("topics", "--broker", url)
+    assert refused(done, 3, "error: ", url.partition("?")[0], told)
+    assert "again by itself" not in done.stderr  # a command tries it once

@@ -49,6 +49,33 @@ def test_what_is_unread_goes_to_the_other_broker_and_the_group_with_it(ask, anti
     assert sum(each["lag"] for each in listed(ask, "groups")) == 0
 
 
+def test_a_dry_run_makes_nothing_at_the_other_broker(ask, antiphon, project):
+    ask("publish", "OrderPlaced", "order_id=1", "total=1")
+    before = sorted(project.rglob("new*"))
+    planned = move(ask, "--dry-run", "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert [each["topic"] for each in json.loads(planned.stdout)] == [each["name"] for each in listed(ask, "topics")]
+    assert sorted(project.rglob("new*")) == before
+    assert not (project / "antiphon-move.json").exists()
+
+
+def test_a_dry_run_makes_no_tables_in_a_database(ask, antiphon, postgres_url):
+    ask("publish", "OrderPlaced", "order_id=1", "total=1")
+    planned = move(ask, "--dry-run", to=postgres_url)
+    assert planned.returncode == 0, planned.stderr
+    assert "nothing was moved" in planned.stdout
+    there = ask("topics", "--broker", postgres_url)
+    assert "there is nothing of Antiphon in" in there.stderr
+
+
+def test_a_dry_run_refuses_a_message_that_is_too_large_for_a_broker_that_is_not_there_yet(ask, antiphon, project):
+    ask("publish", "OrderPlaced", "order_id=1", "total=1")
+    refused = move(ask, "--dry-run", "--all", to="embedded:///new.db?max_message_bytes=4")
+    assert refused.returncode == 2
+    assert "holds a message of" in refused.stderr
+    assert not (project / "new.db").exists()
+
+
 def test_a_second_run_has_nothing_to_do_and_later_ones_carry_what_came_since(ask, antiphon):
     prepared(ask, antiphon)
     assert move(ask).returncode == 0

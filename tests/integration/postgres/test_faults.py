@@ -157,6 +157,25 @@ async def test_what_could_not_have_happened_one_after_the_other_is_told_to_try_a
         assert await database.fetch("select entry from ledger") == [("the only one",)]
 
 
+async def test_a_server_without_the_ssl_that_is_demanded_is_told_as_that(postgres_url):
+    with pytest.raises(StoreUnavailableError, match=r"sslmode demands SSL, .* turn it on there \(ssl = on\)"):
+        await PostgresDatabase(f"{postgres_url}&sslmode=require").open()
+
+
+@pytest.mark.parametrize("mode", ["prefer", "disable"])
+async def test_what_is_no_postgresql_is_told_as_that(mode):
+    async def answer(reader, writer):
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    other = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = other.sockets[0].getsockname()[1]
+    async with other:
+        with pytest.raises(StoreUnavailableError, match="is no PostgreSQL: look at host and port"):
+            await PostgresDatabase(f"postgresql://u:p@127.0.0.1:{port}/d?sslmode={mode}&patience=2s").open()
+
+
 async def test_an_interrupted_migration_applied_nothing_and_can_be_run_again(database):
     slow = Migration(
         1, "make_stock", "create table stock (id integer); select pg_sleep(30); create table more (id integer);"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.ports import Broker, Delivery, Start, SubscribeOptions
+from antiphon.brokers.ports import Broker, Delivery, Reply, Start, SubscribeOptions
 from antiphon.brokers.rabbitmq import RabbitBroker
 from antiphon.errors import AccessDeniedError, ConnectionLostError, DataLostError, PublishError
 from antiphon.events.message import Outgoing
@@ -238,6 +239,21 @@ async def test_what_the_server_finds_too_large_is_refused_alone(narrow: NarrowSe
         seen: list[Delivery] = []
         async with reading(broker, a_name("payments"), topic, seen):
             await until(lambda: len(set(ids(seen))) == 8)
+
+
+async def test_a_reply_that_the_server_finds_too_large_is_not_tried_again(narrow: NarrowServer) -> None:
+    async with opened(narrow.url, a_name("p")) as broker:
+        box = await broker.open_reply_box("asker")
+        small, large = numbered("unused", range(2))
+        too_large = replace(large.message, data=b"x" * (1 << 17))
+        with pytest.raises(PublishError) as caught:
+            await broker.reply([Reply(box.address, small.message), Reply(box.address, too_large)])
+        (refusal,) = caught.value.refusals
+        assert (refusal.message_id, refusal.retryable) == (too_large.id, False)
+        assert {each.id for each in await box.fetch(timedelta(seconds=5))} == {small.message.id}
+        with pytest.raises(PublishError) as caught:
+            await broker.write_dead_letters("payments", [Outgoing("unused", too_large)])
+        assert not caught.value.refusals[0].retryable
 
 
 async def test_a_handler_that_outlasts_the_servers_patience_goes_on_and_settles(narrow: NarrowServer) -> None:

@@ -63,6 +63,24 @@ def test_a_wrong_url_is_answered_with_what_is_right(url: str, said: str) -> None
     assert said in str(raised.value)
 
 
+@pytest.mark.parametrize("limit", ["0", "-1"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "embedded:///log.db",
+        "memory:///",
+        "kafka://h",
+        "postgresql://h/d",
+        "rabbitmq://h",
+        "rabbitmq-streams://h",
+        "redis://h",
+    ],
+)
+def test_a_limit_that_lets_nothing_through_is_refused_on_every_broker(server: str, limit: str) -> None:
+    with pytest.raises(SettingsError, match=f"option 'max_message_bytes' of {server}.* `int` >= 1"):
+        connect(f"{server}?max_message_bytes={limit}")
+
+
 @pytest.mark.parametrize("url", ["pigeon://me:s3cret@loft/", "pigeon:///?api_token=s3cret&x=1", "p://m:s3cret@l:x/"])
 def test_secrets_are_never_shown(url: str) -> None:
     with pytest.raises(SettingsError) as raised:

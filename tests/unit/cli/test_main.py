@@ -35,6 +35,36 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one():
     assert "Did you mean 'topics'?" in result.output
 
 
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("tail", "tail: missing argument 'TOPIC'"),
+        ("move", "move: missing option '--from'"),
+        ("move --from embedded:///a.db", "move: missing option '--to'"),
+        ("topics --nope", "topics: no such option: --nope"),
+        ("--nope", "no such option: --nope"),
+        ("tail orders --limit 0", "tail: invalid value for '--limit' / '-n'"),
+        ("groups seek", "groups seek: missing argument 'GROUP'"),
+        ("dead-letters nope", "dead-letters: no such command 'nope'"),
+    ],
+)
+def test_a_call_that_cannot_be_read_is_told_in_one_line_like_every_failure(call, told):
+    result = runner.invoke(app, call.split())
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert told in error
+    assert hint.endswith("--help says how it is called")
+
+
+@pytest.mark.parametrize("call", [[], ["dead-letters"]])
+def test_commands_alone_are_listed(call):
+    shown = " ".join(runner.invoke(app, call).output.split())
+    assert "Usage:" in shown
+    assert "error:" not in shown
+
+
 def test_the_version_is_that_of_the_package():
     from importlib.metadata import version
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from antiphon.brokers.memory import MemoryBroker
 from antiphon.brokers.ports import Reply
-from antiphon.errors import AskError, ConnectionLostError, NoReplyError, NoResponderError, PublishError
+from antiphon.errors import AskError, ClosedError, ConnectionLostError, NoReplyError, NoResponderError, PublishError
 from antiphon.events.declare import Key, event
 from antiphon.observability import names
 from antiphon.observability.metrics import Metrics
@@ -189,6 +189,23 @@ async def test_a_box_that_cannot_be_read_for_a_while_is_read_on():
         for _ in range(10):
             await broker.clock.advance(timedelta(milliseconds=200))
             await rest()
+        assert await task == Price("tea", 340)
+
+
+async def test_who_waits_when_the_broker_is_closed_is_told_at_once_and_asks_again_once_it_is_open():
+    broker = Watched()
+    async with asking(broker) as asker:
+        task = asyncio.create_task(asker.ask(AskPrice("tea"), Price, within=9 * SECOND))
+        await rest()
+        await broker.close()
+        await broker.clock.advance(SECOND)
+        await rest()
+        with pytest.raises(ClosedError, match="cannot wait for a reply: broker memory:"):
+            await task
+        await broker.open()
+        task = asyncio.create_task(asker.ask(AskPrice("tea"), Price, within=9 * SECOND))
+        await rest()
+        await reply_to(broker, broker.published[1])
         assert await task == Price("tea", 340)
 
 

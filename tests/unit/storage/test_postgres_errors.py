@@ -74,6 +74,24 @@ def test_who_was_let_in_before_may_be_again_but_a_database_that_is_gone_or_a_mis
     assert text.removeprefix("FATAL:  ") in str(found)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        ("server does not support SSL, but SSL was required", StoreUnavailableError, "sslmode demands SSL"),
+        ('root certificate file "/x.crt" does not exist', StoreAccessError, "sslrootcert"),
+        ("SSL error: certificate verify failed", StoreUnavailableError, "nobody whom we trust signed"),
+        ('server certificate for "a" does not match host name "b"', StoreUnavailableError, "another host's"),
+        ("received invalid response to SSL negotiation: H", StoreUnavailableError, "no PostgreSQL: look at host and"),
+        ("expected authentication request from server, but received -", StoreUnavailableError, "is no PostgreSQL"),
+    ],
+)
+def test_what_stands_between_us_and_a_server_is_told_as_it_is(text: str, kind: type[Exception], told: str) -> None:
+    error = explain(DriverError(f"connection failed: {text}"), "postgresql://h/d", "connect")
+    assert type(error) is kind
+    assert told in str(error)
+    assert "stopping, starting or not there" not in str(error)
+
+
 @pytest.mark.parametrize("text", ["Connection refused", "FATAL:  the database system is starting up", ""])
 def test_anything_else_without_a_code_is_a_server_that_is_not_there(text: str) -> None:
     assert kind_of(DriverError(text)) is StoreUnavailableError

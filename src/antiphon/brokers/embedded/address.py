@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Protocol
 
+from antiphon.brokers.capabilities import MessageLimit
 from antiphon.brokers.embedded.broker import EmbeddedBroker
 from antiphon.errors import SettingsError
 
@@ -23,7 +24,7 @@ class FileAddress(Protocol):
 def from_address(
     address: FileAddress,
     *,
-    max_message_bytes: int = 16 * 1024 * 1024,
+    max_message_bytes: MessageLimit = 16 * 1024 * 1024,
     lease: timedelta = timedelta(seconds=10),
     grace: timedelta = timedelta(seconds=10),
 ) -> EmbeddedBroker:

@@ -45,7 +45,7 @@ def from_address(address: ClusterAddress, **options: object) -> KafkaBroker:
 
 def _spelled_out() -> None:
     """Let whoever asks the function see each option, of which there are more than a function should list."""
-    hints = get_type_hints(KafkaOptions)
+    hints = get_type_hints(KafkaOptions, include_extras=True)
     parameters = [inspect.Parameter("address", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=ClusterAddress)]
     parameters += [
         inspect.Parameter(

@@ -103,5 +103,5 @@ def fault(
             "group.max.session.timeout.ms of the cluster, which are 6s and 30m where nobody set them"
         )
     if code in AWAY or found.retriable():
-        return ConnectionLostError(f"cannot {tried}: {where} does not answer: {said}; it is tried again by itself")
+        return ConnectionLostError(f"cannot {tried}: {where} does not answer: {said}; the same may succeed later")
     return BrokerError(f"cannot {tried}: {where} answers {said}")

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct, structs
 
+from antiphon.brokers.capabilities import MessageLimit
 from antiphon.brokers.kafka.tokens import Token, Tokens
 from antiphon.brokers.kafka.topics import USUAL_LARGEST
 from antiphon.errors import SettingsError
@@ -84,7 +85,7 @@ class KafkaOptions(Struct, frozen=True, kw_only=True):
     """How long a member may work on what it was handed before a partition moves elsewhere."""
     patience: timedelta = timedelta(seconds=30)
     """How long the cluster may take to confirm."""
-    max_message_bytes: int = 1_000_000
+    max_message_bytes: MessageLimit = 1_000_000
     replication: int | None = None
     """Of topics that are made here; the cluster's own when None."""
     topic_settings: str | None = None

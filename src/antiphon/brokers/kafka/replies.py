@@ -17,7 +17,7 @@ from antiphon.brokers.kafka.delivering import deliveries_of
 from antiphon.brokers.kafka.faults import AWAY, BY_TOKEN, DENIED, NOT_IN, fault
 from antiphon.brokers.ports import Partition
 from antiphon.brokers.reply_topics import new_address, own_of
-from antiphon.errors import BrokerError
+from antiphon.errors import BrokerError, ClosedError
 from antiphon.events.message import Message
 
 logger = logging.getLogger("antiphon.brokers.kafka")
@@ -39,7 +39,7 @@ class KafkaReplyBox:
     ) -> None:
         self.address = new_address(topic)
         self._where, self._loop, self._by_token = where, loop, conf.get("sasl.mechanism") == BY_TOKEN
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(self._require_open)
         self._trouble: BrokerError | None = None
         self._is_closing = False
         self.on_close: Callable[[KafkaReplyBox], None] = _nobody
@@ -88,11 +88,15 @@ class KafkaReplyBox:
 
     async def fetch(self, wait: timedelta) -> Sequence[Message]:
         """As `ReplyBox.fetch`. Raises AccessDeniedError, too."""
-        found = () if self._is_closing else await self._arrivals.take(wait)
+        found = await self._arrivals.take(wait)
         if not found and self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble
         return found
+
+    def _require_open(self) -> None:
+        if self._is_closing:
+            raise ClosedError(f"broker {self._where}", "read replies")
 
     async def close(self) -> None:
         """As `ReplyBox.close`."""

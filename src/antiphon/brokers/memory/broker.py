@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import structs
 
-from antiphon.brokers.capabilities import Capabilities
+from antiphon.brokers.capabilities import Capabilities, MessageLimit
 from antiphon.brokers.connect import Address
 from antiphon.brokers.memory.joining import require_own
 from antiphon.brokers.memory.log import LOG_CAPABILITIES, LogForm
@@ -73,7 +73,7 @@ class MemoryBroker:
             if model == "log"
             else QueueForm(self._clock, hold, self._database, self._capabilities)
         )
-        self._replies = MemoryReplies(self._clock)
+        self._replies = MemoryReplies(self._clock, partial(self._require_open, "read replies"))
         self._refuse = refuse
         self._is_open = False
         self._subscriptions: list[MemoryLogSubscription | MemoryQueueSubscription] = []
@@ -248,7 +248,7 @@ def from_address(
     *,
     model: Literal["log", "queue"] = "log",
     hold: timedelta = _HOLD,
-    max_message_bytes: int | None = None,
+    max_message_bytes: MessageLimit | None = None,
 ) -> MemoryBroker:
     """The broker of a `memory:///` URL; each call makes one of its own."""
     if address.host or address.path:

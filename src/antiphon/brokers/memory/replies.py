@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import uuid4
 
@@ -15,7 +15,10 @@ from antiphon.events.message import Message
 class MemoryReplyBox:
     """As `ReplyBox`."""
 
-    def __init__(self, name: str, clock: Clock, boxes: dict[str, MemoryReplyBox]) -> None:
+    def __init__(
+        self, name: str, clock: Clock, boxes: dict[str, MemoryReplyBox], require_open: Callable[[], object]
+    ) -> None:
+        self._require_open = require_open
         self.address = f"{name}.{uuid4().hex}"
         self._arrived: list[Message] = []
         self._bell, self._boxes = Bell(clock), boxes
@@ -29,6 +32,7 @@ class MemoryReplyBox:
     async def fetch(self, wait: timedelta) -> Sequence[Message]:
         """As `ReplyBox.fetch`."""
         if not self._arrived:
+            self._require_open()
             self._bell.clear()
             await self._bell.wait(wait.total_seconds())
         found, self._arrived = self._arrived, []
@@ -43,13 +47,13 @@ class MemoryReplyBox:
 class MemoryReplies:
     """All reply boxes of one broker, by address."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, require_open: Callable[[], object]) -> None:
+        self._clock, self._require_open = clock, require_open
         self._boxes: dict[str, MemoryReplyBox] = {}
 
     def open_box(self, name: str) -> MemoryReplyBox:
         """A new one."""
-        return MemoryReplyBox(name, self._clock, self._boxes)
+        return MemoryReplyBox(name, self._clock, self._boxes, self._require_open)
 
     def put(self, replies: Sequence[Reply]) -> None:
         """Put each into its box, where that is there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.nats.browsing import browse, ends
@@ -146,7 +147,7 @@ class NatsBroker:
 
     async def open_reply_box(self, name: str) -> NatsReplyBox:
         self._require_open("open a reply box")
-        box = NatsReplyBox()
+        box = NatsReplyBox(partial(self._require_open, "read replies"))
         await box.open(self._link)
         return box
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -22,9 +22,9 @@ _ADDRESS = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{32}}")
 class NatsReplyBox:
     """As `ReplyBox`; its subject is listened to again when the connection is back."""
 
-    def __init__(self) -> None:
+    def __init__(self, require_open: Callable[[], object]) -> None:
         self.address = f"{_PREFIX}{uuid4().hex}"
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(require_open)
         self._listening: Listening | None = None
 
     async def open(self, link: Link) -> None:

@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
+from antiphon.brokers.capabilities import MessageLimit
 from antiphon.brokers.postgres.broker import PostgresBroker
 from antiphon.errors import SettingsError
+from antiphon.storage.postgres import parse_address
 
 _OURS = ("max_message_bytes", "lease", "grace")
 
@@ -24,7 +26,7 @@ class ServerAddress(Protocol):
 def from_address(
     address: ServerAddress,
     *,
-    max_message_bytes: int = 16 * 1024 * 1024,
+    max_message_bytes: MessageLimit = 16 * 1024 * 1024,
     lease: timedelta = timedelta(seconds=10),
     grace: timedelta = timedelta(seconds=10),
     **store: str,
@@ -32,7 +34,9 @@ def from_address(
     """`postgresql://user:password@host:5432/database`; what else stands in it are options of the store and libpq's."""
     if lease <= timedelta():
         raise SettingsError(f"{address.url}: lease must be more than nothing, as in lease=10s")
-    return PostgresBroker(_store_url(address, store), max_message_bytes=max_message_bytes, lease=lease, grace=grace)
+    url = _store_url(address, store)
+    parse_address(url, others=_OURS)  # so that a slip in one of the broker's own options is told with these
+    return PostgresBroker(url, max_message_bytes=max_message_bytes, lease=lease, grace=grace)
 
 
 def _store_url(address: ServerAddress, options: dict[str, str]) -> str:

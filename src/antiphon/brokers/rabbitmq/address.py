@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
+from antiphon.brokers.capabilities import MessageLimit
 from antiphon.brokers.rabbitmq.broker import RabbitBroker
 from antiphon.brokers.rabbitmq.log_broker import RabbitLogBroker
 from antiphon.errors import SettingsError
@@ -37,7 +38,7 @@ def from_address(
     grace: timedelta = timedelta(seconds=10),
     prefetch: int = 250,
     heartbeat: timedelta = timedelta(seconds=10),
-    max_message_bytes: int = 16 * 1024 * 1024,
+    max_message_bytes: MessageLimit = 16 * 1024 * 1024,
     tls: bool = False,
 ) -> RabbitBroker:
     """`rabbitmq://user:password@host:5672/vhost`; without a path it is the virtual host `/`."""
@@ -61,7 +62,7 @@ def log_from_address(
     grace: timedelta = timedelta(seconds=10),
     prefetch: int = 1_000,
     heartbeat: timedelta = timedelta(seconds=10),
-    max_message_bytes: int = 16 * 1024 * 1024,
+    max_message_bytes: MessageLimit = 16 * 1024 * 1024,
     tls: bool = False,
 ) -> RabbitLogBroker:
     """`rabbitmq-streams://user:password@host:5672/vhost`: as `rabbitmq://`, with topics that are streams."""

@@ -31,7 +31,7 @@ from antiphon.brokers.rabbitmq.membership import Membership, Settings
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.notes import Notes
 from antiphon.brokers.rabbitmq.outlet import Outlet
-from antiphon.brokers.rabbitmq.publishing import Publishing
+from antiphon.brokers.rabbitmq.publishing import Publishing, is_passing
 from antiphon.brokers.rabbitmq.registry import Registry
 from antiphon.brokers.rabbitmq.replies import RabbitReplyBox, send_replies
 from antiphon.brokers.rabbitmq.roster import Roster
@@ -203,7 +203,7 @@ class RabbitBroker:
 
     async def open_reply_box(self, name: str) -> RabbitReplyBox:
         self._require_open("open a reply box")
-        box = RabbitReplyBox(self._link, self._names)
+        box = RabbitReplyBox(self._link, self._names, partial(self._require_open, "read replies"))
         await box.open()
         return box
 
@@ -224,7 +224,7 @@ class RabbitBroker:
         accepted, refusals = self._publishing.screened(kept)
         refused = await self._dead_letters.write(group, accepted)
         refusals += [
-            Refusal(accepted[index].topic, accepted[index].message.id, reason, retryable=True)
+            Refusal(accepted[index].topic, accepted[index].message.id, reason, retryable=is_passing(reason))
             for index, reason in refused.items()
         ]
         if refusals:

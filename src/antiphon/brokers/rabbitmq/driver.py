@@ -357,7 +357,7 @@ def translated(error: BaseException, where: str) -> BrokerError:
         return DeniedError(f"{where} does not let us in: {error}; look at the virtual host, and who may use it")
     if isinstance(error, aiormq.ChannelPreconditionFailed) and _NO_REPLICA not in str(error):
         return RefusedError(f"{where} refuses it: {error}")
-    return ConnectionLostError(f"{where} cannot be reached ({error!r}); it is tried again by itself")
+    return ConnectionLostError(f"{where} cannot be reached ({error!r}): is it running?")
 
 
 def _received(message: DeliveredMessage) -> Received:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
@@ -230,7 +231,7 @@ class RabbitLogBroker:
 
     async def open_reply_box(self, name: str) -> RabbitReplyBox:
         self._require_open("open a reply box")
-        box = RabbitReplyBox(self._link, self._names)
+        box = RabbitReplyBox(self._link, self._names, partial(self._require_open, "read replies"))
         await box.open()
         return box
 

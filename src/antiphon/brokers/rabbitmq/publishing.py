@@ -113,18 +113,23 @@ class Publishing:
         return envelopes
 
 
+def is_passing(reason: str | None) -> bool:
+    """Whether what was refused for this may be taken later."""
+    return reason in _PASSING
+
+
 def named(outgoing: Sequence[Outgoing], refused: Mapping[int, str]) -> list[Refusal]:
     """A refusal for each that the server did not take, and for what follows in its key: it has to go again after it."""
     refusals: list[Refusal] = []
     stopped: dict[tuple[str, str], str] = {}
     for index, (topic, message) in enumerate(outgoing) if refused else ():
         reason, first = refused.get(index), stopped.get((topic, message.key or ""))
-        is_passing = reason in _PASSING
+        may_pass = is_passing(reason)
         if first is not None and message.key is not None:
-            reason, is_passing = f"message {first} of the same key was refused before it", True
+            reason, may_pass = f"message {first} of the same key was refused before it", True
         if reason is None:
             continue
-        refusals.append(Refusal(topic, message.id, reason, retryable=is_passing))
+        refusals.append(Refusal(topic, message.id, reason, retryable=may_pass))
         if message.key is not None:
             stopped.setdefault((topic, message.key), message.id)
     return refusals

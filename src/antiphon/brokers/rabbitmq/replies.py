@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from antiphon.brokers.rabbitmq.codec import Envelope, objection, read, route
 from antiphon.brokers.rabbitmq.driver import Lane, Link, Received
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.outlet import Outlet
+from antiphon.brokers.rabbitmq.publishing import is_passing
 from antiphon.errors import BrokerError, PublishError, Refusal
 from antiphon.events.message import Message
 
@@ -26,10 +27,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 class RabbitReplyBox:
     """As `ReplyBox`; its queue is made again, under the same name, when its connection was lost."""
 
-    def __init__(self, link: Link, names: Names) -> None:
+    def __init__(self, link: Link, names: Names, require_open: Callable[[], object]) -> None:
         self.address = names.replies(uuid4().hex)
         self._link = link
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(require_open)
         self._lost = asyncio.Event()
         self._lane: Lane | None = None
         self._task: asyncio.Task[None] | None = None
@@ -105,6 +106,6 @@ async def send_replies(outlet: Outlet, names: Names, limit: int, replies: Sequen
     if envelopes:
         refused = await outlet.send(envelopes)
         for index, reason in refused.items():
-            refusals.append(Refusal(sent[index].address, sent[index].message.id, reason, retryable=True))
+            refusals.append(Refusal(sent[index].address, sent[index].message.id, reason, retryable=is_passing(reason)))
     if refusals:
         raise PublishError(refusals)

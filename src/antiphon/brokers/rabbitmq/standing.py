@@ -56,7 +56,10 @@ class Standing:
         self._own, self._clock = own, clock
 
     async def topics(self) -> list[TopicState]:
-        """Where several groups read a topic, the one that has most to do says how many messages it holds."""
+        """Where several groups read a topic, the one that has most to do says how many messages it holds.
+
+        How many bytes there are is not known.
+        """
         lines: defaultdict[str, dict[Line, int]] = defaultdict(dict)
         places = list(self._registry.queues(self._names))
         depths = await asyncio.gather(*(self._lines.depth(queue) for _, _, queue in places))
@@ -70,7 +73,7 @@ class Standing:
             here = held.get((groups.get(line, ""), Partition(line.topic, number)), 0)
             lines[line.topic][line] = lines[line.topic].get(line, 0) + depth.messages + here
         return [
-            TopicState(name=name, partitions=partitions, messages=max(lines[name].values(), default=0), bytes=0)
+            TopicState(name=name, partitions=partitions, messages=max(lines[name].values(), default=0), bytes=None)
             for name, partitions in self._registry.topics.items()
         ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal, Protocol
 
+from antiphon.brokers.capabilities import MessageLimit
 from antiphon.brokers.redis.broker import RedisBroker, RedisOptions
 from antiphon.brokers.redis.driver import Endpoint
 from antiphon.errors import SettingsError
@@ -35,7 +36,7 @@ def from_address(
     prefix: str = "antiphon",
     lease: timedelta = timedelta(seconds=10),
     timeout: timedelta = timedelta(seconds=5),
-    max_message_bytes: int = 16 * 1024 * 1024,
+    max_message_bytes: MessageLimit = 16 * 1024 * 1024,
     keep: Literal["all", "unread"] = "all",
     confirm: str = "memory",
     tls: str = "no",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Literal, cast
 from uuid import uuid4
 
@@ -189,7 +190,7 @@ class RedisBroker:
     async def open_reply_box(self, name: str) -> RedisReplyBox:
         """As `Replying.open_reply_box`."""
         self._require_open("open a reply box")
-        box = RedisReplyBox(Hearing(self._endpoint), self._options.prefix)
+        box = RedisReplyBox(Hearing(self._endpoint), self._options.prefix, partial(self._require_open, "read replies"))
         await box.open()
         return box
 

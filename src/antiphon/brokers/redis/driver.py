@@ -325,12 +325,12 @@ def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
         )
     if isinstance(error, TooLate | TimeoutError):
         return ConnectionLostError(
-            f"{url} did not answer within its timeout of {endpoint.timeout:g} s; it is tried again"
+            f"{url} did not answer within its timeout of {endpoint.timeout:g} s: is it busy, or gone?"
         )
     if isinstance(error, _NOT_NOW) or code in ("READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "BUSY", "TRYAGAIN"):
-        return ConnectionLostError(f"{url} cannot be used now: {text}; it is tried again")
+        return ConnectionLostError(f"{url} cannot be used now, but may be later: {text}")
     if isinstance(error, Disconnected | OSError | ValueError):
-        return ConnectionLostError(f"{url} cannot be reached: {text}; it is tried again")
+        return ConnectionLostError(f"{url} cannot be reached: {text}: is it running?")
     if code == "WIPED":
         return wiped(url)
     if isinstance(error, OutOfMemoryError) or code in ("OOM", "MISCONF"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -24,10 +24,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 class RedisReplyBox:
     """As `ReplyBox`; it listens on a connection of its own, and again when that was lost."""
 
-    def __init__(self, hearing: Hearing, prefix: str) -> None:
+    def __init__(self, hearing: Hearing, prefix: str, require_open: Callable[[], object]) -> None:
         self.address = f"{prefix}:replies:{uuid4().hex}"
         self._hearing = hearing
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(require_open)
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import cast, get_args
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -43,10 +43,11 @@ class Address(Struct, frozen=True, kw_only=True):
         return f"Address({self.url})"
 
 
-def parse_address(url: str) -> Address:
+def parse_address(url: str, others: Collection[str] = ()) -> Address:
     """Take a URL apart; nothing is connected.
 
     `schema`, `isolation`, `connections` and `patience` are our options; any other is libpq's, such as `sslmode`.
+    `others` are options that whoever asks has taken out of it: they are named with ours where one is unknown.
     Raises SettingsError that says what is wrong with it, without the password.
     """
     shown = without_secrets(url)
@@ -56,7 +57,7 @@ def parse_address(url: str) -> Address:
     try:
         parameters = parse_url(rest)
     except (DriverError, ValueError) as error:
-        raise SettingsError(_unreadable(shown, error)) from None  # the driver's text may hold the password
+        raise SettingsError(_unreadable(shown, error, others)) from None  # the driver's text may hold the password
     if not all(port.isdecimal() for port in parameters.get("port", "5432").split(",")):
         raise SettingsError(_unreadable(shown))
     schema, patience = ours.get("schema"), _patience(ours, shown)
@@ -90,13 +91,14 @@ def _divided(url: str, shown: str) -> tuple[dict[str, str], str]:
     return ours, f"{base}?{rest}" if rest else base
 
 
-def _unreadable(shown: str, error: Exception | None = None) -> str:
+def _unreadable(shown: str, error: Exception | None = None, others: Collection[str] = ()) -> str:
     found = re.search(r'invalid URI query parameter: "([^"]*)"', str(error))
     if found is not None:
         from difflib import get_close_matches  # only after a mistake: it would slow every start
 
-        near = get_close_matches(found[1], _OURS, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; ours are {', '.join(_OURS)}, and libpq has its own"
+        ours = (*_OURS, *others)
+        near = get_close_matches(found[1], ours, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; ours are {', '.join(ours)}, and libpq has its own"
         return f"{shown} has an option {found[1]!r} that nobody knows{hint}"
     return (
         f"{shown} cannot be read as the URL of a PostgreSQL store: write "

@@ -22,6 +22,7 @@ _LOGIN = "mend user, password and database in the URL, or make them, and let the
 _RIGHT = "grant it, or name a schema of your own with ?schema="
 _READ_ONLY = "it is a standby or was made read-only; name the primary"
 _GONE = "the server is stopping, starting or not there"
+_NO_POSTGRES = "what listens there is no PostgreSQL: look at host and port in the URL"
 
 # The codes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html), or classes of them, whose
 # meaning is more than "it failed"; the longest beginning that fits counts.
@@ -62,6 +63,27 @@ _NO_LOGIN = re.compile(r'authentication failed|pg_hba\.conf|not permitted to log
 """How a refused login reads where the driver leaves out its code, 28P01 or 28000."""
 _NO_PLACE = ("does not exist", "permission denied for database")
 """The same where the database is to blame: 3D000 or 42501."""
+_ON_THE_WAY: dict[str, tuple[type[StoreError], str]] = {
+    "SSL was required": (
+        StoreUnavailableError,
+        "sslmode demands SSL, which this server does not speak: turn it on there (ssl = on), or demand less in the URL",
+    ),
+    "root certificate file": (
+        StoreAccessError,
+        "sslmode demands to know who signed the server's certificate: name that file with sslrootcert in the URL",
+    ),
+    "certificate verify failed": (
+        StoreUnavailableError,
+        "nobody whom we trust signed its certificate: look at sslrootcert in the URL, and at the certificate",
+    ),
+    "does not match host name": (
+        StoreUnavailableError,
+        "its certificate is another host's: name the host as the certificate does, or demand less with sslmode",
+    ),
+    "invalid response to": (StoreUnavailableError, _NO_POSTGRES),
+    "expected authentication request": (StoreUnavailableError, _NO_POSTGRES),
+}
+"""What libpq says where it did not get so far that a server could tell us anything; there is no code for it."""
 _STALE_PLAN = "RevalidateCachedQuery"
 
 
@@ -93,6 +115,8 @@ def _meaning(error: Exception) -> tuple[type[StoreError], str]:
     state = _state(error)
     if _source(error) == _STALE_PLAN:
         return TransactionConflictError, f"its tables were changed meanwhile; {_AGAIN}"
+    if not state and (said := next((each for each in _ON_THE_WAY if each in str(error)), None)) is not None:
+        return _ON_THE_WAY[said]
     if not state:
         # libpq's own: it never got through to a server, or lost it.
         is_refused = _is_refused_login(error) or any(words in str(error) for words in _NO_PLACE)

@@ -48,7 +48,12 @@ def test_no_secret_is_shown() -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("leese=3s", "leese"),
+        ("leese=3s", "has an option 'leese' that nobody knows; did you mean 'lease'"),
+        ("max_bytes=3", "did you mean 'max_message_bytes'"),
+        (
+            "frobnicate=1",
+            "ours are schema, isolation, connections, patience, max_message_bytes, lease, grace, and libpq",
+        ),
         ("connections=1", "connections"),
         ("lease=fast", "lease"),
         ("lease=0s", "lease must be more than nothing"),
