@@ -135,7 +135,7 @@ class BrokerError(AntiphonError):
 
 
 class ConnectionLostError(BrokerError):
-    """The broker cannot be reached, or does not let us in any more; once it was open, reconnecting goes on by itself."""
+    """The broker cannot be reached, or lets us in no more; once it was open, reconnecting goes on by itself."""
 
     retryable = True
 
