@@ -31,6 +31,8 @@ PATIENCE = 20.0
 """Seconds after which a server that does not answer is taken for lost."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
 _AT_ONCE = 64 * 1024
+_FULL = 0.001
+"""Seconds until what waits to be written to a connection is looked at again, where there is no room."""
 _COMING_UP = "is down or inaccessible"
 """What is said of a queue while its server starts."""
 _NO_REPLICA = "does not have a replica on the local node"
@@ -231,7 +233,7 @@ class Lane:
         except TimeoutError:
             return batch, self.lost("it confirmed nothing")
         except BrokerError as error:
-            return batch, self._reason or error
+            return batch, self._reason or self._told() or error
         finally:
             self._open.discard(batch)
             batch.done.cancel()
@@ -262,7 +264,11 @@ class Lane:
         frame = ChannelFrame(payload=payload, should_close=False, drain_future=drained)
 
         async def written() -> None:
-            await self._bare.write_queue.put(frame)
+            while self._bare.write_queue.full():  # noqa: ASYNC110 - the driver's queue tells nobody that it has room
+                await asyncio.sleep(_FULL)
+            if not self.is_open:  # since it was asked for: bytes behind the end of a channel end the connection
+                raise self.lost("it is closed")
+            self._bare.write_queue.put_nowait(frame)
             await drained
 
         # What is half written cannot be taken back: the tags are counted on both sides.
@@ -303,7 +309,7 @@ class Lane:
         """Its answer, or our error."""
         if not self.is_open:
             call.close()
-            raise self.lost("it is closed")
+            raise self._missing() or self.lost("it is closed")
         return await self._answer(call)
 
     async def _answer(self, call: Coroutine[object, object, T]) -> T:
@@ -315,12 +321,21 @@ class Lane:
             if _is_canceled():
                 asked.add_done_callback(_forget)
                 raise
-            raise self.lost("it was closed meanwhile") from error
+            raise self._missing() or self.lost("it was closed meanwhile") from error
         except TimeoutError as error:
             self._is_closing = True  # the driver closes a channel that it cannot wait for
             raise self.lost("it does not answer") from error
         except Exception as error:  # the driver raises even a bare one when a connection is lost
-            raise translated(error, self._where) from error
+            raise self._missing() or translated(error, self._where) from error
+
+    def _told(self) -> BrokerError | None:
+        """Why the server closed the channel, if it did; the driver says so only a while later."""
+        reason = getattr(self._channel, "_close_exception", None)
+        return None if reason is None else translated(reason, self._where)
+
+    def _missing(self) -> MissingError | None:
+        """That something is not there, where the server closed the channel for that, whatever was asked next."""
+        return told if isinstance(told := self._told(), MissingError) else None
 
 
 async def _nothing() -> None:
