@@ -20,7 +20,7 @@ from aiormq.channel import Channel
 from pamqp import commands
 from pamqp.frame import marshal
 
-from antiphon.brokers.rabbitmq.confirming import Confirming
+from antiphon.brokers.rabbitmq.confirming import Awaited, Confirming
 from antiphon.brokers.rabbitmq.names import Arguments
 from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError
 
@@ -37,8 +37,6 @@ _COMING_UP = "is down or inaccessible"
 """What is said of a queue while its server starts."""
 _NO_REPLICA = "does not have a replica on the local node"
 """What is said of a stream that was made a moment ago."""
-UNROUTED, NOT_TAKEN = "no queue takes it", "the server did not take it"
-"""Why a message was refused that may be taken later."""
 
 
 class MissingError(BrokerError):
@@ -75,25 +73,7 @@ class Depth(NamedTuple):
     consumers: int
 
 
-class _Awaited:
-    """Stands among the driver's futures for one message that was sent."""
-
-    __slots__ = ("_batch", "_ids", "_index", "_message_id")
-
-    def __init__(self, batch: Confirming, index: int, message_id: str, ids: dict[str, int]) -> None:
-        self._batch, self._index, self._message_id, self._ids = batch, index, message_id, ids
-
-    def done(self) -> bool:
-        return False
-
-    def set_result(self, _: object) -> None:
-        self._ids.pop(self._message_id, None)
-        self._batch.end(self._index, None)
-
-    def set_exception(self, error: BaseException) -> None:
-        self._ids.pop(self._message_id, None)
-        reason = UNROUTED if isinstance(error, aiormq.exceptions.PublishError) else NOT_TAKEN
-        self._batch.end(self._index, reason)
+Awaited.unrouted = aiormq.exceptions.PublishError
 
 
 class Frames(Protocol):
@@ -249,7 +229,7 @@ class Lane:
                 raise self.lost("it is closed")
             part = frames(number, most, id)
             channel.delivery_tag = tag = channel.delivery_tag + 1
-            confirmations[tag] = _Awaited(batch, index, id, known)
+            confirmations[tag] = Awaited(batch, index, id, known)
             known[id] = tag
             parts.append(part)
             size += len(part)

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from antiphon.brokers.placement import place
 from antiphon.brokers.rabbitmq.codec import Envelope, objection
-from antiphon.brokers.rabbitmq.driver import NOT_TAKEN, UNROUTED, MissingError
+from antiphon.brokers.rabbitmq.confirming import NOT_TAKEN, UNROUTED
+from antiphon.brokers.rabbitmq.driver import MissingError
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.brokers.rabbitmq.registry import Registry
 from antiphon.brokers.screening import screen
