@@ -168,12 +168,14 @@ def test_services_move_back_from_postgresql(street: Street, postgres_url: str) -
 
 
 @pytest.mark.at_length
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["kafka", "nats", "valkey", "rabbitmq", "rabbitmq-streams"])
 def test_services_move_to_each_server(street: Street, server_url: Server, kind: str) -> None:
     moved(street, street.log, server_url(kind))
 
 
 @pytest.mark.at_length
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["kafka", "nats", "valkey", "rabbitmq-streams"])
 def test_services_move_back_from_each_log_on_a_server(street: Street, server_url: Server, kind: str) -> None:
     moved(street, server_url(kind), street.log)

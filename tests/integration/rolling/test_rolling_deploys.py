@@ -121,8 +121,8 @@ def pauses(effects: Sequence[Effect], service: str, begun: float, ended: float) 
     times = sorted(each.handled for each in effects if each.service == service)
     silences = [after - before for before, after in pairwise(times) if after > begun and before < ended]
     ages = [(each.handled - each.published, each.handled) for each in effects if each.service == service]
-    during = max(age for age, at in ages if begun <= at <= ended + 1)
-    before = max(age for age, at in ages if begun - 1 < at < begun)
+    during = max((age for age, at in ages if begun <= at <= ended + 1), default=0.0)
+    before = max((age for age, at in ages if begun - 1 < at < begun), default=0.0)
     return Pauses(max(silences, default=0.0), during, before)
 
 
