@@ -64,14 +64,17 @@ class Lags:
     def __init__(self, broker: Broker, stores: Stores | None = None) -> None:
         self._broker, self._stores = broker, stores
         self._last: Sequence[object] = ()
+        self._was_done = False
         self.behind: Mapping[str, int] = {}
 
     async def look(self) -> bool:
         """Whether every service is there and has nothing left to do, twice in a row with nothing new in between."""
+        # Asked between the two: what the first one found handled has left the outboxes by then, and the second sees it.
+        at_rest = self._was_done and (self._stores is None or await self._stores.are_at_rest())
         found = {service: list(await self._broker.lag(service)) for service in SERVICES}
         self.behind = {service: sum(lag.messages for lag in lags) for service, lags in found.items()}
         ends = [(service, lag.partition, lag.end) for service, lags in found.items() for lag in lags]
-        at_rest = all(found.values()) and not any(self.behind.values()) and ends == self._last
-        self._last = ends
-        # Asked last: what left an outbox since the ends were read moves them, and the next look tells.
-        return at_rest and (self._stores is None or await self._stores.are_at_rest())
+        is_done = all(found.values()) and not any(self.behind.values())
+        at_rest = at_rest and is_done and ends == self._last
+        self._last, self._was_done = ends, is_done
+        return at_rest
