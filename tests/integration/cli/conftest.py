@@ -1,5 +1,6 @@
 """A small project in a folder of its own, and the command line as a person starts it."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -133,12 +134,15 @@ def ask(project, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
 
     def call(*arguments, **environment):
-        before = set(sys.modules)
+        before, handlers, level = set(sys.modules), logging.root.handlers[:], logging.root.level
         try:
             result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
         finally:
             for name in _modules_below(project) - before:
                 del sys.modules[name]
+            # What the command made writes to where the next one's words do not go.
+            logging.root.handlers[:] = handlers
+            logging.root.setLevel(level)
         return Done(result.exit_code, result.stdout, result.stderr)
 
     call.folder = project

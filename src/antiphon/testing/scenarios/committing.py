@@ -169,7 +169,9 @@ class CommitScenarios(RuntimeSuite):
             await self.place(broker, *await self.neighbors(broker, 2))
             await self.settled(service)
         # Where the lag takes longer than a batch may, the second one comes after the first is parked.
-        assert [held for number, held in unsettled if number == 0] == [2, 2]
+        of_first = [held for number, held in unsettled if number == 0]
+        assert len(of_first) > 1, "in a batch, and alone"
+        assert set(of_first) == {2}
         assert unsettled[1][1] == 2
         assert len(await self.parked(broker)) == 2
 
