@@ -37,7 +37,7 @@ Moves = Sequence[tuple[Lane, int]]
 Note = Callable[[KafkaError | BaseException | None, object], None]
 LONGEST = 15.0
 """Seconds that a transaction may take: for so long the end of a dead process's one keeps readers waiting."""
-UNWRITABLE = (UnicodeError, TypeError, ValueError)
+_UNWRITABLE = (UnicodeError, TypeError, ValueError)
 """What the driver raises for what it has no bytes for."""
 _PAUSE = 0.05
 
@@ -100,8 +100,8 @@ class Transactions:
     def _is_taken(self, producer: Producer, bundle: Bundle, metadata: object) -> bool:
         """Whether a transaction holds it; where not, it may be that a message is to blame.
 
-        The driver tells which that is, for a callback each, which would cost more than all the rest. But no
-        transaction is committed without all that was written in it. So they are asked for when that was refused.
+        The driver tells which where each was given a callback, which would be made and kept for every message. But no
+        transaction is committed without all that was written in it: so callbacks are given once one was refused.
         """
         try:
             producer.begin_transaction()
@@ -109,7 +109,7 @@ class Transactions:
                 _write(producer, topic, message)
             self._send_offsets(producer, bundle.places, metadata)
             self._end(producer, bundle)
-        except UNWRITABLE:
+        except _UNWRITABLE:
             self._abort(producer)
             return False
         except KafkaException as error:
@@ -156,7 +156,7 @@ class Transactions:
             for index, (topic, message) in enumerate(bundle.outgoing):
                 try:
                     _write(producer, topic, message, _noting(failures, index))
-                except UNWRITABLE as error:
+                except _UNWRITABLE as error:
                     failures[index] = error
             if producer.flush(LONGEST):
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the messages were not confirmed in time"))  # noqa: SLF001 - public in the driver
@@ -235,7 +235,7 @@ def _noting(failures: dict[int, KafkaError | BaseException], index: int) -> Note
 
 
 def _write(producer: Producer, topic: str, message: Message, note: Note | None = None) -> None:
-    """Let the driver send this; `note` is told what became of it. Raises those of UNWRITABLE."""
+    """Let the driver send this; `note` is told what became of it. Raises what the driver does for what has no bytes."""
     headers = to_record(message)
     while True:
         try:
