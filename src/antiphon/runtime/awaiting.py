@@ -17,6 +17,7 @@ from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.egress import Egress
 from antiphon.runtime.gate import Gate
+from antiphon.runtime.lanes import More
 from antiphon.runtime.route import Given, Route, call_plain, collect
 from antiphon.runtime.signature import Shape
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
@@ -51,12 +52,12 @@ class Called(NamedTuple):
 
 
 class DirectRun:
-    """What a run of attempts on the short path came to, since it was told last."""
+    """What attempts on the short path came to, since it was told last."""
 
-    __slots__ = ("durations", "generation", "route")
+    __slots__ = ("durations", "generation", "route", "told")
 
-    def __init__(self, route: Route) -> None:
-        self.route = route
+    def __init__(self, route: Route, now: float) -> None:
+        self.route, self.told = route, now
         self.durations: list[float] = []
         self.generation = 0 if route.gate is None else route.gate.generation
 
@@ -91,14 +92,15 @@ class AwaitExecutor:
         self._surroundings, self._egress, self._verdicts = surroundings, egress, verdicts
         self._admission = surroundings.admission
 
-    async def run(self, works: Sequence[Work]) -> None:
+    async def run(self, works: Sequence[Work], more: More) -> None:
         route = works[0].route
         if route.settles_first:
             await self._run_at_most_once(works)
         elif route.batch_size is not None:
             await self._run_batches(works, route.batch_size)
         elif route.direct is not None and not self._surroundings.hooks.handled:
-            await self._run_direct(works, route)
+            await self._run_on(works, route, more)  # which tells by itself
+            return
         else:
             for work in works:
                 if self._admission.admits(work):
@@ -151,13 +153,22 @@ class AwaitExecutor:
             async with self._surroundings.store.transaction() as tx:
                 await self._surroundings.inbox.forget(tx, [mark_of(work)])
 
-    async def _run_direct(self, works: Sequence[Work], route: Route) -> None:
-        """The short path: a coroutine function that takes nothing but its event, no middleware, no hook."""
-        function, run = cast(DirectCall, route.direct), DirectRun(route)
+    async def _run_on(self, works: Sequence[Work], route: Route, more: More) -> None:
+        """The short path of this run and of all that are ready after it."""
+        run = DirectRun(route, self._surroundings.stopwatch())
+        while works:
+            await self._run_direct(works, route, run)
+            self._surroundings.dirty.set()
+            works = more()
+        self._note(run)
+
+    async def _run_direct(self, works: Sequence[Work], route: Route, run: DirectRun) -> None:
+        """Call a coroutine function that takes nothing but its event, with no middleware and no hook."""
+        function = cast(DirectCall, route.direct)
         surroundings, admission, decode, version = self._surroundings, self._admission, route.decode, route.version
         stopwatch, held, blocks, special = surroundings.stopwatch, admission.held, admission.blocks, admission.special
         scope, durations, gate = route.instruments.scope, run.durations, route.gate
-        began = told = stopwatch()
+        began = stopwatch()
         for work in works:
             delivery, message = work.delivery, work.delivery.message
             by_name = held or special or message.deadline is not None or (blocks.any and blocks.may_hold(delivery))
@@ -189,10 +200,9 @@ class AwaitExecutor:
                 surroundings.succeeded(work, now - began)
             else:
                 durations.append(now - began)
-            if (began := now) - told > LONGEST_SILENCE:
+            if (began := now) - run.told > LONGEST_SILENCE:
                 self._note(run)
-                told = now
-        self._note(run)
+                run.told = now
 
     def _note(self, run: DirectRun) -> None:
         """Tell how long attempts took, and the gate how they went."""
@@ -338,10 +348,10 @@ class ThreadExecutor:
     def __init__(self, surroundings: Surroundings, one_by_one: AwaitExecutor) -> None:
         self._surroundings, self._one_by_one = surroundings, one_by_one
 
-    async def run(self, works: Sequence[Work]) -> None:
+    async def run(self, works: Sequence[Work], more: More) -> None:
         route = works[0].route
         if route.batch_size is not None or route.fetcher is not None or route.settles_first:
-            await self._one_by_one.run(works)
+            await self._one_by_one.run(works, more)
             return
         todo, later = self._surroundings.admission.first_of(works)
         while todo:

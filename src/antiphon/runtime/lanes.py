@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from antiphon.events.clock import Clock
@@ -17,20 +18,23 @@ from antiphon.runtime.work import Work, live
 log = logging.getLogger("antiphon.runtime")
 
 
+More = Callable[[], Sequence[Work]]
+"""Called once a run is done: the next one that is ready for the same handler, of any lane; empty when there is none."""
+
+
 class Executor(Protocol):
     """Runs works of one mode in order; returns when each is finished, handed on, set aside, held or lost."""
 
-    async def run(self, works: Sequence[Work]) -> None: ...
+    async def run(self, works: Sequence[Work], more: More, /) -> None: ...
 
 
 class Lane:
     """A line of works that run one after another, in runs that an executor can take whole."""
 
-    __slots__ = ("busy", "company", "last", "news", "running", "runs")
+    __slots__ = ("busy", "company", "last", "running", "runs")
 
     def __init__(self) -> None:
         self.runs: deque[list[Work]] = deque()
-        self.news = asyncio.Event()
         self.busy = False
         self.running: Sequence[Work] = ()
         self.last: list[Work] = []
@@ -42,7 +46,6 @@ class Lane:
         self.last = [work]
         self.company = work.route.company
         self.runs.append(self.last)
-        self.news.set()
 
     def take(self) -> list[Work]:
         """The first run, out of the line."""
@@ -51,9 +54,18 @@ class Lane:
             self.company = None
         return run
 
+    def leave(self) -> None:
+        """Nobody is at it any more."""
+        self.busy, self.running = False, ()
+
 
 class Lanes:
-    """A fixed number of lanes; the key decides which. One task each, for the life of the service."""
+    """A fixed number of lanes; the key decides which.
+
+    There are as many tasks as lanes, for the life of the service, and none of its own for any: whoever is awake takes
+    lane after lane, and calls for another before each, who takes over should it have to wait. So handlers that never
+    wait cost one waking, however many lanes their messages are in.
+    """
 
     def __init__(
         self,
@@ -69,17 +81,22 @@ class Lanes:
         self._count = count
         self._next = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._draining = False
+        self._held = [_NO_LANE] * count
+        """The lane that each task is at."""
+        self._ready: deque[Lane] = deque()
+        """Lanes that no task is at, though they have something to do."""
+        self._asleep: list[asyncio.Future[None]] = []
+        self._is_called = self._draining = False
 
     def start(self, failed: Callable[[BaseException], None]) -> None:
         """Begin; `failed` is called when a lane ends by a fault of the runtime's own."""
-        for lane in self._lanes:
-            task = asyncio.create_task(self._run(lane))
+        for number in range(self._count):
+            task = asyncio.create_task(self._work(number))
             task.add_done_callback(lambda task: None if task.cancelled() or not (e := task.exception()) else failed(e))
             self._tasks.append(task)
 
     def dispatch(self, works: Sequence[Work]) -> None:
-        """Put each into the lane of its key, joining the last run where it can, and wake the lanes."""
+        """Put each into the lane of its key, joining the last run where it can, and see that somebody is awake."""
         lanes, count, lane_of = self._lanes, self._count, self._lane_of
         for work in works:
             route, key = work.route, work.delivery.message.key
@@ -87,7 +104,14 @@ class Lanes:
             if route.company is lane.company:
                 lane.last.append(work)
             else:
-                lane.begin(work)
+                self._begin(lane, work)
+        if self._ready:
+            self._call()
+
+    def _begin(self, lane: Lane, work: Work) -> None:
+        if not lane.runs and not lane.busy:
+            self._ready.append(lane)
+        lane.begin(work)
 
     def _lane_apart(self, work: Work) -> Lane:
         """The lane of a work that its key does not decide."""
@@ -106,7 +130,9 @@ class Lanes:
         for lane in self._lanes:
             lane.runs.clear()
             lane.company = None
-            lane.news.set()
+        self._ready.clear()
+        while self._asleep:
+            _wake(self._asleep.pop())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
             running = [task for task in self._tasks if not task.done()]
@@ -122,8 +148,8 @@ class Lanes:
             work.delivery.state = RELEASED
 
     def _works_of(self, tasks: Collection[asyncio.Task[None]]) -> list[Work]:
-        lanes = [lane for task, lane in zip(self._tasks, self._lanes, strict=True) if task in tasks]
-        return [work for lane in lanes for work in lane.running]
+        held = [lane for task, lane in zip(self._tasks, self._held, strict=True) if task in tasks]
+        return [work for lane in held for work in lane.running]
 
     def idle(self) -> bool:
         """Whether no lane has anything to do."""
@@ -137,29 +163,77 @@ class Lanes:
         if len(lane.runs) == 1 and len(first) < route.batch_size:
             await self._clock.sleep(route.batch_wait)
 
-    async def _run_works(self, works: Sequence[Work]) -> None:
+    async def _work(self, number: int) -> None:
+        more = partial(self._more, number)
+        while True:
+            while self._ready:
+                self._enter(number)
+                await self._run(number, more)
+            self._held[number] = _NO_LANE
+            if self._draining:
+                return
+            self._asleep.append(call := asyncio.get_running_loop().create_future())
+            await call
+            self._is_called = False
+
+    def _enter(self, number: int) -> None:
+        """Be at the lane that is ready for longest, and let somebody else see to the others."""
+        lane = self._held[number] = self._ready.popleft()
+        lane.busy = True
+        if self._ready:
+            self._call()
+
+    def _call(self) -> None:
+        """Wake a task, unless one is on its way. While a lane is ready, one is, or sleeps, or comes by."""
+        if self._asleep and not self._is_called:
+            self._is_called = True
+            _wake(self._asleep.pop())
+
+    async def _run(self, number: int, more: More) -> None:
+        """Run what is in the lane that a task is at, and what comes meanwhile."""
+        lane = self._held[number]
+        while lane.runs:
+            await self._gather(lane)
+            works = lane.running = lane.take() if lane.runs else ()
+            if works:
+                await self._run_works(works, more)
+                lane = self._held[number]
+        lane.leave()
+
+    async def _run_works(self, works: Sequence[Work], more: More) -> None:
         mode = works[0].route.mode
         executor, suspicion = self._executors[mode], self._suspicion
         if not suspicion.careful or mode is Mode.SHARED:  # which watches its transactions itself
-            await executor.run(works)
+            await executor.run(works, more)
             return
         for part in suspicion.parts(works):
             async with suspicion.watched(part):
-                await executor.run(part)
+                await executor.run(part, _no_more)
 
-    async def _run(self, lane: Lane) -> None:
-        while True:
-            while lane.runs:
-                lane.busy = True
-                await self._gather(lane)
-                works = lane.running = lane.take() if lane.runs else ()
-                if works:
-                    await self._run_works(works)
-            lane.busy, lane.running = False, ()
-            if self._draining:
-                return
-            lane.news.clear()
-            await lane.news.wait()
+    def _more(self, number: int) -> Sequence[Work]:
+        lane = self._held[number]
+        route = lane.running[0].route
+        ahead = lane if lane.runs else self._ready[0] if self._ready else _NO_LANE
+        if not ahead.runs or ahead.runs[0][0].route is not route or self._suspicion.careful:
+            return ()
+        if ahead is not lane:
+            lane.leave()
+            self._enter(number)
+        works = ahead.running = ahead.take()
+        return works
+
+
+_NO_LANE = Lane()
+"""Where a task is that is at none."""
+
+
+def _no_more() -> Sequence[Work]:
+    return ()
+
+
+def _wake(call: asyncio.Future[None]) -> None:
+    if not call.done():  # else its task was canceled
+        call.set_result(None)
 
 
 async def cancel(tasks: Collection[asyncio.Task[None]], patience: float) -> Collection[asyncio.Task[None]]:

@@ -11,6 +11,7 @@ from antiphon.errors import LeaseLostError, StoreError, UsageError
 from antiphon.events.message import Outgoing
 from antiphon.observability.context import enter
 from antiphon.resilience.policy import Decision
+from antiphon.runtime.lanes import More
 from antiphon.runtime.route import collect
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.verdicts import Verdicts
@@ -198,7 +199,7 @@ class OwnTransaction:
         """Undo what handlers that are left behind have open: others wait for it, as for the only writer of SQLite."""
         await asyncio.gather(*(attempt.rollback() for attempt in self._running), return_exceptions=True)
 
-    async def run(self, works: Sequence[Work]) -> None:
+    async def run(self, works: Sequence[Work], _: More) -> None:
         """Return when every work is committed, set aside, held or lost."""
         for work in works:
             if self._admission.admits(work):

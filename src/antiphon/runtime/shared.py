@@ -12,6 +12,7 @@ from msgspec import Struct
 from antiphon.errors import LeaseLostError, PublishError, StatementError, StoreError
 from antiphon.resilience.policy import Decision
 from antiphon.runtime.health import Pulse
+from antiphon.runtime.lanes import More
 from antiphon.runtime.route import Route
 from antiphon.runtime.surroundings import FIRST_PAUSE, LONGEST_PAUSE, Surroundings, is_passing
 from antiphon.runtime.transacting import BatchTransaction, Failures, PartsNeededError
@@ -58,7 +59,7 @@ class SharedTransaction:
         self._running: BatchTransaction | None = None
         self._is_given_up = False
 
-    async def run(self, works: Sequence[Work]) -> None:
+    async def run(self, works: Sequence[Work], _: More) -> None:
         """Return when every work is committed, paused or lost, or nothing is collected any more."""
         if self._is_over:
             return

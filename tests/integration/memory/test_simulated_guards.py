@@ -152,7 +152,8 @@ def let_claims_overtake(self: Gates, work) -> None:
 def dispatch_anywhere(self: Lanes, works) -> None:
     for work in works:
         self._next += 1
-        self._lanes[self._next % self._count].begin(work)
+        self._begin(self._lanes[self._next % self._count], work)
+    self._call()
 
 
 async def once(self: Surroundings, ask):

@@ -37,7 +37,7 @@ class Executor:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def run(self, works) -> None:
+    async def run(self, works, more) -> None:
         self.runs.append([work.delivery.position for work in works])
         await self.gate.wait()
 
@@ -94,6 +94,74 @@ async def test_a_key_waits_for_itself_and_others_do_not(executor, clock):
     seen = [position for run in executor.runs for position in run]
     assert sorted(seen, key=int) == [str(n) for n in range(30)]
     await found.drain(1)
+
+
+class Onward(Executor):
+    """Goes on with whatever is ready, and notes who ran it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by: list[asyncio.Task[None] | None] = []
+
+    async def run(self, works, more) -> None:
+        road = works[0].route
+        while works:
+            assert works[0].route is road
+            self.by.append(asyncio.current_task())
+            await super().run(works, more)
+            works = more()
+
+
+async def test_handlers_that_never_wait_are_run_by_one_task_whatever_their_lanes(clock):
+    road, executor = Road(), Onward()
+    found = await started(executor, clock)
+    found.dispatch([work(n, None, road) for n in range(8)])
+    await clock.rest()
+    assert sorted(executor.runs) == [[str(n)] for n in range(8)]
+    assert len(set(executor.by)) == 1
+    assert found.idle()
+    await found.drain(1)
+
+
+async def test_who_has_to_wait_is_taken_over_from_and_comes_back_to_its_own_lane(clock):
+    road, executor = Road(), Onward()
+    found = await started(executor, clock)
+    executor.gate.clear()
+    found.dispatch([work(n, None, road) for n in range(8)])
+    await clock.rest()
+    assert len(executor.runs) == len(set(executor.by)) == 8
+    found.dispatch([work(n, None, road) for n in range(8, 16)])
+    await clock.rest()
+    assert len(executor.runs) == 8
+    executor.gate.set()
+    await clock.rest()
+    assert sorted(executor.runs[8:], key=lambda run: int(run[0])) == [[str(n)] for n in range(8, 16)]
+    assert found.idle()
+    await found.drain(1)
+
+
+async def test_nobody_goes_on_with_what_is_for_another_handler(clock):
+    one, two, executor = Road(), Road(), Onward()
+    found = await started(executor, clock)
+    found.dispatch([work(0, None, one), work(1, None, two), work(2, None, one)])
+    await clock.rest()
+    assert sorted(executor.runs) == [["0"], ["1"], ["2"]]
+    assert found.idle()
+    await found.drain(1)
+
+
+async def test_a_drain_gives_nothing_more_to_who_would_go_on(clock):
+    road, executor = Road(), Onward()
+    found = await started(executor, clock, 2)
+    executor.gate.clear()
+    found.dispatch([work(n, None, road) for n in range(2)])
+    await clock.rest()
+    found.dispatch([work(n, None, road) for n in range(2, 6)])
+    draining = asyncio.create_task(found.drain(10))
+    await clock.rest()
+    executor.gate.set()
+    assert await draining == 4
+    assert sorted(executor.runs) == [["0"], ["1"]]
 
 
 async def test_a_run_ends_where_another_handler_begins(executor, clock):
@@ -194,7 +262,7 @@ async def test_a_drain_gives_up_what_does_not_end(executor, clock):
 
 async def test_a_lane_that_breaks_is_told_of(clock):
     class Broken:
-        async def run(self, works) -> None:
+        async def run(self, works, more) -> None:
             raise RuntimeError("a fault of the runtime's own")
 
     told: list[BaseException] = []

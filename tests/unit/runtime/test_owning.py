@@ -79,7 +79,7 @@ async def test_a_trial_that_turns_out_to_be_handled_already_gives_its_permit_bac
     gate.failed(failed.delivery, ConnectionError(), passing=True)
     around.gates.tell(gate)
     await around.clock.advance(REST)
-    await OwnTransaction(around, None).run([repeated])
+    await OwnTransaction(around, None).run([repeated], tuple)
     assert around.done == [repeated.delivery]
     assert repeated.route.instruments.duplicates.value == 1
     assert not around.gates.has_let_in(repeated)

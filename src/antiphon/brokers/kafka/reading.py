@@ -124,10 +124,12 @@ class Reader:
             return
         record = self.consumer.poll(self._poll_wait())
         if record is not None:
-            self._hand_over([record])
             # All that is there, before anything is handed out, so that no partition hides the others.
-            while not self._holdings.is_full() and (more := self.consumer.consume(_AT_ONCE, 0)):
-                self._hand_over(more)
+            records = [record, *self.consumer.consume(_AT_ONCE, 0)]
+            self._hand_over(records)
+            while len(records) >= _AT_ONCE and not self._holdings.is_full():
+                records = self.consumer.consume(_AT_ONCE, 0)
+                self._hand_over(records)
             self._holdings.ring()
 
     def _note(self, lane: Lane) -> None:
