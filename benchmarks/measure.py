@@ -86,6 +86,8 @@ class Benchmark(Struct, frozen=True):
     """What all sides run against, started once; its URL becomes the last argument of each."""
     prepare: Command | None = None
     """Run once, as a side is, before the sides are."""
+    load: Command | None = None
+    """Run once, after the preparation; the value that it reports becomes an argument of each side, before the URL."""
 
     def measure(self) -> Measurement:
         with self._ready() as sides:
@@ -108,7 +110,10 @@ class Benchmark(Struct, frozen=True):
         with self.server() as server:
             if self.prepare is not None:
                 run_once((*self.prepare, server.url))
-            yield {side: (*command, server.url) for side, command in sides.items()}
+            arguments = [server.url]
+            if self.load is not None:
+                arguments.insert(0, str(run_once((*self.load, server.url))["value"]))
+            yield {side: (*command, *arguments) for side, command in sides.items()}
 
 
 def at_least(what: str, got: float, target: float, unit: str = "x") -> Check:

@@ -28,4 +28,5 @@ BENCHMARK = Benchmark(
     rounds=9,
     server=lambda: KafkaServer(fast=False, memory="1g"),
     prepare=module("filling", "1000"),
+    load=module("kafka_latency.half"),
 )

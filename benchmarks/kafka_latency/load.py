@@ -1,7 +1,8 @@
 """The load of both sides: so many orders at each beat, and when each beat was due.
 
 A publisher, which is a process of its own, sends what is due at a beat whether or not the beats before it are
-confirmed, and prints when the first one was due. How long an order took is counted from when it was due.
+confirmed, and prints when the first one was due. How long an order took is counted from when it was due. Where every
+beat is due at once, what comes of it is how much the machine bears.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from math import inf
 from statistics import quantiles
 from time import perf_counter
 from uuid import UUID
 
+from msgspec import Struct
+
 from benchmarks.data import order_json
 
-RATE = 12_000
-"""Orders a second: half of what two cores bore, with both processes and the cluster on them, and others' work."""
 BEAT = 0.005
 SECONDS, WARM_UP = 1.5, 1.0
-AT_ONCE = int(RATE * BEAT)
 BEATS = int((SECONDS + WARM_UP) / BEAT)
-COUNT = BEATS * AT_ONCE
+ALL_AT_ONCE = 75
+"""Orders of a beat when there is no pause between two."""
 PROBING = 0.05
 """Seconds between two probes."""
 _PROBE = 1 << 40
@@ -32,19 +34,35 @@ PROBE = order_json(_PROBE)
 _NUMBER = (1 << 48) - 1
 
 
-async def beats() -> AsyncIterator[range]:
-    """The numbers of the orders of each beat, when it is due."""
-    begin = perf_counter() + 0.1
-    print(begin, flush=True)
-    for beat in range(BEATS):
-        await asyncio.sleep(max(0.0, begin + beat * BEAT - perf_counter()))
-        yield range(beat * AT_ONCE, (beat + 1) * AT_ONCE)
+class Load(Struct, frozen=True):
+    """So many orders at each beat."""
+
+    at_once: int
+    beat: float = BEAT
+
+    @staticmethod
+    def of(rate: float) -> Load:
+        """Of so many a second; of infinitely many, as a good many that are all due at once."""
+        return Load(ALL_AT_ONCE, beat=0.0) if rate == inf else Load(max(1, round(rate * BEAT)))
+
+    @property
+    def count(self) -> int:
+        return BEATS * self.at_once
+
+    async def beats(self) -> AsyncIterator[range]:
+        """The numbers of the orders of each beat, when it is due."""
+        begin = perf_counter() + 0.1
+        print(begin, flush=True)
+        for number in range(BEATS):
+            await asyncio.sleep(max(0.0, begin + number * self.beat - perf_counter()))
+            yield range(number * self.at_once, (number + 1) * self.at_once)
 
 
 class Arrivals:
     """When each order came to its handler."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Load) -> None:
+        self.load = load
         self.is_reading = False
         self.everything = asyncio.Event()
         self.at: dict[int, float] = {}
@@ -56,22 +74,22 @@ class Arrivals:
             self.is_reading = True
         else:
             self.at[number] = perf_counter()
-            if len(self.at) == COUNT:
+            if len(self.at) == self.load.count:
                 self.everything.set()
 
     def report(self, begin: float) -> None:
         """Print the side's line, in milliseconds."""
-        first = int(WARM_UP / BEAT) * AT_ONCE
-        took = [(self.at[number] - begin - number // AT_ONCE * BEAT) * 1000 for number in range(first, COUNT)]
+        at_once = self.load.at_once
+        warm = range(int(WARM_UP / BEAT) * at_once, self.load.count)
+        took = [(self.at[number] - begin - number // at_once * BEAT) * 1000 for number in warm]
         p50, p99 = quantiles(took, n=2)[0], quantiles(took, n=100)[98]
         print(json.dumps({"value": p99, "p50": p50, "p99": p99, "seconds": SECONDS}))
 
 
-def publisher(module: str, url: str) -> subprocess.Popen[str]:
+def publisher(module: str, rate: float, url: str) -> subprocess.Popen[str]:
     """Start a publisher; the first line that it prints is when its first beat is due."""
-    return subprocess.Popen(
-        [sys.executable, "-m", f"benchmarks.kafka_latency.{module}", url], stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", f"benchmarks.kafka_latency.{module}", str(rate), url]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def begin_of(publisher: subprocess.Popen[str]) -> float:

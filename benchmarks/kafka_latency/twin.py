@@ -10,7 +10,7 @@ import msgspec
 from confluent_kafka import Consumer
 
 from benchmarks.hand_kafka import PATIENCE, reader, type_of, writer
-from benchmarks.kafka_latency.load import PROBE, PROBING, Arrivals, begin_of, publisher
+from benchmarks.kafka_latency.load import PROBE, PROBING, Arrivals, Load, begin_of, publisher
 from benchmarks.kafka_latency.twin_publisher import publish
 from benchmarks.order import Order
 
@@ -18,18 +18,17 @@ AT_ONCE, PACE = 1_000, 0.02
 """Messages taken at once, and seconds between two commits, as ours has them."""
 
 decode = msgspec.json.Decoder(Order).decode
-arrivals = Arrivals()
-
-
-async def note(order: Order) -> None:
-    arrivals.note(order.customer)
 
 
 class Reading:
     """One consumer, and when it committed last."""
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self, consumer: Consumer, arrivals: Arrivals) -> None:
         self.consumer, self.committed = consumer, 0.0
+        self.arrivals = arrivals
+
+    async def note(self, order: Order) -> None:
+        self.arrivals.note(order.customer)
 
     async def step(self) -> None:
         """Handle what came, or return after a moment."""
@@ -38,21 +37,22 @@ class Reading:
             return
         for message in [first, *self.consumer.consume(AT_ONCE, 0)]:
             if message.error() is None and type_of(message) == b"OrderPlaced":
-                await note(decode(message.value() or b""))
+                await self.note(decode(message.value() or b""))
         if perf_counter() - self.committed > PACE:
             self.consumer.commit(asynchronous=True)
             self.committed = perf_counter()
 
 
-async def main(url: str) -> None:
+async def main(rate: float, url: str) -> None:
+    arrivals = Arrivals(Load.of(rate))
     consumer, producer = reader(url, **{"auto.offset.reset": "latest"}), writer(url)
     consumer.subscribe(["orders"])
-    reading = Reading(consumer)
+    reading = Reading(consumer, arrivals)
     while not arrivals.is_reading:
         publish(producer, [msgspec.json.decode(PROBE, type=Order)])
         await reading.step()
     producer.flush(PATIENCE)
-    load = publisher("twin_publisher", url)
+    load = publisher("twin_publisher", rate, url)
     while not arrivals.everything.is_set() and not load.poll():
         await reading.step()
     consumer.commit(asynchronous=False)
@@ -61,4 +61,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(float(sys.argv[1]), sys.argv[2]))

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from antiphon.events.ids import new_id
 from benchmarks.data import orders
 from benchmarks.hand_kafka import PATIENCE, headers_of, writer
-from benchmarks.kafka_latency.load import COUNT, PROBE, beats
+from benchmarks.kafka_latency.load import PROBE, Load
 from benchmarks.order import Order
 
 encode = msgspec.json.Encoder().encode
@@ -34,16 +34,16 @@ def publish(producer: Producer, events: Sequence[Order]) -> None:
     producer.poll(0)
 
 
-async def main(url: str) -> None:
-    events = [msgspec.json.decode(data, type=Order) for data in orders(COUNT)]
+async def main(load: Load, url: str) -> None:
+    events = [msgspec.json.decode(data, type=Order) for data in orders(load.count)]
     producer = writer(url)
     publish(producer, [msgspec.json.decode(PROBE, type=Order)])
     producer.flush(PATIENCE)  # so that it is connected
-    async for due in beats():
+    async for due in load.beats():
         publish(producer, events[due.start : due.stop])
     if producer.flush(PATIENCE):
         raise SystemExit("some were not confirmed")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(Load.of(float(sys.argv[1])), sys.argv[2]))
