@@ -134,7 +134,8 @@ async def test_a_node_that_is_lost_and_comes_back_costs_nothing(
     with noting(cluster, store, tmp_path):
         load = Load(broker)
         await until_noted(store, 10 * BATCH, "at first")
-        await lose_one_at_a_time(cluster, broker, store, load)
+        async with read_by_somebody(broker, "notes"):
+            await lose_one_at_a_time(cluster, broker, store, load)
         await load.end()
         assert load.count > 1_000
         await until_noted(store, load.count, "with all nodes")
@@ -151,6 +152,27 @@ async def lose_one_at_a_time(cluster: KafkaCluster, broker: KafkaBroker, store: 
         # Here and not in another thread, with which it would end.
         node.start()
         await until_whole(broker)
+
+
+@asynccontextmanager
+async def read_by_somebody(broker: KafkaBroker, group: str) -> AsyncIterator[None]:
+    """Whoever asks who reads the group meanwhile must never be told that nobody does: it could be moved then."""
+    nobody, looks, is_over = 0, 0, asyncio.Event()
+
+    async def look() -> None:
+        nonlocal nobody, looks
+        while not is_over.is_set():
+            lags = await broker.lag(group)
+            nobody += all(lag.owner is None for lag in lags)
+            looks += 1
+            await asyncio.sleep(0.05)
+
+    looking = asyncio.create_task(look())
+    yield
+    is_over.set()
+    await looking
+    assert looks > 20
+    assert not nobody, f"{nobody} of {looks} looks found nobody"
 
 
 class Watching:

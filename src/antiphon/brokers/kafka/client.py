@@ -278,20 +278,28 @@ class Admin:
         """
         try:
             found = await asyncio.to_thread(super(AdminClient, self.native).list_groups, group, self.patience)
-            if all(str(each.state) == _DEAD for each in found) and await self._has_members(group):
-                return None
-        except KafkaException:
-            return {}
-        return {
+        except KafkaException:  # one of the servers is away: whoever asks may not take that for nobody
+            found = []
+        members = [member for each in found for member in each.members]
+        owners = {
             partition: str(member.client_id)
-            for each in found
-            for member in each.members
+            for member in members
             for partition in assigned(cast("bytes", member.assignment))  # the driver types it as None
         }
+        if members:  # who share out what they read at this moment own nothing
+            return owners or None
+        if all(str(each.state) == _DEAD for each in found) and await self._may_have_members(group):
+            return None
+        return {}
 
-    async def _has_members(self, group: str) -> bool:
-        found = await asyncio.wrap_future(self.native.list_consumer_groups(request_timeout=self.patience))
-        return any(each.group_id == group and each.state not in _WITHOUT_MEMBERS for each in found.valid)
+    async def _may_have_members(self, group: str) -> bool:
+        """Whether it has, or a server that may look after it does not answer."""
+        try:
+            found = await asyncio.wrap_future(self.native.list_consumer_groups(request_timeout=self.patience))
+        except KafkaException:
+            return True
+        states = [each.state for each in found.valid if each.group_id == group]
+        return not _WITHOUT_MEMBERS.issuperset(states) if states else bool(found.errors)
 
 
 _DEAD = "Dead"
