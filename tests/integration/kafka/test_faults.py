@@ -7,8 +7,9 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 
+from antiphon import Key, Service, event
 from antiphon.brokers.kafka import KafkaBroker
 from antiphon.brokers.kafka.client import Committed, KafkaException
 from antiphon.brokers.kafka.looking import Looker, Span
@@ -26,6 +27,8 @@ from antiphon.errors import (
 )
 from antiphon.events.ids import new_id
 from antiphon.events.message import Message
+from antiphon.runtime.health import readiness
+from antiphon.runtime.settings import ServiceSettings, Settings
 from antiphon.testing.servers import KafkaServer
 from tests.integration.kafka.cluster import (
     OPTIONS,
@@ -44,6 +47,17 @@ from tests.integration.kafka.cluster import (
 from tests.integration.postgres.cutting import road_to
 
 pytestmark = pytest.mark.timeout(180)
+
+
+@event(topic="placed")
+class Placed(Struct, frozen=True):
+    order_id: Key[str]
+
+
+async def until(done, seconds=60):
+    async with asyncio.timeout(seconds):
+        while not done():
+            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -74,6 +88,30 @@ async def test_a_server_that_restarts_costs_nothing(server, how):
         assert any(isinstance(error, ConnectionLostError) for error in member.errors), "nobody was told"
         await until_settled(broker, "payments")
         await member.stop()
+
+
+async def test_a_service_whose_cluster_is_away_is_not_ready_until_it_is_back(server, tmp_path):
+    payments, paid = Service("payments", store=f"sqlite:///{tmp_path / 'payments.db'}"), list[str]()
+
+    @payments.on(Placed)
+    async def pay(order: Placed) -> None:
+        paid.append(order.order_id)
+
+    async with opened(server.address) as broker:
+        settings = ServiceSettings(broker=broker.url, stall_after=timedelta(seconds=2))
+        await payments.start(broker, Settings(common=settings))
+        await payments.publish(Placed("o-1"))
+        await until(lambda: paid and readiness([payments.health]).ok)
+        await asyncio.to_thread(server.kill)
+        await until(lambda: any("does not answer" in each for each in readiness([payments.health]).problems))
+        await asyncio.sleep(3)  # it stays so
+        assert not readiness([payments.health]).ok
+        assert payments.health.state == "running"
+        await asyncio.to_thread(server.start)
+        await until(lambda: readiness([payments.health]).ok)
+        await payments.publish(Placed("o-2"))
+        await until(lambda: "o-2" in paid)
+        await payments.stop()
 
 
 async def test_an_asker_hears_of_an_outage_and_then_goes_on_hearing_replies(server):
