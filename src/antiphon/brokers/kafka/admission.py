@@ -31,11 +31,13 @@ class Admission:
         """Tell the next fetch of it, and of what was tried when it came; from any thread."""
         told = fault(error, self._where, tried, by_token=self._by_token)
         found = error if isinstance(error, KafkaError) else error_of(error)
-        is_refusal = found.code() in LOGIN
+        is_refusal, is_away = found.code() in LOGIN, found.code() == _NOBODY
+        if is_away and self._is_refused:
+            return  # that no node serves us is what it comes to, and says less
         if is_refusal and not self._is_refused:
             logger.warning("%s", told)
         self._is_refused = self._is_refused or is_refusal
-        self._holdings.report(told, until_let_in=is_refusal or found.code() == _NOBODY)
+        self._holdings.report(told, until_let_in=is_refusal or is_away)
 
     def look(self, consumer: Consumer) -> None:
         """Where we were not let in, find out whether that is over; blocks for a moment only then."""
