@@ -142,11 +142,12 @@ class Holdings:
                 if lane.is_parked and not self.is_shut(lane):
                     lane.is_parked, lane.is_misplaced = False, True
 
-    def is_full(self) -> bool:
-        """Whether what waits is enough."""
+    def is_full(self, times: int = 1) -> bool:
+        """Whether what waits is enough, or so many times that."""
         with self.changed:
             lanes = self.lanes.values()
-            return sum(len(lane.queue) for lane in lanes) >= MOST or sum(lane.bytes for lane in lanes) >= MOST_BYTES
+            messages, size = sum(len(lane.queue) for lane in lanes), sum(lane.bytes for lane in lanes)
+            return messages >= times * MOST or size >= times * MOST_BYTES
 
     def partitions(self) -> tuple[Partition, ...]:
         """What is held now."""

@@ -26,7 +26,7 @@ from antiphon.brokers.kafka.client import (
     names_of,
     partition_of,
 )
-from antiphon.brokers.kafka.committing import Commits, commit
+from antiphon.brokers.kafka.committing import Commits
 from antiphon.brokers.kafka.delivering import deliveries_of
 from antiphon.brokers.kafka.faults import AWAY, DENIED, NEVER, NOT_IN, UNKNOWN_TOPIC
 from antiphon.brokers.kafka.holdings import Holdings, Lane
@@ -43,6 +43,7 @@ _POLL = 0.1
 _POLL_SOON = 0.005
 """The same while something is handled that will have to be committed."""
 _AT_ONCE = 1_000
+_OVERFULL = 2
 _PATIENCE = 0.5
 """Seconds that the thread waits for room before it stops the driver, which then forgets what it has read ahead."""
 _PAUSE = 0.2
@@ -74,11 +75,11 @@ class Reader:
         self.missing: set[str] = set()
         """Topics that the cluster said it does not have."""
         self._is_closing = self._is_joined = False
-        self.commits = Commits(holdings, group, where)
+        self.commits = Commits(holdings, group, where, self._note)
         self._admission = Admission(holdings, where, conf)
         self._report = self._admission.report
         self._is_classic = conf["group.protocol"] == "classic"
-        self.consumer: Consumer = make_consumer({**conf, "error_cb": self._on_error})
+        self.consumer: Consumer = make_consumer({**conf, "error_cb": self._on_error, "on_commit": self.commits.hear})
         self._thread = threading.Thread(target=self._run, name=f"antiphon-kafka-{group}", daemon=True)
 
     def start(self) -> None:
@@ -105,8 +106,8 @@ class Reader:
             reason = BrokerError(f"reading for group {self.group!r} from {self._where} stopped: {error!r}")
             self._holdings.report(reason, is_final=True)
         finally:
-            self.commits.end()
             try:
+                self.commits.end(self.consumer)
                 if self._is_classic:
                     leave(self.consumer, self.group, lambda: self._is_joined)
                 else:
@@ -115,7 +116,7 @@ class Reader:
                 self.consumer.close()
 
     def _turn(self) -> None:
-        self.commits.serve(self.consumer, self._note)
+        self.commits.serve(self.consumer)
         self._admission.look(self.consumer)
         self._adopt_orphans()
         self._settle_gaps()
@@ -125,11 +126,11 @@ class Reader:
         record = self.consumer.poll(self._poll_wait())
         if record is not None:
             # All that is there, before anything is handed out, so that no partition hides the others.
-            records = [record, *self.consumer.consume(_AT_ONCE, 0)]
-            self._hand_over(records)
-            while len(records) >= _AT_ONCE and not self._holdings.is_full():
-                records = self.consumer.consume(_AT_ONCE, 0)
-                self._hand_over(records)
+            self._hand_over([record])
+            while not self._holdings.is_full() and (more := self.consumer.consume(_AT_ONCE, 0)):
+                self._hand_over(more)
+                if len(more) < _AT_ONCE:
+                    break
             self._holdings.ring()
 
     def _note(self, lane: Lane) -> None:
@@ -202,7 +203,7 @@ class Reader:
         deadline = time.monotonic() + self._grace
         changed = self._holdings.changed
         while (left := deadline - time.monotonic()) > 0 and not self._is_closing:
-            self.commits.serve(self.consumer, self._note)
+            self.commits.serve_now(self.consumer)
             with changed:
                 held = [partition for partition in partitions if partition in self._holdings.lanes]
                 if len(self._holdings.drained_of(held)) == len(held):
@@ -308,21 +309,18 @@ class Reader:
         with self._holdings.changed:
             for lane in lanes:
                 lane.is_misplaced = False
-        error = commit(self.consumer, [at(lane.partition, *lane.place.committed()) for lane in lanes])
-        if error is not None:
-            logger.info("group %s: the place is committed with the next message: %s", self.group, error)
-            return
-        with self._holdings.changed:
-            for lane in lanes:
-                lane.is_followed = True
+        self.commits.wish(lanes)
 
     def _wait_for_room(self) -> bool:
-        """Whether the driver may be polled for more; if not, some time has passed."""
+        """Whether the driver may be polled for more; if not, some time has passed.
+
+        It is while a commit is on its way, of which only a poll tells, though what comes with it is a little too much.
+        """
         holdings = self._holdings
         with holdings.changed:
-            if not holdings.is_full():
+            if not holdings.is_full() or (self.commits.is_sent and not holdings.is_full(_OVERFULL)):
                 return True
-            if self._park() or holdings.changed.wait_for(self._has_work, _PATIENCE):
+            if self._park() or (not self.commits.is_sent and holdings.changed.wait_for(self._has_work, _PATIENCE)):
                 return False
         self._idle()
         return False
@@ -342,11 +340,11 @@ class Reader:
         everything = self.consumer.assignment()
         self.consumer.pause(everything)
         while not self._is_closing:
-            self.commits.serve(self.consumer, self._note)
+            self.commits.serve(self.consumer)
             record = self.consumer.poll(_POLL_SOON)
             if record is not None:
                 self._hand_over([record])
-            if not self._holdings.is_full():
+            if not self._holdings.is_full() or self._park():
                 break
         parked = self._holdings.parked()
         self.consumer.resume([each for each in self.consumer.assignment() if partition_of(each) not in parked])
