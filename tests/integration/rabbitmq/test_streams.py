@@ -20,6 +20,7 @@ from tests.integration.rabbitmq.logs import Reading, count_of, opened, until_set
 from tests.integration.rabbitmq.messages import ROOM, SOON, a_name, is_in_order, numbered, publish_surely, until
 
 pytestmark = pytest.mark.timeout(180)
+_SMALL_COURSE = {"x-queue-type": "stream", "x-max-length-bytes": 40_000, "x-stream-max-segment-size-bytes": 8_000}
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,7 @@ async def test_a_server_that_was_emptied_is_told_and_never_silently_begun_anew(s
 async def test_who_comes_late_knows_a_group_whose_first_records_are_gone(
     server: RabbitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = {"x-queue-type": "stream", "x-max-length-bytes": 40_000, "x-stream-max-segment-size-bytes": 8_000}
-    monkeypatch.setattr(log_group, "course_arguments", lambda: small)
+    monkeypatch.setattr(log_group, "course_arguments", lambda: _SMALL_COURSE)
     monkeypatch.setattr(log_group, "WHOLE_EVERY", 20)
     topic, prefix = a_name("orders"), a_name("p")
     async with opened(server.url, prefix) as broker:
@@ -106,6 +106,33 @@ async def test_who_comes_late_knows_a_group_whose_first_records_are_gone(
             assert first is not None
             assert first.kind != "look" or group._stream.taken > 600
             assert sum(map(int, known.values())) > 500
+        await subscription.close()
+
+
+async def test_who_was_away_for_so_long_that_records_of_a_group_are_gone_knows_it_again(
+    server: RabbitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_group, "course_arguments", lambda: _SMALL_COURSE)
+    monkeypatch.setattr(log_group, "WHOLE_EVERY", 20)
+    topic, prefix = a_name("orders"), a_name("p")
+    async with opened(server.url, prefix) as away, opened(server.url, prefix) as broker:
+        assert not await away.lag("payments")
+        await broker.ensure_topic(TopicSpec(topic, partitions=1))
+        await (await broker.subscribe("payments", [topic])).close()
+        [known] = await away.lag("payments")
+        group = away._groups["payments"]
+        await group._stream.close()
+        subscription = await broker.subscribe("payments", [topic])  # which it does not hear of
+        for number in range(400):
+            await broker.publish(numbered(topic, range(number, number + 1)))
+            deliveries = await subscription.fetch(10, ROOM, SOON)
+            subscription.notices()
+            await subscription.commit({each.partition: each.position for each in deliveries})
+        await group.reopen()
+        [lag], [seen] = await broker.lag("payments"), await away.lag("payments")
+        assert (seen.position, seen.owner) == (lag.position, lag.owner)
+        assert int(seen.position) > int(known.position)
+        assert group.course.places == broker._groups["payments"].course.places
         await subscription.close()
 
 

@@ -15,13 +15,11 @@ import pytest
 from msgspec.structs import replace
 
 from antiphon.brokers.connect import connect
-from antiphon.brokers.ports import Delivery, SeekTo, Start, SubscribeOptions, TopicSpec
-from antiphon.brokers.rabbitmq import log_broker
+from antiphon.brokers.ports import Delivery, SeekTo, TopicSpec
 from antiphon.errors import (
     AccessDeniedError,
     BrokerError,
     ConnectionLostError,
-    PositionLostError,
     PublishError,
     StoreCorruptError,
     UnknownTopicError,
@@ -281,35 +279,6 @@ async def test_a_group_whose_course_somebody_deletes_is_told_so(server: RabbitSe
             await asyncio.wait([reading.task])
         with pytest.raises(StoreCorruptError, match="course/payments"):
             reading.task.result()
-        await reading.stop()
-
-
-@pytest.mark.parametrize("lost", [Start.STOP, Start.START])
-async def test_a_reader_that_retention_overtakes_while_it_reads_is_told(
-    server: RabbitServer, monkeypatch: pytest.MonkeyPatch, lost: Start
-) -> None:
-    little = {"x-queue-type": "stream", "x-max-length-bytes": 20_000, "x-stream-max-segment-size-bytes": 10_000}
-    monkeypatch.setattr(log_broker, "log_arguments", lambda: little)
-    topic, seen = a_name("orders"), list[Delivery]()
-    async with opened(server.url, a_name("p"), prefetch="20") as broker:
-        await broker.ensure_topic(TopicSpec(topic, partitions=1))
-        subscription = await broker.subscribe("payments", [topic], SubscribeOptions(lost=lost))
-        for start in range(0, 1000, 50):
-            await broker.publish(numbered(topic, range(start, start + 50)))
-        reading = Reading(subscription, seen)
-        if lost is Start.STOP:
-            async with asyncio.timeout(20):
-                await asyncio.wait([reading.task])
-            with pytest.raises(PositionLostError):
-                reading.task.result()
-            await reading.stop()
-            return
-        await until(lambda: bool(seen) and ids(seen[-1:]) == ["000999"])
-        await until_settled(broker, "payments")
-        (lag,) = await broker.lag("payments")
-        # Numbers that the server used itself count, too: one for each file.
-        assert 0 <= lag.skipped - (1000 - len(seen)) <= 60
-        assert lag.skipped > 0
         await reading.stop()
 
 

@@ -27,7 +27,9 @@ class LogGroup:
         self.watchers: set[Callable[[], None]] = set()
         self._stream = Stream(link, outlet, names.course(group), course_arguments(), Mark, self._take)
         self._early: list[tuple[int, Mark]] | None = []
-        """What came before anything whole did, of a stream whose beginning is gone; None once all is known."""
+        """What came before anything whole did, of a stream of which something is gone; None once all is known."""
+        self._last = -1
+        """The number of the record that came last."""
         self._since_whole = 0
         self._writing: asyncio.Task[None] | None = None
 
@@ -67,7 +69,11 @@ class LogGroup:
             )
 
     def _take(self, mark: Mark) -> None:
-        number = self._stream.taken
+        number, expected = self._stream.taken, self._last + 1
+        self._last = number
+        # Where a file begins, the server uses one number itself. More are missing for who was away for too long.
+        if self._early is None and number > expected + 1:
+            self._early = []
         if self._early is not None:
             self._begin(number, mark)
         else:

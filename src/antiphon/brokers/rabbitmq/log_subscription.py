@@ -100,7 +100,7 @@ class RabbitLogSubscription:
             find = self._peeking.end if self._options.start is Start.END else self._peeking.first
             streams = [self._names.stream(topic, number) for topic, number in missing]
             found = await asyncio.gather(*(find(stream) for stream in streams))
-            places = [Place(topic, number, at) for (topic, number), at in zip(missing, found, strict=True)]
+            places = [Place(topic, number, at or 0) for (topic, number), at in zip(missing, found, strict=True)]
             await self._group.write([Mark("begin", places=places)])
         self._group.watchers.add(self.look)
         await self.keep_up()
@@ -155,16 +155,8 @@ class RabbitLogSubscription:
         deliveries: list[Delivery] = []
         for owned, count in self._held.shares(limit):
             reader = self._readers.get(owned.id)
-            if reader is None or reader.gap is not None:
-                continue
-            fitting = 0
-            for _, _, received in reader.buffer:
-                if fitting == count or (max_bytes < len(received.body) and (deliveries or fitting)):
-                    break
-                fitting += 1
-                max_bytes -= len(received.body)
-            if taken := reader.take(fitting):
-                owned.read = taken[-1][0]
+            if reader is not None and (taken := reader.take(count, max_bytes, has_any=bool(deliveries))):
+                max_bytes -= sum([len(received.body) for _, received in taken])
                 deliveries += [delivery_of(owned.partition, position, received) for position, received in taken]
                 self._held.move_back(owned)
         return deliveries
@@ -275,7 +267,8 @@ class RabbitLogSubscription:
             if id not in self._readers:
                 stream = self._names.stream(*owned.partition)
                 self._readers[id] = LogReader(owned, stream, self._settings.prefetch, self.look)
-        idle = [reader for reader in self._readers.values() if not reader.is_reading]
+        now = asyncio.get_running_loop().time()
+        idle = [reader for reader in self._readers.values() if not reader.is_reading or reader.is_silent(now)]
         try:
             await asyncio.gather(*(reader.open(self._link) for reader in idle))
             await asyncio.gather(*(reader.look_into(self._peeking) for reader in self._readers.values()))
@@ -305,11 +298,18 @@ class RabbitLogSubscription:
 
     async def _skip(self, owned: OwnedPartition) -> None:
         """Go on behind what was lost, and count it."""
-        to_end = self._options.lost is Start.END
-        position = await self._peeking.end(self._names.stream(*owned.partition)) if to_end else owned.floor
+        to_end, position = self._options.lost is Start.END, owned.floor
+        if to_end:
+            position = max(position, await self._peeking.end(self._names.stream(*owned.partition)) or 0)
         if await self._move([(owned, position)], position - owned.read):
             owned.read = owned.done = position
-            if to_end and (reader := self._readers.get(owned.id)) is not None:
+            if to_end:
+                await self._go_to(owned, position)
+
+    async def _go_to(self, owned: OwnedPartition, position: int) -> None:
+        async with self._acting:  # nobody else opens it meanwhile
+            reader = self._readers.get(owned.id)
+            if reader is not None and reader.owned is owned:
                 await reader.go_to(position, self._link)
 
     async def _keep(self) -> None:

@@ -34,15 +34,18 @@ class Peeking:
     def __init__(self, link: Link, control: str) -> None:
         self._link, self._control = link, Look(control, "first", 1)
 
-    async def first(self, stream: str) -> int:
-        """The position before the first message that is kept; 0 where there is none. Raises MissingError."""
-        (found,) = await self._look([Look(stream, "first", 1)])
-        return offset_in(found[0]) if found else 0
+    async def first(self, stream: str) -> int | None:
+        """The position before the first message that is kept; None where there is none. Raises MissingError.
 
-    async def end(self, stream: str) -> int:
-        """The position after the last message; 0 where there is none. Raises MissingError."""
+        None is there to be found either where retention left nothing but a record of the server's own.
+        """
+        (found,) = await self._look([Look(stream, "first", 1)])
+        return offset_in(found[0]) if found else None
+
+    async def end(self, stream: str) -> int | None:
+        """The position after the last message; None where there is none, as of `first`. Raises MissingError."""
         (found,) = await self._look([Look(stream, "last")])
-        return offset_in(found[-1]) + 1 if found else 0
+        return offset_in(found[-1]) + 1 if found else None
 
     async def look(self, looks: Sequence[Look]) -> list[list[Received]]:
         """What each finds, as far as the server hands it out at once. There is nothing in a stream that is not there.
