@@ -90,6 +90,7 @@ def postgres_url(postgres_server: str) -> str:
 
 SERVERS = ("kafka", "nats", "postgres_broker", "rabbitmq", "rabbitmq_streams", "redis")
 AT_LENGTH = (
+    "tests/integration/tls/",
     *(f"tests/integration/{server}/" for server in SERVERS),
     *(f"tests/conformance/test_scenarios_{server.removesuffix('_broker')}.py" for server in SERVERS),
     "tests/conformance/test_kafka.py::TestKafkaWithGroupsOfTheCluster",

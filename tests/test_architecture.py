@@ -56,7 +56,7 @@ SHARED = {
             "ports",
         ),
         "screening",
-        *("arrivals", "reply_topics"),
+        *("arrivals", "reply_topics", "tls"),
     }
 }
 ADAPTERS = {"storage": {"sqlite", "postgres", "sqlalchemy", "django"}}

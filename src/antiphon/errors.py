@@ -218,7 +218,7 @@ class CommitUnknownError(StoreError):
 
 
 class StoreAccessError(StoreError):
-    """The server does not let us in when it is opened, or not do this: user, password, database or right is wrong."""
+    """The server does not let us in when it is opened, or not do this; the text says what of login, TLS or rights."""
 
 
 class StoreFullError(StoreError):

@@ -42,6 +42,10 @@ ADAPTERS: Mapping[str, Adapter] = {
 }
 
 
+_ELSEWHERE: Mapping[str, str] = {"rediss": "redis", "valkeys": "redis", "amqps": "rabbitmq"}
+"""What other libraries call a broker of ours behind TLS."""
+
+
 class Address(Struct, frozen=True):
     """A broker's URL, taken apart. Names and secrets are decoded; `options` are converted by `connect`."""
 
@@ -64,11 +68,7 @@ def connect(url: str) -> Broker:
     address, options = _parse(url)
     adapter = ADAPTERS.get(address.scheme)
     if adapter is None:
-        known = ", ".join(f"{scheme}://" for scheme in sorted(ADAPTERS))
-        raise SettingsError(
-            f"no broker has the scheme {address.scheme!r} of {address.url}"
-            f"{_nearest(address.scheme, ADAPTERS) or f'; there are {known}'}"
-        )
+        raise SettingsError(f"no broker has the scheme {address.scheme!r} of {address.url}{_hint(address.scheme)}")
     factory = _load(adapter, address)
     return factory(address, **_convert(options, factory, address))
 
@@ -150,10 +150,19 @@ def _value(text: str, wanted: object) -> object:
         choices = [str(choice) for choice in get_args(wanted)]
         if text not in choices:
             raise ValueError(f"it is one of {', '.join(choices)}{_nearest(text, choices)}")
+    if wanted is bool and text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(f"it is true or false, not {text!r}")
     if wanted is timedelta:
         return duration(text)
     converted: object = msgspec.convert(text, wanted, strict=False)
     return converted
+
+
+def _hint(scheme: str) -> str:
+    if ours := _ELSEWHERE.get(scheme):
+        return f"; write {ours}://...?tls=true"  # the nearest name alone would be read as to leave TLS out
+    known = ", ".join(f"{each}://" for each in sorted(ADAPTERS))
+    return _nearest(scheme, ADAPTERS) or f"; there are {known}"
 
 
 def _nearest(word: str, known: Collection[str]) -> str:

@@ -13,7 +13,8 @@ from antiphon.brokers.connect import connect
 from antiphon.brokers.kafka import Access, KafkaBroker
 from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError, SettingsError
 from tests.integration.kafka.cluster import OPTIONS, Member, messages, outgoing, publish_all, until_read
-from tests.integration.kafka.gates import HAS_OPENSSL, gates, token
+from tests.integration.kafka.gates import gates, token
+from tests.integration.tls.authority import HAS_OPENSSL
 
 pytestmark = [
     pytest.mark.timeout(120),

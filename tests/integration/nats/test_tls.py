@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,33 +9,19 @@ import pytest
 from antiphon.brokers.ports import SeekTo
 from antiphon.errors import BrokerError, ConnectionLostError
 from antiphon.testing.servers import NatsServer
-from tests.integration.kafka.gates import HAS_OPENSSL, Authority
 from tests.integration.nats.tools import numbered, opened
-from tests.integration.postgres.cutting import Road, road_to
+from tests.integration.postgres.cutting import road_to
+from tests.integration.tls.authority import HAS_OPENSSL, Authority
+from tests.integration.tls.overhearing import OverheardRoad
 
 LOGIN = "authorization { user: shop, password: secret }"
-
-
-class OverheardRoad(Road):
-    """Keeps what clients say."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
-        self.heard = b""
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
-        while data := await reader.read(65536):
-            if not answers:
-                self.heard += data
-            writer.write(data)
-        writer.close()
 
 
 async def test_a_server_without_tls_hears_nothing_of_who_asked_for_it() -> None:
     with NatsServer(settings=(LOGIN,)) as server:
         async with road_to(server.port, OverheardRoad) as (road, port):
             with pytest.raises(BrokerError, match="does not ask for TLS") as raised:
-                await opened(f"nats://shop:secret@127.0.0.1:{port}?tls=system")
+                await opened(f"nats://shop:secret@127.0.0.1:{port}?tls=true")
             assert not isinstance(raised.value, ConnectionLostError), "another try cannot help"
             assert isinstance(road, OverheardRoad)
             assert road.heard == b""
@@ -49,11 +34,14 @@ async def test_what_is_said_over_tls_is_said_to_whom_the_authority_vouches_for(t
     tls = f'tls {{ cert_file: "{signed.itself}", key_file: "{signed.key}" }}'
     with NatsServer(settings=(LOGIN, tls)) as server:
         async with road_to(server.port, OverheardRoad) as (road, port):
-            broker = await opened(f"nats://shop:secret@127.0.0.1:{port}?tls={authority.file}")
+            broker = await opened(f"nats://shop:secret@127.0.0.1:{port}?tls=true&tls_ca={authority.file}")
             await broker.publish(numbered(3))
             assert len(await broker.browse("orders", SeekTo.START, 10)) == 3
             await broker.close()
             assert isinstance(road, OverheardRoad)
             assert b"secret" not in road.heard
-        with pytest.raises(ConnectionLostError, match="certificate"):
-            await opened(f"nats://shop:secret@127.0.0.1:{server.port}?tls=system")
+        for options in ("tls=true", "tls=false"):  # the server asks for it whatever we say
+            with pytest.raises(BrokerError, match="name in tls_ca the file of who signed it") as raised:
+                await opened(f"nats://shop:secret@127.0.0.1:{server.port}?{options}")
+            assert not isinstance(raised.value, ConnectionLostError), "another try cannot help"
+            assert "secret" not in str(raised.value)

@@ -158,7 +158,7 @@ async def test_what_could_not_have_happened_one_after_the_other_is_told_to_try_a
 
 
 async def test_a_server_without_the_ssl_that_is_demanded_is_told_as_that(postgres_url):
-    with pytest.raises(StoreUnavailableError, match=r"sslmode demands SSL, .* turn it on there \(ssl = on\)"):
+    with pytest.raises(StoreAccessError, match=r"sslmode demands SSL, .* turn it on there \(ssl = on\)"):
         await PostgresDatabase(f"{postgres_url}&sslmode=require").open()
 
 

@@ -12,6 +12,7 @@ from antiphon.brokers.rabbitmq.driver import Lane, Link
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.brokers.rabbitmq.registry import Registry
+from antiphon.brokers.rabbitmq.server import Server
 from antiphon.events.ids import new_id
 
 
@@ -41,7 +42,7 @@ async def _nothing() -> None:
 
 async def remove(server: str, prefix: str) -> None:
     """Take everything of that prefix away from the server."""
-    names, link = Names(prefix), Link(server.replace("rabbitmq:", "amqp:", 1), server, _nothing)
+    names, link = Names(prefix), Link(Server(server.replace("rabbitmq:", "amqp:", 1), server), _nothing)
     await link.open()
     try:
         registry = Registry(link, Outlet(link, Positions()), names)
@@ -60,7 +61,7 @@ async def remove(server: str, prefix: str) -> None:
 
 async def remove_log(server: str, prefix: str) -> None:
     """Take all streams of that prefix away from the server: each costs it a process, for good."""
-    names, link = Names(prefix), Link(server.replace("rabbitmq:", "amqp:", 1), server, _nothing)
+    names, link = Names(prefix), Link(Server(server.replace("rabbitmq:", "amqp:", 1), server), _nothing)
     await link.open()
     try:
         registry = Registry(link, Outlet(link, Positions()), names, names.log_registry)

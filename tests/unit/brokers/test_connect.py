@@ -41,6 +41,8 @@ def test_each_call_makes_a_broker_of_its_own() -> None:
     [
         ("membory:///", "did you mean 'memory'?"),
         ("carrier-pigeon:///", "there are embedded://, kafka://"),
+        ("rediss://host", "write redis://...?tls=true"),
+        ("amqps://host", "write rabbitmq://...?tls=true"),
         ("memory:///?modle=queue", "no option 'modle'; did you mean 'model'?"),
         ("rabbitmq://host?lease=5s", "no option 'lease'; it has prefix, hold, grace, prefetch"),
         ("memory:///?model=qeue", "it is one of log, queue; did you mean 'queue'?"),

@@ -36,11 +36,27 @@ def test_our_options_are_ours_and_the_others_libpqs():
 
 
 @pytest.mark.parametrize(
+    "options", ["sslmode=verify-full&sslrootcert=/x.pem", "sslrootcert=system", "service=shop&sslrootcert=/x"]
+)
+def test_an_authority_that_libpq_will_ask_is_taken(options):
+    assert "sslrootcert" in parse_address(f"postgresql://db/shop?{options}").parameters
+
+
+def test_the_mode_of_tls_may_be_said_by_the_environment(monkeypatch):
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert parse_address("postgresql://db/shop?sslrootcert=/x.pem").parameters["sslrootcert"] == "/x.pem"
+
+
+@pytest.mark.parametrize(
     ("url", "complaint"),
     [
         ("mysql://ada@db/shop", "is no URL of a PostgreSQL store"),
         ("shop.db", "is no URL of a PostgreSQL store"),
         ("postgresql://db/shop?schem=orders", "has an option 'schem' that nobody knows; did you mean 'schema'"),
+        ("postgresql://db/shop?tls_ca=/x.pem", "libpq speaks TLS here: write sslmode=verify-full&sslrootcert=FILE"),
+        ("postgresql://db/shop?sslmode=verify-fulll", "sslmode is one of disable, allow, prefer, require, verify-ca"),
+        ("postgresql://db/shop?sslrootcert=/x.pem", "do without TLS: say sslmode=verify-full, too"),
+        ("postgresql://db/shop?sslrootcert=/x.pem&sslmode=prefer", "do without TLS: say sslmode=verify-full, too"),
         ("postgresql://db/shop?frobnicate=1", "has an option 'frobnicate' that nobody knows; ours are schema"),
         ("postgresql://db/shop?schema=a&schema=b", "gives an option twice"),
         ("postgresql://db/shop?schema=", "is no name for a schema"),

@@ -77,10 +77,16 @@ def test_who_was_let_in_before_may_be_again_but_a_database_that_is_gone_or_a_mis
 @pytest.mark.parametrize(
     ("text", "kind", "told"),
     [
-        ("server does not support SSL, but SSL was required", StoreUnavailableError, "sslmode demands SSL"),
+        ("server does not support SSL, but SSL was required", StoreAccessError, "sslmode demands SSL"),
         ('root certificate file "/x.crt" does not exist', StoreAccessError, "sslrootcert"),
-        ("SSL error: certificate verify failed", StoreUnavailableError, "nobody whom we trust signed"),
-        ('server certificate for "a" does not match host name "b"', StoreUnavailableError, "another host's"),
+        ("SSL error: certificate verify failed", StoreAccessError, "nobody whom we trust signed"),
+        ('server certificate for "a" does not match host name "b"', StoreAccessError, "another host's"),
+        ('no pg_hba.conf entry for host "h", user "u", no encryption', StoreAccessError, "say sslmode=verify-full"),
+        (
+            'no pg_hba.conf entry for "u", SSL encryption; no pg_hba.conf entry for "u", no encryption',
+            StoreAccessError,
+            "mend user",
+        ),
         ("received invalid response to SSL negotiation: H", StoreUnavailableError, "no PostgreSQL: look at host and"),
         ("expected authentication request from server, but received -", StoreUnavailableError, "is no PostgreSQL"),
     ],
@@ -90,6 +96,16 @@ def test_what_stands_between_us_and_a_server_is_told_as_it_is(text: str, kind: t
     assert type(error) is kind
     assert told in str(error)
     assert "stopping, starting or not there" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "text", ["SSL error: certificate verify failed", 'no pg_hba.conf entry for "u", no encryption']
+)
+def test_what_is_wrong_with_tls_is_final_unless_we_were_let_in_before(text: str) -> None:
+    assert kind_of(DriverError(text)) is StoreAccessError
+    later = explain_reconnect(DriverError(text), "postgresql://h/d")
+    assert type(later) is StoreUnavailableError
+    assert "we were let in before" in str(later)
 
 
 @pytest.mark.parametrize("text", ["Connection refused", "FATAL:  the database system is starting up", ""])

@@ -7,6 +7,7 @@ import ssl
 from typing import NamedTuple
 
 from antiphon.brokers.kafka.options import KafkaOptions
+from antiphon.brokers.tls import not_believed
 
 _PATIENCE = 2.0
 _MOMENT = 0.5
@@ -30,10 +31,7 @@ def disagreement(servers: str, options: KafkaOptions) -> Disagreement | None:
     try:
         _greet(context, host.strip("[]"), int(port))
     except ssl.SSLCertVerificationError as error:
-        return Disagreement(
-            f"its certificate is not believed: {error.verify_message}: renew it there, or name in tls_ca the file of "
-            "who signed it"
-        )
+        return Disagreement(not_believed(error))
     except (ssl.SSLEOFError, ConnectionResetError):
         hint = "it may speak no TLS on this port: look at the port and at tls"
         return Disagreement(f"it ends the greeting of TLS: {hint}", is_certain=False) if options.tls else None

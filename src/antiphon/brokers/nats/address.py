@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from antiphon.brokers.nats.broker import NatsBroker
 from antiphon.brokers.nats.link import Login
 from antiphon.brokers.nats.subscription import Patience
 from antiphon.brokers.nats.topics import Shape
+from antiphon.brokers.tls import Tls, with_tls
 from antiphon.errors import SettingsError
 
 _PORT = 4222
@@ -38,6 +38,7 @@ class ServerAddress(Protocol):
     def url(self) -> str: ...
 
 
+@with_tls
 def from_address(
     address: ServerAddress,
     *,
@@ -47,7 +48,7 @@ def from_address(
     lease: timedelta = timedelta(seconds=10),
     timeout: timedelta = timedelta(seconds=10),
     credentials: str | None = None,
-    tls: str | None = None,
+    tls: Tls,
 ) -> NatsBroker:
     """`nats://host:4222` or `nats://user:password@host/namespace`; a user without a password is a token."""
     namespace = address.path.rstrip("/")
@@ -72,7 +73,7 @@ def from_address(
         token=address.user if is_token else None,
         credentials=None if is_seed else credentials,
         nkey=credentials if is_seed else None,
-        tls=_context(address, tls) if tls else None,
+        tls=tls.context(address.url),
         timeout=timeout.total_seconds(),
     )
     shape = Shape(replicas=replicas, remember=dedup, namespace=namespace)
@@ -90,18 +91,3 @@ def _text(address: ServerAddress, path: str) -> str:
         return Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{address.url}: credentials={path} cannot be read: {error}") from error
-
-
-def _context(address: ServerAddress, tls: str) -> ssl.SSLContext:
-    """`system`, or the files of the authority and, after commas, of our own certificate and its key."""
-    authority, *own = [each.strip() for each in tls.split(",")]
-    try:
-        context = ssl.create_default_context(cafile=None if authority == "system" else authority)
-        if own:
-            context.load_cert_chain(*own[:2])
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"{address.url}: tls={tls} cannot be used: {error}: write tls=system, or the file of the authority and, "
-            "after commas, those of the certificate and its key"
-        ) from error
-    return context

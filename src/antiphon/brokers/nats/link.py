@@ -34,6 +34,7 @@ from antiphon.brokers.nats.calls import (
     RefusedError,
     status_of,
 )
+from antiphon.brokers.tls import at_odds, distrust
 from antiphon.errors import AccessDeniedError, BrokerError, ClosedError, ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.nats")
@@ -444,6 +445,8 @@ async def _ignore(_: Exception) -> None:
 
 def _unreachable(login: Login, cause: BaseException | None) -> BrokerError:
     url = login.shown
+    if cause is not None and (why := distrust(cause)) is not None:
+        return BrokerError(str(at_odds(url, why)))
     if isinstance(cause, nats.errors.AuthorizationError) or "authorization" in str(cause).lower():
         return AccessDeniedError(f"{url} does not let us in: check user and password, token, or credentials")
     if isinstance(cause, nats.errors.SecureConnWantedError):

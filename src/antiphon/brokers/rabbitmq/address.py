@@ -10,6 +10,8 @@ from urllib.parse import quote, urlencode
 from antiphon.brokers.capabilities import MessageLimit
 from antiphon.brokers.rabbitmq.broker import RabbitBroker
 from antiphon.brokers.rabbitmq.log_broker import RabbitLogBroker
+from antiphon.brokers.rabbitmq.server import Server
+from antiphon.brokers.tls import Tls, with_tls
 from antiphon.errors import SettingsError
 
 
@@ -30,6 +32,7 @@ class ServerAddress(Protocol):
     def url(self) -> str: ...
 
 
+@with_tls
 def from_address(
     address: ServerAddress,
     *,
@@ -39,13 +42,12 @@ def from_address(
     prefetch: int = 250,
     heartbeat: timedelta = timedelta(seconds=10),
     max_message_bytes: MessageLimit = 16 * 1024 * 1024,
-    tls: bool = False,
+    tls: Tls,
 ) -> RabbitBroker:
     """`rabbitmq://user:password@host:5672/vhost`; without a path it is the virtual host `/`."""
     _check(address, {"hold": hold, "grace": grace, "heartbeat": heartbeat}, prefix, prefetch)
     return RabbitBroker(
-        _url(address, heartbeat, tls=tls),
-        shown=address.url,
+        _server(address, heartbeat, tls),
         prefix=prefix,
         hold=hold,
         grace=grace,
@@ -54,6 +56,7 @@ def from_address(
     )
 
 
+@with_tls
 def log_from_address(
     address: ServerAddress,
     *,
@@ -63,13 +66,12 @@ def log_from_address(
     prefetch: int = 1_000,
     heartbeat: timedelta = timedelta(seconds=10),
     max_message_bytes: MessageLimit = 16 * 1024 * 1024,
-    tls: bool = False,
+    tls: Tls,
 ) -> RabbitLogBroker:
     """`rabbitmq-streams://user:password@host:5672/vhost`: as `rabbitmq://`, with topics that are streams."""
     _check(address, {"lease": lease, "grace": grace, "heartbeat": heartbeat}, prefix, prefetch)
     return RabbitLogBroker(
-        _url(address, heartbeat, tls=tls),
-        shown=address.url,
+        _server(address, heartbeat, tls),
         prefix=prefix,
         lease=lease,
         grace=grace,
@@ -90,12 +92,12 @@ def _check(address: ServerAddress, times: Mapping[str, timedelta], prefix: str, 
         )
 
 
-def _url(address: ServerAddress, heartbeat: timedelta, *, tls: bool) -> str:
-    """As the driver wants it."""
+def _server(address: ServerAddress, heartbeat: timedelta, tls: Tls) -> Server:
+    """Its URL as the driver wants it, and beside it what TLS needs."""
     user, password = quote(address.user or "guest", safe=""), quote(address.password or "guest", safe="")
     host = address.host or ""
     host = f"[{host}]" if ":" in host else host
     query = {"heartbeat": str(max(1, round(heartbeat.total_seconds())))}
-    port = address.port or (5671 if tls else 5672)
-    url = f"{'amqps' if tls else 'amqp'}://{user}:{password}@{host}:{port}/{quote(address.path or '/', safe='')}"
-    return f"{url}?{urlencode(query)}"
+    port = address.port or (5671 if tls.tls else 5672)
+    url = f"{'amqps' if tls.tls else 'amqp'}://{user}:{password}@{host}:{port}/{quote(address.path or '/', safe='')}"
+    return Server(url=f"{url}?{urlencode(query)}", shown=address.url, tls=tls.context(address.url))

@@ -35,6 +35,7 @@ from antiphon.brokers.rabbitmq.publishing import Publishing, is_passing
 from antiphon.brokers.rabbitmq.registry import Registry
 from antiphon.brokers.rabbitmq.replies import RabbitReplyBox, send_replies
 from antiphon.brokers.rabbitmq.roster import Roster
+from antiphon.brokers.rabbitmq.server import Server
 from antiphon.brokers.rabbitmq.standing import Own, Standing
 from antiphon.brokers.rabbitmq.subscription import RabbitSubscription
 from antiphon.errors import (
@@ -62,9 +63,8 @@ class RabbitBroker:
 
     def __init__(
         self,
-        url: str,
+        server: Server,
         *,
-        shown: str,
         prefix: str = "antiphon",
         hold: timedelta = timedelta(seconds=30),
         grace: timedelta = timedelta(seconds=10),
@@ -72,11 +72,11 @@ class RabbitBroker:
         max_message_bytes: int = 16 * 1024 * 1024,
         clock: Clock | None = None,
     ) -> None:
-        self._shown, self._limit = shown, max_message_bytes
+        self._shown, self._limit = server.shown, max_message_bytes
         self._clock = clock or SystemClock()
         self._settings = Settings(hold, grace, prefetch)
         self._names = Names(prefix)
-        self._link = Link(url, shown, self._restore)
+        self._link = Link(server, self._restore)
         positions = Positions()
         self._outlet, self._words = Outlet(self._link, positions), Outlet(self._link, positions)
         self._registry = Registry(self._link, self._words, self._names)

@@ -9,8 +9,9 @@ from datetime import timedelta
 from msgspec import Struct
 
 from antiphon.brokers.ports import Delivery, Partition, Settlement
+from antiphon.brokers.rabbitmq.answers import Received
 from antiphon.brokers.rabbitmq.codec import PARTITION, TOPIC, Envelope, read, route
-from antiphon.brokers.rabbitmq.driver import Lane, Link, MissingError, Received
+from antiphon.brokers.rabbitmq.driver import Lane, Link, MissingError
 from antiphon.brokers.rabbitmq.lines import Lines
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.outlet import Outlet

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 from uuid import uuid4
 
 import aio_pika
@@ -20,8 +20,11 @@ from aiormq.channel import Channel
 from pamqp import commands
 from pamqp.frame import marshal
 
+from antiphon.brokers.rabbitmq.answers import Depth, Received, Take
 from antiphon.brokers.rabbitmq.confirming import Awaited, Confirming
 from antiphon.brokers.rabbitmq.names import Arguments
+from antiphon.brokers.rabbitmq.server import Server
+from antiphon.brokers.tls import AtOddsError, at_odds, distrust
 from antiphon.errors import AccessDeniedError, BrokerError, ConnectionLostError
 
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
@@ -29,7 +32,10 @@ T = TypeVar("T")
 
 PATIENCE = 20.0
 """Seconds after which a server that does not answer is taken for lost."""
+_NAMED: aiormq.abc.FieldTable = {"connection_name": "antiphon"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 3.0
+_NO_AMQP = aiormq.exceptions.InvalidFrameError
+"""What the driver raises of a server that ends the greeting, or says what is no frame."""
 _AT_ONCE = 64 * 1024
 _FULL = 0.001
 """Seconds until what waits to be written to a connection is looked at again, where there is no room."""
@@ -49,28 +55,6 @@ class RefusedError(BrokerError):
 
 class DeniedError(RefusedError, AccessDeniedError):
     """It does so since we are not who we should be, or may not do this."""
-
-
-class Received(NamedTuple):
-    """One message as it came: its tag on its channel, properties, and body."""
-
-    tag: int
-    headers: Mapping[str, object]
-    body: bytes
-    content_type: str | None
-    message_id: str | None
-    at: float | None
-    """Seconds since 1970, where the sender says when it was sent."""
-
-
-Take = Callable[[Received], None]
-
-
-class Depth(NamedTuple):
-    """What a queue holds that is handed to nobody, and how many read it."""
-
-    messages: int
-    consumers: int
 
 
 Awaited.unrouted = aiormq.exceptions.PublishError
@@ -342,6 +326,8 @@ def translated(error: BaseException, where: str) -> BrokerError:
     """Our error for one of the driver's."""
     if isinstance(error, BrokerError):
         return error
+    if (why := distrust(error)) is not None:
+        return at_odds(where, why)
     if isinstance(error, aiormq.ChannelNotFoundEntity) and _COMING_UP not in str(error):
         return MissingError(f"{where} says: {error}")
     if isinstance(error, aiormq.ChannelAccessRefused):
@@ -379,14 +365,14 @@ Restore = Callable[[], Awaitable[None]]
 class Link:
     """One connection, made again whenever it is lost."""
 
-    def __init__(self, url: str, shown: str, restore: Restore) -> None:
-        self._url, self.shown, self._restore = url, shown, restore
+    def __init__(self, server: Server, restore: Restore) -> None:
+        self._server, self.shown, self._restore = server, server.shown, restore
         self._connection: aio_pika.abc.AbstractConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._pool: list[Lane] = []
         self._free = asyncio.Semaphore(8)
-        self._trouble: AccessDeniedError | None = None
-        """Why we are not let in at the moment."""
+        self._trouble: BrokerError | None = None
+        """Why we are not let in at the moment, or do not believe who answers."""
         self.is_up = False
 
     @property
@@ -394,8 +380,12 @@ class Link:
         return self._connection
 
     async def open(self) -> None:
-        """Raises ConnectionLostError, or DeniedError."""
-        await self._connect()
+        """Raises ConnectionLostError, DeniedError, or BrokerError where it and we do not agree on TLS."""
+        try:
+            await self._connect()
+        except BrokerError as error:
+            is_unheard = isinstance(error, ConnectionLostError) or isinstance(error.__cause__, _NO_AMQP)
+            raise await self._server.why_not(error, is_unheard=is_unheard) from error.__cause__
         self._task = asyncio.create_task(self._keep(), name="antiphon rabbitmq connection")
 
     async def close(self) -> None:
@@ -451,8 +441,9 @@ class Link:
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                self._connection = await aio_pika.connect(self._url, client_properties={"connection_name": "antiphon"})
-        except aiormq.exceptions.InvalidFrameError as error:
+                url, _, tls = self._server
+                self._connection = await aio_pika.connect(url, ssl_context=tls, client_properties=_NAMED)
+        except _NO_AMQP as error:
             raise DeniedError(
                 f"{self.shown} ends the connection while it is opened: is there such a virtual host, and may the user "
                 "use it? (rabbitmqctl list_permissions)"
@@ -486,7 +477,7 @@ class Link:
                 self._trouble = None
                 return
             except BrokerError as error:
-                self._trouble = error if isinstance(error, AccessDeniedError) else None
+                self._trouble = error if isinstance(error, AccessDeniedError | AtOddsError) else None
                 if type(error).__name__ != told:  # once is enough for one outage
                     logger.warning("%s", error)
                 told = type(error).__name__

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from antiphon.brokers.ports import Partition, TopicSpec
+from antiphon.brokers.rabbitmq.answers import Depth
 from antiphon.brokers.rabbitmq.codec import route
-from antiphon.brokers.rabbitmq.driver import Depth, Lane, Link, MissingError
+from antiphon.brokers.rabbitmq.driver import Lane, Link, MissingError
 from antiphon.brokers.rabbitmq.names import Line, Names, dead_letter_arguments, line_arguments
 from antiphon.brokers.rabbitmq.registry import Registry
 from antiphon.errors import UnsupportedCapabilityError

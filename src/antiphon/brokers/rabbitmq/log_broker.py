@@ -21,6 +21,7 @@ from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.brokers.rabbitmq.publishing import Publishing
 from antiphon.brokers.rabbitmq.registry import Registry
 from antiphon.brokers.rabbitmq.replies import RabbitReplyBox, send_replies
+from antiphon.brokers.rabbitmq.server import Server
 from antiphon.errors import ClosedError, PublishError, StoreCorruptError, UnsupportedCapabilityError, UsageError
 from antiphon.events.message import Outgoing
 
@@ -75,19 +76,18 @@ class RabbitLogBroker:
 
     def __init__(
         self,
-        url: str,
+        server: Server,
         *,
-        shown: str,
         prefix: str = "antiphon",
         lease: timedelta = timedelta(seconds=10),
         grace: timedelta = timedelta(seconds=10),
         prefetch: int = 1_000,
         max_message_bytes: int = 16 * 1024 * 1024,
     ) -> None:
-        self._shown, self._limit = shown, max_message_bytes
+        self._shown, self._limit = server.shown, max_message_bytes
         self._settings = LogSettings(lease, grace, prefetch)
         self._names = Names(prefix)
-        self._link = Link(url, shown, self._restore)
+        self._link = Link(server, self._restore)
         positions = Positions()
         self._outlet, self._words = Outlet(self._link, positions), Outlet(self._link, positions)
         self._registry = Registry(self._link, self._words, self._names, self._names.log_registry)

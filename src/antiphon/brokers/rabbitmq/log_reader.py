@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from antiphon.brokers.offsets import OwnedPartition
-from antiphon.brokers.rabbitmq.driver import Lane, Link, Received
+from antiphon.brokers.rabbitmq.answers import Received
+from antiphon.brokers.rabbitmq.driver import Lane, Link
 from antiphon.brokers.rabbitmq.peeking import Peeking, offset_in
 from antiphon.errors import ConnectionLostError
 

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from antiphon.brokers.places import exact_offsets
 from antiphon.brokers.ports import Delivery, Lag, Partition, Seek, SeekTo, TopicState
+from antiphon.brokers.rabbitmq.answers import Received
 from antiphon.brokers.rabbitmq.codec import moment_of
 from antiphon.brokers.rabbitmq.course import Course, Place
-from antiphon.brokers.rabbitmq.driver import Link, Received
+from antiphon.brokers.rabbitmq.driver import Link
 from antiphon.brokers.rabbitmq.log_subscription import delivery_of
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.peeking import MOST, Look, Peeking, offset_in

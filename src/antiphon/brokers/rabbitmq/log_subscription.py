@@ -12,9 +12,10 @@ from antiphon.brokers.assignment import Plan
 from antiphon.brokers.offsets import OffsetHoldings, OwnedPartition, Watermark
 from antiphon.brokers.places import offset_of
 from antiphon.brokers.ports import Delivery, Notice, Partition, Start, SubscribeOptions
+from antiphon.brokers.rabbitmq.answers import Received
 from antiphon.brokers.rabbitmq.codec import read
 from antiphon.brokers.rabbitmq.course import Mark, Place, Seat
-from antiphon.brokers.rabbitmq.driver import Link, MissingError, Received
+from antiphon.brokers.rabbitmq.driver import Link, MissingError
 from antiphon.brokers.rabbitmq.gathering import OF_STREAMS, gather
 from antiphon.brokers.rabbitmq.log_group import LogGroup
 from antiphon.brokers.rabbitmq.log_reader import LogReader

@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-from antiphon.brokers.rabbitmq.driver import PATIENCE, Lane, Link, MissingError, Received, Take
+from antiphon.brokers.rabbitmq.answers import Received, Take
+from antiphon.brokers.rabbitmq.driver import PATIENCE, Lane, Link, MissingError
 from antiphon.errors import ConnectionLostError
 
 _PAUSES, _MOMENT = (0.01, 0.05, 0.2), 1.0

@@ -9,7 +9,8 @@ from typing import Final
 from msgspec import Struct
 
 from antiphon.brokers.ports import Delivery, Partition
-from antiphon.brokers.rabbitmq.driver import Lane, Link, Received
+from antiphon.brokers.rabbitmq.answers import Received
+from antiphon.brokers.rabbitmq.driver import Lane, Link
 from antiphon.errors import BrokerError, ConnectionLostError
 
 _DELIVERIES: Final = "x-delivery-count"

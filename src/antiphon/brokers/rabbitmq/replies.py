@@ -11,8 +11,9 @@ from uuid import uuid4
 
 from antiphon.brokers.arrivals import Arrivals
 from antiphon.brokers.ports import Reply
+from antiphon.brokers.rabbitmq.answers import Received
 from antiphon.brokers.rabbitmq.codec import Envelope, objection, read, route
-from antiphon.brokers.rabbitmq.driver import Lane, Link, Received
+from antiphon.brokers.rabbitmq.driver import Lane, Link
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.brokers.rabbitmq.publishing import is_passing

@@ -14,8 +14,9 @@ from uuid import uuid4
 import msgspec
 
 from antiphon.brokers.ports import Partition
+from antiphon.brokers.rabbitmq.answers import Received
 from antiphon.brokers.rabbitmq.codec import Plain, route
-from antiphon.brokers.rabbitmq.driver import Lane, Link, Received
+from antiphon.brokers.rabbitmq.driver import Lane, Link
 from antiphon.brokers.rabbitmq.names import Names
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.events.clock import Clock

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from antiphon.brokers.ports import Lag, Partition, TopicState
+from antiphon.brokers.rabbitmq.answers import Depth, Received
 from antiphon.brokers.rabbitmq.codec import Plain, moment_of, route
-from antiphon.brokers.rabbitmq.driver import Depth, Link, Received
+from antiphon.brokers.rabbitmq.driver import Link
 from antiphon.brokers.rabbitmq.lines import Lines
 from antiphon.brokers.rabbitmq.names import Line, Names
 from antiphon.brokers.rabbitmq.outlet import Outlet

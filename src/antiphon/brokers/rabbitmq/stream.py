@@ -12,9 +12,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from antiphon.brokers.rabbitmq.answers import Received
 from antiphon.brokers.rabbitmq.codec import Plain, Positions, route
 from antiphon.brokers.rabbitmq.confirming import UNROUTED
-from antiphon.brokers.rabbitmq.driver import PATIENCE, Lane, Link, Received
+from antiphon.brokers.rabbitmq.driver import PATIENCE, Lane, Link
 from antiphon.brokers.rabbitmq.names import Arguments
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.errors import ConnectionLostError

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from antiphon.brokers.capabilities import MessageLimit
 from antiphon.brokers.redis.broker import RedisBroker, RedisOptions
 from antiphon.brokers.redis.driver import Endpoint
+from antiphon.brokers.tls import Tls, with_tls
 from antiphon.errors import SettingsError
 
 _SHORTEST_LEASE = timedelta(seconds=0.1)
@@ -30,6 +31,7 @@ class ServerAddress(Protocol):
     def url(self) -> str: ...
 
 
+@with_tls
 def from_address(
     address: ServerAddress,
     *,
@@ -39,7 +41,7 @@ def from_address(
     max_message_bytes: MessageLimit = 16 * 1024 * 1024,
     keep: Literal["all", "unread"] = "all",
     confirm: str = "memory",
-    tls: str = "no",
+    tls: Tls,
 ) -> RedisBroker:
     """`redis://user:password@host:6379/0`; what each option means is in the page on redis."""
     if address.path and not address.path.isdigit():
@@ -57,8 +59,7 @@ def from_address(
         database=int(address.path or 0),
         user=address.user or None,
         password=address.password,
-        tls=tls != "no",
-        tls_ca=None if tls in ("no", "yes") else tls,
+        tls=tls.context(address.url),
         timeout=timeout.total_seconds(),
     )
     options = RedisOptions(

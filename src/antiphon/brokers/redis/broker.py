@@ -16,7 +16,7 @@ from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.redis.appending import Appender, Confirmation
 from antiphon.brokers.redis.browsing import browse, ends
-from antiphon.brokers.redis.driver import Endpoint, Hearing, Link, Links, Native, NotLetInError, native_client
+from antiphon.brokers.redis.driver import Endpoint, Hearing, Link, Links, Native, NotLetInError, native_client, unlike
 from antiphon.brokers.redis.membership import Membership
 from antiphon.brokers.redis.places import check_names
 from antiphon.brokers.redis.reading import BLOCK
@@ -109,6 +109,8 @@ class RedisBroker:
                 await self._links.close()
                 if isinstance(error, NotLetInError):
                     raise AccessDeniedError(str(error)) from error.__cause__
+                if (odds := await unlike(error, self._endpoint)) is not None:
+                    raise odds from error.__cause__
                 raise
             self._is_open = True
             self._tasks = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from asyncio import IncompleteReadError, StreamReader
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol, TypeVar, cast
@@ -29,6 +30,7 @@ from redis.exceptions import TimeoutError as TooLate
 from redis.utils import HIREDIS_AVAILABLE
 
 from antiphon.brokers.redis.resp import NOTHING, Arg, Reply, ReplyReader, pack
+from antiphon.brokers.tls import at_odds, distrust, final
 from antiphon.errors import (
     AccessDeniedError,
     AntiphonError,
@@ -65,8 +67,7 @@ class Endpoint(Struct, frozen=True):
     database: int
     user: str | None
     password: str | None
-    tls: bool
-    tls_ca: str | None
+    tls: ssl.SSLContext | None
     timeout: float
 
 
@@ -160,7 +161,7 @@ class Link:
     async def _exchange(self, packed: Sequence[bytes], count: int) -> list[Reply]:
         connection = self._connection
         if connection.is_connected and await connection.can_read():
-            await connection.disconnect(nowait=True)
+            await _hang_up(connection)
         await connection.send_packed_command(packed)
         replies: list[Reply] = []
         for _ in range(count):
@@ -172,8 +173,7 @@ class Link:
 
     async def close(self) -> None:
         """Hang up; it connects again when it is used again. Twice is safe."""
-        with contextlib.suppress(RedisError, OSError):
-            await self._connection.disconnect(nowait=True)
+        await _hang_up(self._connection)
 
 
 class Hearing:
@@ -231,8 +231,7 @@ class Hearing:
 
     async def close(self) -> None:
         """Hang up; it connects again when it begins again. Twice is safe."""
-        with contextlib.suppress(RedisError, OSError):
-            await self._connection.disconnect(nowait=True)
+        await _hang_up(self._connection)
 
 
 class Links:
@@ -280,8 +279,28 @@ def native_client(endpoint: Endpoint) -> Native:
     return Redis(connection_pool=pool)
 
 
+class _Guarded(SSLConnection):
+    """One whose TLS is ours: the driver's own believes the system's authorities beside the one that is named."""
+
+    def __init__(self, *, ours: ssl.SSLContext, **arguments: Any) -> None:  # noqa: ANN401 - they are the driver's
+        super().__init__(**arguments)  # pyright: ignore[reportUnknownMemberType]  # the driver has no types for it
+        self.ssl_context.context = ours
+
+    def abort(self) -> None:
+        """Hang up without a farewell: TLS would wait for the server's, when nobody waits for us."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+async def _hang_up(connection: Connection) -> None:
+    if isinstance(connection, _Guarded):
+        connection.abort()
+    with contextlib.suppress(RedisError, OSError):
+        await connection.disconnect(nowait=True)
+
+
 def _kind(endpoint: Endpoint) -> type[Connection]:
-    return SSLConnection if endpoint.tls else Connection
+    return Connection if endpoint.tls is None else _Guarded
 
 
 def _arguments(endpoint: Endpoint, timeout: float | None) -> dict[str, Any]:
@@ -297,8 +316,8 @@ def _arguments(endpoint: Endpoint, timeout: float | None) -> dict[str, Any]:
         "protocol": 2,
         "client_name": "antiphon",
     }
-    if endpoint.tls and endpoint.tls_ca is not None:
-        found["ssl_ca_certs"] = endpoint.tls_ca
+    if endpoint.tls is not None:
+        found["ours"] = endpoint.tls
     return found
 
 
@@ -330,12 +349,19 @@ def translated(error: Exception, endpoint: Endpoint) -> AntiphonError:
     if isinstance(error, _NOT_NOW) or code in ("READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "BUSY", "TRYAGAIN"):
         return ConnectionLostError(f"{url} cannot be used now, but may be later: {text}")
     if isinstance(error, Disconnected | OSError | ValueError):
-        return ConnectionLostError(f"{url} cannot be reached: {text}: is it running?")
+        why = distrust(error)
+        return at_odds(url, why) if why else ConnectionLostError(f"{url} cannot be reached: {text}: is it running?")
     if code == "WIPED":
         return wiped(url)
     if isinstance(error, OutOfMemoryError) or code in ("OOM", "MISCONF"):
         return StoreFullError(f"{url} takes no more ({text}): give it memory or disk, or shorten the retention")
     return BrokerError(f"{url} refused a request: {text}")
+
+
+async def unlike(error: BaseException, endpoint: Endpoint) -> BrokerError | None:
+    """The final error where a server could not be opened since we do not agree on TLS."""
+    hello = b"PING\r\n" if isinstance(error, ConnectionLostError) else None
+    return await final(error, endpoint.url, (endpoint.host, endpoint.port), endpoint.tls, hello)
 
 
 def wiped(url: str) -> DataLostError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from datetime import timedelta
@@ -18,8 +19,12 @@ from antiphon.storage.secrets import without_secrets
 
 SCHEMES = ("postgres", "postgresql")
 _OURS = ("schema", "isolation", "connections", "patience")
+_ITS_OWN = "write sslmode=verify-full&sslrootcert=FILE, and sslcert, sslkey and sslpassword for a certificate of yours"
 _LONGEST_NAME = 63
 _MOST_CONNECTIONS = 1000
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_BELIEVING = _SSL_MODES[3:]
+"""Those that look at who signed the server's certificate, where that is named."""
 _KEEPALIVE = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
 
 
@@ -60,6 +65,7 @@ def parse_address(url: str, others: Collection[str] = ()) -> Address:
         raise SettingsError(_unreadable(shown, error, others)) from None  # the driver's text may hold the password
     if not all(port.isdecimal() for port in parameters.get("port", "5432").split(",")):
         raise SettingsError(_unreadable(shown))
+    _check_tls(parameters, shown)
     schema, patience = ours.get("schema"), _patience(ours, shown)
     return Address(
         parameters=_completed(parameters, patience),
@@ -98,12 +104,27 @@ def _unreadable(shown: str, error: Exception | None = None, others: Collection[s
 
         ours = (*_OURS, *others)
         near = get_close_matches(found[1], ours, n=1, cutoff=0.5)
+        if found[1].startswith("tls"):
+            return f"{shown} has an option {found[1]!r}, but libpq speaks TLS here: {_ITS_OWN}"
         hint = f"; did you mean {near[0]!r}?" if near else f"; ours are {', '.join(ours)}, and libpq has its own"
         return f"{shown} has an option {found[1]!r} that nobody knows{hint}"
     return (
         f"{shown} cannot be read as the URL of a PostgreSQL store: write "
         "postgresql://user:password@host:5432/database, and %40 for @, %2F for /, %3A for : inside user and password"
     )
+
+
+def _check_tls(parameters: Mapping[str, str], shown: str) -> None:
+    """Whether libpq would do what is meant: it says so late, or never, and connects without TLS."""
+    mode = parameters.get("sslmode")
+    if mode is not None and mode not in _SSL_MODES:
+        raise SettingsError(f"{shown}: sslmode is one of {', '.join(_SSL_MODES)}, not {mode!r}")
+    is_said_elsewhere = "service" in parameters or {"PGSSLMODE", "PGSERVICE"} & os.environ.keys()
+    authority = parameters.get("sslrootcert", "system")  # with which libpq demands the most by itself
+    if authority != "system" and mode not in _BELIEVING and (mode is not None or not is_said_elsewhere):
+        raise SettingsError(
+            f"{shown} names an authority in sslrootcert, but would do without TLS: say sslmode=verify-full, too"
+        )
 
 
 def _completed(parameters: Mapping[str, str], patience: timedelta) -> dict[str, str]:

@@ -63,23 +63,28 @@ _NO_LOGIN = re.compile(r'authentication failed|pg_hba\.conf|not permitted to log
 """How a refused login reads where the driver leaves out its code, 28P01 or 28000."""
 _NO_PLACE = ("does not exist", "permission denied for database")
 """The same where the database is to blame: 3D000 or 42501."""
-_ON_THE_WAY: dict[str, tuple[type[StoreError], str]] = {
+_TLS = {
     "SSL was required": (
-        StoreUnavailableError,
-        "sslmode demands SSL, which this server does not speak: turn it on there (ssl = on), or demand less in the URL",
+        "sslmode demands SSL, which this server does not speak: turn it on there (ssl = on), or demand less in the URL"
     ),
     "root certificate file": (
-        StoreAccessError,
-        "sslmode demands to know who signed the server's certificate: name that file with sslrootcert in the URL",
+        "sslmode demands to know who signed the server's certificate: name that file with sslrootcert in the URL"
     ),
     "certificate verify failed": (
-        StoreUnavailableError,
-        "nobody whom we trust signed its certificate: look at sslrootcert in the URL, and at the certificate",
+        "nobody whom we trust signed its certificate: look at sslrootcert in the URL, and at the certificate"
     ),
     "does not match host name": (
-        StoreUnavailableError,
-        "its certificate is another host's: name the host as the certificate does, or demand less with sslmode",
+        "its certificate is another host's: name the host as the certificate does, or demand less with sslmode"
     ),
+    ", SSL encryption": _LOGIN,  # which was tried first; another try without it is told beside that
+    ", no encryption": (
+        "it may let in with TLS alone: say sslmode=verify-full, and with sslrootcert who signed its certificate; else "
+        "let in user and database by the server's pg_hba.conf"
+    ),
+}
+"""What libpq says where a server and we do not agree on TLS. Another try does not help, as long as we never did."""
+_ON_THE_WAY: dict[str, tuple[type[StoreError], str]] = {
+    **{said: (StoreAccessError, hint) for said, hint in _TLS.items()},
     "invalid response to": (StoreUnavailableError, _NO_POSTGRES),
     "expected authentication request": (StoreUnavailableError, _NO_POSTGRES),
 }
@@ -94,9 +99,9 @@ def explain(error: Exception, place: str, tried: str) -> StoreError:
 
 
 def explain_reconnect(error: Exception, place: str) -> StoreError:
-    """As `explain`, where connecting failed for who was let in before: a refused login may be one that is renewed."""
+    """As `explain`, where connecting failed for who was let in before: a login or certificate may be being renewed."""
     explained = explain(error, place, "connect")
-    if _is_refused_login(error):
+    if _is_refused_login(error) or (not _state(error) and any(said in str(error) for said in _TLS)):
         return StoreUnavailableError(f"{explained}; we were let in before, so it is tried again")
     return explained
 

@@ -16,14 +16,17 @@ _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 
 
 class RabbitServer(Server):
-    """A RabbitMQ of one node, with its user `guest`. `plugins` are the names of those that it shall have."""
+    """A RabbitMQ of one node, with its user `guest`.
+
+    `plugins` are the names of those that it shall have, `settings` more lines of its configuration.
+    """
 
     name: ClassVar[str] = "RabbitMQ"
 
-    def __init__(self, *, plugins: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, plugins: tuple[str, ...] = (), settings: tuple[str, ...] = ()) -> None:
         super().__init__()
         self._names, self._distribution = free_port(), free_port()
-        self._plugins = plugins
+        self._plugins, self._settings = plugins, settings
         # Its nodes find each other by a daemon, which otherwise would be left behind.
         self._finder = ServerProcess("epmd", self._folder / "epmd.log")
 
@@ -41,7 +44,7 @@ class RabbitServer(Server):
         (self._folder / "plugins").write_text(f"[{','.join(self._plugins)}].", "utf-8")
         (self._folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.local = 127.0.0.1:{self._port}\nloopback_users.guest = true\nlog.file = false\n"
-            "log.console = true\nlog.console.level = info\n"
+            "log.console = true\nlog.console.level = info\n" + "".join(f"{each}\n" for each in self._settings)
         )
         self._process.log.unlink(missing_ok=True)  # where an earlier start says that it is done
         command = [str(library / "sbin" / "rabbitmq-server")]

@@ -15,9 +15,13 @@ from antiphon.testing.servers.process import ServerMissingError
 
 
 class ValkeyServer(Server):
-    """A Valkey that writes each command to its log before it answers."""
+    """A Valkey that writes each command to its log before it answers. `settings` are more words of its command line."""
 
     name: ClassVar[str] = "Valkey"
+
+    def __init__(self, *, settings: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self._settings = settings
 
     @property
     def url(self) -> str:
@@ -26,7 +30,7 @@ class ValkeyServer(Server):
     def start(self) -> None:
         command = [
             self._program(), "--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._folder),
-            "--save", "", "--appendonly", "yes", "--appendfsync", "everysec",
+            "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", *self._settings,
         ]  # fmt: skip
         self._process.start(command, self._is_ready, patience=PATIENCE)
 
