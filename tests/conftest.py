@@ -7,11 +7,14 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import settings
 
 from antiphon.events.ids import new_id
 from antiphon.testing.servers import ServerMissingError, shared_server
 
 Server = Callable[[str], str]
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")  # a busy machine fails no property
 
 
 @pytest.fixture(scope="session")
