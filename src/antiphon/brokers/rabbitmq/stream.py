@@ -15,7 +15,7 @@ import msgspec
 from antiphon.brokers.rabbitmq.answers import Received
 from antiphon.brokers.rabbitmq.codec import Plain, Positions, route
 from antiphon.brokers.rabbitmq.confirming import UNROUTED
-from antiphon.brokers.rabbitmq.driver import PATIENCE, Lane, Link
+from antiphon.brokers.rabbitmq.driver import PATIENCE, Lane, Link, MissingError
 from antiphon.brokers.rabbitmq.names import Arguments
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.errors import ConnectionLostError
@@ -25,6 +25,8 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 _HELD, _EACH, _REST = 1_000, 250, 0.5
 """How many records are on their way at most, and after how many, or how many seconds, they are acknowledged."""
 _PAUSES = (0.01, 0.05, 0.2, 1.0)
+_DOUBTS = (0.5, 1.0, 2.0)
+"""Seconds before each look for a stream that nothing is routed to."""
 _SOON = 0.2
 """Seconds within which an idle server hands out the first record; nothing is wrong where it takes longer."""
 _encode = msgspec.json.Encoder().encode
@@ -115,7 +117,7 @@ class Stream(Generic[Record]):
             refused = await self._outlet.send([Plain(self._route, _encode(record)) for record in records], ids)
             if refused:
                 why = next(iter(refused.values()))
-                if why == UNROUTED:
+                if why == UNROUTED and await self._is_gone():
                     raise StreamGoneError(f"{self.name!r} is not on {self._link.shown} any more")
                 raise ConnectionLostError(f"{self._link.shown} does not take what is written to {self.name!r}: {why}")
             async with asyncio.timeout(PATIENCE):
@@ -124,6 +126,20 @@ class Stream(Generic[Record]):
             raise ConnectionLostError(f"{self.name!r} of {self._link.shown} is not read to its end") from error
         finally:
             del self._awaited[ids[-1]]
+
+    async def _is_gone(self) -> bool:
+        """Whether it is not there, at length: a server that stops or starts seems to have none, for a moment.
+
+        Raises ConnectionLostError.
+        """
+        for pause in _DOUBTS:
+            await asyncio.sleep(pause)
+            try:
+                await self._link.do(lambda lane: lane.look(self.name))
+            except MissingError:
+                continue
+            return False
+        return True
 
     @property
     def taken(self) -> int:
