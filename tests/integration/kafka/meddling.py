@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from confluent_kafka import TopicPartition
 
 from antiphon.brokers.kafka import KafkaBroker, KafkaSubscription
-from antiphon.brokers.ports import Broker, Delivery, Subscription
+from antiphon.brokers.ports import Broker, Delivery, Partition, Subscription
 
 _LEAVE_GROUP = 13
 _CONSUMER_GROUP_HEARTBEAT = 68
@@ -20,7 +20,7 @@ _BYTES_PER_MESSAGE = 1_300
 
 
 class Stalled:
-    """A consumer whose process hangs until it is fetched from again."""
+    """A consumer whose process hangs until somebody fetches or commits again."""
 
     def __init__(self, subscription: KafkaSubscription) -> None:
         self.consumer: Any = subscription._reader.consumer
@@ -45,13 +45,17 @@ async def evict(broker: Broker, subscription: Subscription) -> None:
     reader = subscription._reader
     stalled = Stalled(subscription)
     reader.consumer = stalled
-    fetch = subscription.fetch
+    fetch, commit = subscription.fetch, subscription.commit
 
     async def wake(limit: int, max_bytes: int, wait: timedelta) -> Sequence[Delivery]:
         stalled.is_over = True
         return await fetch(limit, max_bytes, wait)
 
-    subscription.fetch = wake
+    async def wake_and_commit(watermarks: Mapping[Partition, str]) -> None:
+        stalled.is_over = True
+        await commit(watermarks)
+
+    subscription.fetch, subscription.commit = wake, wake_and_commit
     member = stalled.consumer.memberid()
     await asyncio.to_thread(leave, broker._servers, subscription.group, member)
 
