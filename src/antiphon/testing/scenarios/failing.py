@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 
 import pytest
 from msgspec import structs
@@ -170,7 +171,7 @@ class FailureScenarios(RuntimeSuite):
     async def test_a_batch_isolates_its_bad_item(self, broker: Broker) -> None:
         service, done, sizes = self.service(), list[int](), list[int]()
 
-        @service.on_batch(OrderPlaced, size=10)
+        @service.on_batch(OrderPlaced, size=10, wait=timedelta(milliseconds=100))
         async def take(batch: list[OrderPlaced]) -> list[PaymentTaken]:
             sizes.append(len(batch))
             if any(order.number == 3 for order in batch):
