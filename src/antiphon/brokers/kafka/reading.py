@@ -44,6 +44,7 @@ _POLL_SOON = 0.005
 """The same while something is handled that will have to be committed."""
 _AT_ONCE = 1_000
 _OVERFULL = 2
+"""How many times as much as is enough may wait while a commit is on its way."""
 _PATIENCE = 0.5
 """Seconds that the thread waits for room before it stops the driver, which then forgets what it has read ahead."""
 _PAUSE = 0.2
@@ -125,12 +126,10 @@ class Reader:
             return
         record = self.consumer.poll(self._poll_wait())
         if record is not None:
-            # All that is there, before anything is handed out, so that no partition hides the others.
             self._hand_over([record])
+            # All that is there, before anything is handed out, so that no partition hides the others.
             while not self._holdings.is_full() and (more := self.consumer.consume(_AT_ONCE, 0)):
                 self._hand_over(more)
-                if len(more) < _AT_ONCE:
-                    break
             self._holdings.ring()
 
     def _note(self, lane: Lane) -> None:
