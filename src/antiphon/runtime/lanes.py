@@ -62,9 +62,9 @@ class Lane:
 class Lanes:
     """A fixed number of lanes; the key decides which.
 
-    There are as many tasks as lanes, for the life of the service, and none of its own for any: whoever is awake takes
-    lane after lane, and calls for another before each, who takes over should it have to wait. So handlers that never
-    wait cost one waking, however many lanes their messages are in.
+    There are as many tasks as lanes, for the life of the service, and no lane has one of its own. The task that is
+    awake takes lane after lane. Before each it calls another one, which takes over should it have to wait. So handlers
+    that never wait cost one waking, however many lanes their messages are in.
     """
 
     def __init__(

@@ -168,9 +168,11 @@ async def read_by_somebody(broker: KafkaBroker, group: str) -> AsyncIterator[Non
             await asyncio.sleep(0.05)
 
     looking = asyncio.create_task(look())
-    yield
-    is_over.set()
-    await looking
+    try:
+        yield
+    finally:
+        is_over.set()
+        await looking
     assert looks > 20
     assert not nobody, f"{nobody} of {looks} looks found nobody"
 

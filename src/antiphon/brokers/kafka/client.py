@@ -271,10 +271,11 @@ class Admin:
             await asyncio.sleep(_PAUSE.total_seconds())
 
     async def owners(self, group: str) -> Mapping[Partition, str] | None:
-        """Which member reads which partition, as far as the cluster says; None where it has members and says no more.
+        """Which member reads which partition; None where it has, or may have, members, and nothing more is known.
 
-        A group by KIP-848 is such a one. Asking who its members are ends the process when the group's coordinator is
-        lost meanwhile (an assertion in the driver's library). What is asked here is asked of every server.
+        So it is of a group that is sharing out what it reads, of one that a server may look after which does not
+        answer, and of any by KIP-848. Asking who a group's members are ends the process when its coordinator is lost
+        meanwhile (an assertion in the driver's library). What is asked here is asked of every server.
         """
         try:
             found = await asyncio.to_thread(super(AdminClient, self.native).list_groups, group, self.patience)
