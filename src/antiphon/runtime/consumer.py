@@ -99,7 +99,7 @@ class Consumer:
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
         surroundings.take_notices = self._take_notices
-        surroundings.is_ending = self._is_ending
+        surroundings.is_ending = self._lanes.is_ending = self._is_ending
         surroundings.instruments.watch(surroundings.settling, surroundings.pauses)
         surroundings.gates.shut_topic = subscription.pause_topic
         surroundings.gates.open_topic = self._open_topic

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+from antiphon.errors import HandlingError
 from antiphon.events.clock import Clock
 from antiphon.runtime.route import Mode
 from antiphon.runtime.suspicion import Suspicion
@@ -87,12 +88,22 @@ class Lanes:
         """Lanes that no task is at, though they have something to do."""
         self._asleep: list[asyncio.Future[None]] = []
         self._is_called = self._draining = False
+        self.is_ending: Callable[[], bool] = lambda: False
+        """Whether all tasks are canceled, as at the end of the event loop."""
 
     def start(self, failed: Callable[[BaseException], None]) -> None:
-        """Begin; `failed` is called when a lane ends by a fault of the runtime's own."""
+        """Begin; `failed` is called when a task ends by a fault of the runtime's own, or since it was canceled."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                if (error := task.exception()) is not None:
+                    failed(error)
+            elif not (self._draining or self.is_ending()):
+                failed(HandlingError("a task was canceled that handlers run in, when none of them was at work"))
+
         for number in range(self._count):
             task = asyncio.create_task(self._work(number))
-            task.add_done_callback(lambda task: None if task.cancelled() or not (e := task.exception()) else failed(e))
+            task.add_done_callback(ended)
             self._tasks.append(task)
 
     def dispatch(self, works: Sequence[Work]) -> None:
@@ -161,7 +172,21 @@ class Lanes:
         if route.batch_size is None or not route.batch_wait or self._draining:
             return
         if len(lane.runs) == 1 and len(first) < route.batch_size:
-            await self._clock.sleep(route.batch_wait)
+            await self._wait(self._clock.sleep(route.batch_wait))
+
+    async def _wait(self, until: Awaitable[None]) -> None:
+        """Wait, though no longer where the task is canceled late, for what a handler did in it before.
+
+        Older libraries cancel a task for a timeout and never take that back; handlers of all keys share the tasks.
+        """
+        try:
+            await until
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or self._draining or self.is_ending():
+                raise
+            while task.cancelling():
+                task.uncancel()
 
     async def _work(self, number: int) -> None:
         more = partial(self._more, number)
@@ -173,8 +198,11 @@ class Lanes:
             if self._draining:
                 return
             self._asleep.append(call := asyncio.get_running_loop().create_future())
-            await call
-            self._is_called = False
+            await self._wait(call)
+            if call.cancelled():
+                self._asleep.remove(call)
+            else:
+                self._is_called = False
 
     def _enter(self, number: int) -> None:
         """Be at the lane that is ready for longest, and let somebody else see to the others."""

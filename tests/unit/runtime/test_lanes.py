@@ -260,6 +260,81 @@ async def test_a_drain_gives_up_what_does_not_end(executor, clock):
     assert await found.drain(0) == 1
 
 
+def cancel_soon() -> None:
+    """As a timeout does that a handler began and did not take back."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_soon(task.cancel)
+
+
+class Careless(Executor):
+    """Leaves a cancellation behind that comes when the run is over."""
+
+    async def run(self, works, more) -> None:
+        await super().run(works, more)
+        cancel_soon()
+
+
+async def test_a_cancellation_that_comes_when_the_handler_is_done_ends_nothing(clock):
+    road, executor = Road(), Careless()
+    found = await started(executor, clock, 2)
+    for number in range(6):
+        found.dispatch([work(number, None, road)])
+        await clock.rest()
+    assert executor.runs == [[str(number)] for number in range(6)]
+    assert await found.drain(1) == 0
+
+
+async def test_a_cancellation_that_comes_with_the_call_leaves_the_call_in_force(executor, clock):
+    found = await started(executor, clock, 2)
+    found.dispatch([work(0, None, Road())])
+    for task in found._tasks:
+        task.cancel()
+    await clock.rest()
+    assert executor.runs == [["0"]]
+    await found.drain(1)
+
+
+async def test_a_cancellation_that_comes_while_a_batch_fills_only_ends_the_wait(clock):
+    road, executor = Road(batch_size=10, batch_wait=timedelta(seconds=5)), Careless()
+    found = await started(executor, clock, 1)
+    found.dispatch([work(0, None, Road())])
+    found.dispatch([work(1, None, road)])
+    await clock.rest()
+    assert executor.runs == [["0"], ["1"]]
+    await found.drain(1)
+
+
+async def test_a_task_that_is_canceled_in_the_middle_of_the_runtimes_own_work_is_told_of(clock):
+    class Working(Executor):
+        async def run(self, works, more) -> None:
+            cancel_soon()
+            await super().run(works, more)
+
+    told: list[BaseException] = []
+    executor = Working()
+    executor.gate.clear()
+    found = lanes(executor, clock)
+    found.start(told.append)
+    found.dispatch([work(0, "a", Road())])
+    await clock.rest()
+    assert [type(error).__name__ for error in told] == ["HandlingError"]
+    await found.drain(0)
+
+
+async def test_the_end_of_the_event_loop_ends_the_tasks_and_is_no_fault(executor, clock):
+    told: list[BaseException] = []
+    found = lanes(executor, clock)
+    found.is_ending = lambda: True
+    found.start(told.append)
+    await clock.rest()
+    for task in found._tasks:
+        task.cancel()
+    await asyncio.wait(found._tasks, timeout=1)
+    assert all(task.cancelled() for task in found._tasks)
+    assert told == []
+
+
 async def test_a_lane_that_breaks_is_told_of(clock):
     class Broken:
         async def run(self, works, more) -> None:
