@@ -33,6 +33,10 @@ LONGEST_SILENCE = 0.02
 """Seconds after which what is finished is told, in the middle of a run, so that it can be settled."""
 MARKED_AT_ONCE = 100
 """Messages whose marks share a commit, where a handler runs at most once."""
+LONGEST_TURN = 0.02
+"""Seconds that handlers who never wait may keep the event loop before it turns once: whatever settles what they did,
+keeps leases, or hears of a stop, is in the same loop.
+"""
 LONGEST_HOP = 0.05
 """Seconds after which a thread comes back with what it has done, so that it can be settled."""
 
@@ -91,6 +95,9 @@ class AwaitExecutor:
     def __init__(self, surroundings: Surroundings, egress: Egress, verdicts: Verdicts) -> None:
         self._surroundings, self._egress, self._verdicts = surroundings, egress, verdicts
         self._admission = surroundings.admission
+        self._turn = 0.0
+        """When the loop is known to have turned last, by the stopwatch."""
+        self._is_turning = False
 
     async def run(self, works: Sequence[Work], more: More) -> None:
         route = works[0].route
@@ -106,6 +113,8 @@ class AwaitExecutor:
                 if self._admission.admits(work):
                     await self._run_one(work)
                     self._surroundings.dirty.set()
+                    if self._surroundings.stopwatch() - self._turn > LONGEST_TURN:
+                        await self._let_loop_turn()
         self._surroundings.dirty.set()
 
     async def _run_at_most_once(self, works: Sequence[Work]) -> None:
@@ -160,7 +169,7 @@ class AwaitExecutor:
             await self._run_direct(works, route, run)
             self._surroundings.dirty.set()
             works = more()
-        self._note(run)
+        self._note(run, run.told)
 
     async def _run_direct(self, works: Sequence[Work], route: Route, run: DirectRun) -> None:
         """Call a coroutine function that takes nothing but its event, with no middleware and no hook."""
@@ -201,11 +210,28 @@ class AwaitExecutor:
             else:
                 durations.append(now - began)
             if (began := now) - run.told > LONGEST_SILENCE:
-                self._note(run)
-                run.told = now
+                self._note(run, now)
+            if now - self._turn > LONGEST_TURN:
+                began = await self._let_loop_turn()
 
-    def _note(self, run: DirectRun) -> None:
+    async def _let_loop_turn(self) -> float:
+        """Let everybody else run once; returns what the stopwatch shows then."""
+        # Until it has turned, whoever runs in another lane gives way after one message, too.
+        if not self._is_turning:
+            self._is_turning = True
+            asyncio.get_running_loop().call_soon(self._turned)
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError as error:
+            self._surroundings.failure_of(error)  # which raises it, unless it was a handler's and came late
+        return self._surroundings.stopwatch()
+
+    def _turned(self) -> None:
+        self._turn, self._is_turning = self._surroundings.stopwatch(), False
+
+    def _note(self, run: DirectRun, now: float) -> None:
         """Tell how long attempts took, and the gate how they went."""
+        run.told = now
         self._surroundings.dirty.set()
         run.route.instruments.durations.observe_many(run.durations)
         if run.route.gate is not None:
