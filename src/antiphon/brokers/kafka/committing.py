@@ -165,11 +165,25 @@ class Commits:
             self._sent = _Sent(requests, wanted, offsets, time.monotonic() + _LONGEST_ANSWER)
 
     def hear(self, error: KafkaError | None, answered: Sequence[TopicPartition]) -> None:
-        """What the driver says in a poll of one that was sent; of one that was given up before, it says nothing new."""
+        """What the driver says in a poll: of the one that was sent, or of any that nobody waits for any more."""
         sent = self._sent
         if sent is not None and {partition_of(each): each.offset for each in answered} == sent.offsets:
             self._sent = None
             self._conclude(sent.requests, sent.wanted, error or _first_of(answered))
+        elif error is None:
+            self._stand_again(answered)
+
+    def _stand_again(self, overtaken: Sequence[TopicPartition]) -> None:
+        """Commit once more where we stand, since this may have come last: the driver sends again what was lost."""
+        held = self._holdings.lanes
+        with self._holdings.changed:
+            lanes = [
+                lane
+                for each in overtaken
+                if (lane := held.get(partition_of(each))) is not None and lane.done > each.offset
+            ]
+            if lanes:
+                self.wish(lanes)
 
     def serve_now(self, consumer: Consumer) -> None:
         """Commit what was asked for, and wait for it: in a callback of the driver, where no poll can tell of it."""
@@ -191,12 +205,12 @@ class Commits:
         """All that was asked for, and what it comes to."""
         with self._holdings.changed:
             requests, self._requests = self._requests, []
-            # The last word of a lane holds; what is not held any more is left out.
+            # The last word of a lane holds, be it that of a transaction; what is not held any more is left out.
             wanted: dict[Lane, int] = {}
             for request in requests:
                 for lane, offset in request.moves:
                     if self._holdings.lanes.get(lane.partition) is lane:
-                        wanted[lane] = max(offset, wanted.get(lane, 0))
+                        wanted[lane] = max(offset, wanted.get(lane, lane.done))
         places = [
             at(lane.partition, *Place(offset, lane.token, lane.skipped).committed()) for lane, offset in wanted.items()
         ]

@@ -115,6 +115,49 @@ async def test_one_whose_answer_is_lost_is_sent_again_and_a_late_answer_changes_
     assert member.lane.done == 5
 
 
+async def test_nothing_is_committed_from_before_where_the_group_stands_since(member: Member) -> None:
+    member.commits.wish([member.lane])
+    done = member.ask(3)
+    member.lane.done = 7  # by a transaction, which does not come by here
+    member.serve()
+    assert member.consumer.offsets == [7]
+    member.consumer.tell(member.commits)
+    await done
+    assert member.lane.done == 7
+
+
+async def test_where_one_that_was_given_up_comes_last_the_place_is_committed_again(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "_LONGEST_ANSWER", -1.0)
+    member.ask(3)
+    member.serve()
+    second = member.ask(5)
+    member.serve()
+    member.consumer.tell(member.commits, 1)
+    await second
+    # The driver had that one wait for its connection, and sent it when the later one was done already.
+    member.consumer.tell(member.commits, 0)
+    member.serve()
+    assert member.consumer.offsets == [3, 5, 5]
+    member.consumer.tell(member.commits)
+    member.serve()
+    assert len(member.consumer.taken) == 3
+
+
+async def test_one_that_failed_late_changes_nothing(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "_LONGEST_ANSWER", -1.0)
+    member.ask(3)
+    member.serve()
+    second = member.ask(5)
+    member.serve()
+    member.consumer.tell(member.commits, 1)
+    await second
+    member.consumer.tell(member.commits, 0, MOVING)
+    member.serve()
+    assert member.consumer.offsets == [3, 5]
+
+
 async def test_it_is_asked_for_again_where_the_group_is_just_sharing_out(member: Member) -> None:
     done = member.ask(5)
     member.serve()
