@@ -11,11 +11,13 @@ from antiphon.brokers.rabbitmq.driver import Link
 from antiphon.brokers.rabbitmq.names import Names, course_arguments
 from antiphon.brokers.rabbitmq.outlet import Outlet
 from antiphon.brokers.rabbitmq.stream import Stream, StreamGoneError
-from antiphon.errors import BrokerError, StoreCorruptError
+from antiphon.errors import BrokerError, ConnectionLostError, StoreCorruptError
 
 logger = logging.getLogger("antiphon.brokers.rabbitmq")
 WHOLE_EVERY = 2_000
 """Records after which all is written down at once, so that older ones may be deleted."""
+_AS_LARGE = 32
+"""So many places in a record count as one more: a whole has to be in what is kept, which goes by bytes."""
 
 
 class LogGroup:
@@ -50,7 +52,18 @@ class LogGroup:
         await self._stream.close()
 
     async def write(self, marks: Sequence[Mark]) -> None:
-        """Returns when they, and all before them, were taken in. Raises ConnectionLostError, StoreCorruptError."""
+        """Returns when they, and all before them, were taken in. Raises ConnectionLostError, StoreCorruptError.
+
+        It raises the first one, too, while it is not known what holds of them, after records were missed.
+        """
+        await self._write(marks)
+        if self._early is not None:
+            raise ConnectionLostError(
+                f"what became of group {self.name!r} on {self._link.shown} while this process was away is not known "
+                "yet; it is tried again until a member writes it down"
+            )
+
+    async def _write(self, marks: Sequence[Mark]) -> None:
         try:
             await self._stream.write(marks)
         except StreamGoneError as error:
@@ -61,7 +74,7 @@ class LogGroup:
 
     async def look(self) -> None:
         """Return when all is known that was written before the call."""
-        await self.write([Mark("look")])
+        await self._write([Mark("look")])
         if self._early is not None:
             raise StoreCorruptError(
                 f"of group {self.name!r} on {self._link.shown} nothing is known any more: what its members wrote down "
@@ -96,7 +109,7 @@ class LogGroup:
             self._early = None
 
     def _note_whole(self, mark: Mark) -> None:
-        self._since_whole = 0 if mark.kind == "whole" else self._since_whole + 1
+        self._since_whole = 0 if mark.kind == "whole" else self._since_whole + 1 + len(mark.places) // _AS_LARGE
         is_due = self._since_whole >= WHOLE_EVERY and self.watchers
         if is_due and (self._writing is None or self._writing.done()):
             self._writing = asyncio.create_task(self._write_whole())
