@@ -19,8 +19,19 @@ _PATIENCE = 2.0
 """Seconds in which a server answers a greeting that is only there to find out what it speaks."""
 _MOMENT = 0.5
 """Seconds in which a server says that it does not believe our certificate: it does so after the greeting."""
-_NEVER = ("WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "HANDSHAKE_FAILURE", "NO_SHARED_CIPHER")
-"""Reasons of the library for a greeting that cannot succeed at another try either."""
+_REFUSALS = {
+    "WRONG_VERSION_NUMBER": ("it does not answer in TLS", "look at the port, or leave tls out"),
+    # Up to TLS 1.2 a server says no more than this to who has no certificate.
+    "HANDSHAKE_FAILURE": (
+        "it ends the greeting of TLS",
+        "it may want a certificate of ours: name it in tls_certificate; or ciphers that we do not have",
+    ),
+    **dict.fromkeys(
+        ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER"),
+        ("it speaks another TLS than we do", "let it have version 1.2 or 1.3, and their usual ciphers"),
+    ),
+}
+"""Reasons of the library for a greeting that cannot succeed at another try either: what is so, and what helps."""
 _OTHERS = "name the host in the URL as the certificate does, or look whom you have reached"
 _MENDING = {9: "it is not valid yet: look at the clocks", 10: "renew it there", 62: _OTHERS, 64: _OTHERS}
 """What helps against each of OpenSSL's verdicts on a certificate."""
@@ -53,6 +64,8 @@ class Tls(Struct, frozen=True, kw_only=True):
             if given:
                 raise SettingsError(f"{url} has options for TLS ({', '.join(given)}), but it is off: say tls=true, too")
             return None
+        if self.tls_certificate is None and (alone := [name for name in given if name.startswith("tls_key")]):
+            raise SettingsError(f"{url} has {' and '.join(alone)}, but no tls_certificate, of which that is the key")
         try:
             context = ssl.create_default_context(cafile=self.tls_ca)
             if self.tls_certificate is not None:
@@ -112,9 +125,8 @@ def refusal(error: ssl.SSLError) -> str | None:
     said = reason.lower().replace("_", " ")
     if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason or "BAD_CERT" in reason):
         return f"it does not believe our certificate ({said}): renew tls_certificate, or let it be known"
-    if any(each in reason for each in _NEVER):
-        return f"it does not answer in TLS ({said}): look at the port, or leave tls out"
-    return None
+    found = next((told for each, told in _REFUSALS.items() if each in reason), None)
+    return None if found is None else f"{found[0]} ({said}): {found[1]}"
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -88,6 +88,18 @@ async def test_a_server_that_wants_a_certificate_of_ours_lets_us_in_by_it_alone(
     assert not raised.value.retryable
 
 
+async def test_who_speaks_tls_but_not_with_us_is_not_told_to_speak_none(guarded: Guarded) -> None:
+    await guarded.set("tls-protocols", "TLSv1.2")
+    await guarded.set("tls-auth-clients", "yes")
+    with pytest.raises(BrokerError, match="want a certificate of ours: name it in tls_certificate") as raised:
+        await connect(guarded.url).open()
+    assert not raised.value.retryable
+    await guarded.set("tls-protocols", "TLSv1.1")
+    with pytest.raises(BrokerError, match=r"another TLS than we do .* version 1.2 or 1.3") as raised:
+        await connect(guarded.url).open()
+    assert "leave tls out" not in str(raised.value)
+
+
 def test_a_broker_that_is_closed_waits_for_no_farewell_of_a_server_that_is_silent(guarded: Guarded) -> None:
     async def come_and_go() -> None:
         broker = connect(guarded.url)

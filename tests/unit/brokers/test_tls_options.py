@@ -23,6 +23,14 @@ def test_an_option_for_tls_without_tls_is_refused_and_not_connected_in_the_clear
 
 
 @each_broker
+@pytest.mark.parametrize("option", ["tls_key", "tls_key_password"])
+def test_a_key_without_its_certificate_is_refused_and_not_left_out_in_silence(scheme: str, option: str) -> None:
+    with pytest.raises(SettingsError, match="no tls_certificate") as raised:
+        connect(f"{scheme}://host?tls=true&{option}=hidden-secret")
+    assert option != "tls_key_password" or "hidden-secret" not in str(raised.value)
+
+
+@each_broker
 def test_a_file_where_yes_or_no_belongs_is_refused(scheme: str) -> None:
     with pytest.raises(SettingsError, match=r"option 'tls' of .* true or false"):
         connect(f"{scheme}://host?tls=/authority.pem")

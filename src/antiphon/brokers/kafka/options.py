@@ -167,6 +167,8 @@ def _tls(options: KafkaOptions) -> dict[str, object]:
     found: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if found and not options.tls:
         raise SettingsError("there are options for TLS, but it is off: say tls=true, too")
+    if options.tls_certificate is None and (options.tls_key or options.tls_key_password) is not None:
+        raise SettingsError("there is a key for TLS, but no tls_certificate, of which that is the key")
     return found
 
 

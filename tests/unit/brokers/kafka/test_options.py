@@ -123,7 +123,7 @@ def test_the_profile_of_confluent_cloud_asks_by_key_over_tls():
 
 
 def test_a_url_shows_no_secret():
-    broker = connect("kafka://user:hidden@one:9093?tls=true&tls_key_password=hidden&lease=9s")
+    broker = connect("kafka://user:hidden@one:9093?tls=true&tls_certificate=c.pem&tls_key_password=hidden&lease=9s")
     assert "hidden" not in broker.url
     assert broker.capabilities.max_message_bytes == 1_000_000
 
