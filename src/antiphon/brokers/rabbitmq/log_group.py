@@ -30,8 +30,6 @@ class LogGroup:
         self._stream = Stream(link, outlet, names.course(group), course_arguments(), Mark, self._take)
         self._early: list[tuple[int, Mark]] | None = []
         """What came before anything whole did, of a stream of which something is gone; None once all is known."""
-        self._last = -1
-        """The number of the record that came last."""
         self._since_whole = 0
         self._writing: asyncio.Task[None] | None = None
 
@@ -82,10 +80,9 @@ class LogGroup:
             )
 
     def _take(self, mark: Mark) -> None:
-        number, expected = self._stream.taken, self._last + 1
-        self._last = number
+        number = self._stream.taken
         # Where a file begins, the server uses one number itself. More are missing for who was away for too long.
-        if self._early is None and number > expected + 1:
+        if self._early is None and self._stream.missed > 1:
             self._early = []
         if self._early is not None:
             self._begin(number, mark)

@@ -51,6 +51,8 @@ class Stream(Generic[Record]):
         self._route = route("", name)
         self._lane: Lane | None = None
         self._next = self._handled = 0
+        self.missed = 0
+        """How many numbers in a row did not come since the last record that was taken."""
         self._more = asyncio.Event()
         self._awaited: dict[str, asyncio.Future[None]] = {}
 
@@ -158,10 +160,12 @@ class Stream(Generic[Record]):
         offset = _offset(received)
         if lane is not self._lane or offset < self._next:
             return
+        self.missed = max(self.missed, offset - self._next)
         self._next = offset + 1
         self._more.set()
         try:
             self._take(self._decode(received.body))
+            self.missed = 0
         except msgspec.DecodeError as error:
             logger.warning("a record of %r on %s is not ours: %s", self.name, self._link.shown, error)
         if received.message_id is not None and (back := self._awaited.get(received.message_id)) and not back.done():

@@ -9,18 +9,26 @@ from typing import cast
 import msgspec
 import pytest
 
+from antiphon.brokers.rabbitmq.answers import Received
 from antiphon.brokers.rabbitmq.course import Mark, Place, Seat
-from antiphon.brokers.rabbitmq.driver import Link
+from antiphon.brokers.rabbitmq.driver import Lane, Link
 from antiphon.brokers.rabbitmq.log_group import LogGroup
 from antiphon.brokers.rabbitmq.names import Names, course_arguments
 from antiphon.brokers.rabbitmq.outlet import Outlet
-from antiphon.errors import ConnectionLostError
+from antiphon.errors import ConnectionLostError, StoreCorruptError
 
 
 class Shown:
     """A connection of which only its name is asked."""
 
     shown = "rabbitmq-streams://here"
+
+
+class Channel:
+    """One on which nothing is acknowledged to anybody."""
+
+    def acknowledge_later(self, through: int) -> None:
+        """Nobody is there."""
 
 
 class Group(LogGroup):
@@ -30,15 +38,17 @@ class Group(LogGroup):
         super().__init__(cast(Link, Shown()), cast(Outlet, None), Names("antiphon"), "payments")
         self.watchers.add(lambda: None)
         self.wrote: list[Mark] = []
+        self.lane = self._stream._lane = cast(Lane, Channel())  # pyright: ignore[reportPrivateUsage]
         self._stream.write = self._keep  # type: ignore[method-assign] # there is no server
 
     async def _keep(self, records: Sequence[Mark]) -> None:
         self.wrote += records
 
-    def come(self, mark: Mark, number: int) -> None:
+    def come(self, record: Mark | bytes, number: int) -> None:
         """The record of that number comes."""
-        self._stream._next = number + 1  # pyright: ignore[reportPrivateUsage]
-        self._take(mark)
+        body = record if isinstance(record, bytes) else msgspec.json.encode(record)
+        received = Received(number, {"x-stream-offset": number}, body, None, None, None)
+        self._stream._on_record(self.lane, received)  # pyright: ignore[reportPrivateUsage]
 
 
 def places(count: int, owner: str | None = None, epoch: int = 1) -> list[Place]:
@@ -76,3 +86,22 @@ async def test_nothing_counts_as_moved_while_records_are_missed_and_no_whole_has
     group.come(Mark("whole", places=[Place("orders", 0, 20, 2, "another")], seats=[seat], upto=49), 51)
     await group.write([move])
     assert [(place.position, place.owner) for place in group.course.places.values()] == [(20, "another")]
+
+
+async def test_records_that_are_not_ours_are_no_loss() -> None:
+    group = Group()
+    group.come(Mark("begin", places=[Place("orders", 0)]), 0)
+    for number in (1, 2, 4, 5):
+        group.come(b'{"kind": "of a later version"}', number)
+    group.come(Mark("claim", "me", [Place("orders", 0)]), 7)
+    await group.look()
+    assert [place.owner for place in group.course.places.values()] == ["me"]
+
+
+async def test_a_loss_before_a_record_that_is_not_ours_is_one() -> None:
+    group = Group()
+    group.come(Mark("begin", places=[Place("orders", 0)]), 0)
+    group.come(b"anything", 3)
+    group.come(Mark("claim", "me", [Place("orders", 0)]), 4)
+    with pytest.raises(StoreCorruptError):
+        await group.look()
