@@ -215,7 +215,8 @@ class AwaitExecutor:
                 began = await self._let_loop_turn()
 
     async def _let_loop_turn(self) -> float:
-        """Let everybody else run once; returns what the stopwatch shows then."""
+        """Let everybody else run once, also who settles what is finished; returns what the stopwatch shows then."""
+        self._surroundings.dirty.set()
         # Until it has turned, whoever runs in another lane gives way after one message, too.
         if not self._is_turning:
             self._is_turning = True
