@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -271,8 +271,8 @@ class RabbitLogSubscription:
         now = asyncio.get_running_loop().time()
         idle = [reader for reader in self._readers.values() if not reader.is_reading or reader.is_silent(now)]
         try:
-            await asyncio.gather(*(reader.open(self._link) for reader in idle))
-            await asyncio.gather(*(reader.look_into(self._peeking) for reader in self._readers.values()))
+            await _all(reader.open(self._link) for reader in idle)
+            await _all(reader.look_into(self._peeking) for reader in self._readers.values())
         except MissingError as error:
             raise StoreCorruptError(
                 f"a stream that group {self.group!r} reads is gone ({error}): the server lost its data, or somebody "
@@ -343,6 +343,13 @@ class RabbitLogSubscription:
     def _require_open(self, tried: str) -> None:
         if self._is_closed:
             raise ClosedError(f"the subscription of group {self.group!r}", tried)
+
+
+async def _all(works: Iterable[Coroutine[object, object, None]]) -> None:
+    """Return when each has ended, also where one fails: what goes on unheard could open a reader that is closed."""
+    for found in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(found, BaseException):
+            raise found
 
 
 def _place(owned: OwnedPartition, position: int, skipped: int = 0) -> Place:
