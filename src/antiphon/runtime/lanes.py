@@ -29,6 +29,10 @@ class Executor(Protocol):
     async def run(self, works: Sequence[Work], more: More, /) -> None: ...
 
 
+_NO_RUN: list[Work] = []
+"""Which nothing joins."""
+
+
 class Lane:
     """A line of works that run one after another, in runs that an executor can take whole."""
 
@@ -38,7 +42,7 @@ class Lane:
         self.runs: deque[list[Work]] = deque()
         self.busy = False
         self.running: Sequence[Work] = ()
-        self.last: list[Work] = []
+        self.last: list[Work] = _NO_RUN
         """The run that works of the same company may join; one that was taken may not be joined."""
         self.company: object = None
 
@@ -52,7 +56,7 @@ class Lane:
         """The first run, out of the line."""
         run = self.runs.popleft()
         if not self.runs:
-            self.company = None
+            self.last, self.company = _NO_RUN, None
         return run
 
     def leave(self) -> None:

@@ -78,6 +78,7 @@ class SharedTransaction:
                 taken, self._waiting = self._waiting, []
                 await self._work_off([work for works, _ in taken for work in works])
                 _let_go(taken)
+                taken = []
         finally:
             self._is_over = True
             _let_go([*taken, *self._waiting])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from msgspec import structs
 
 from antiphon.brokers.kafka import KafkaBroker, KafkaOptions
 from antiphon.brokers.ports import Delivery, LogSubscription
@@ -30,6 +32,11 @@ def messages(count: int, *, keys: int = 5, size: int = 20) -> list[Message]:
     """Numbered, taking turns over some keys."""
     now = datetime.now(UTC)
     return [Message(new_id(), "Numbered", now, f"{n}".encode().ljust(size), f"key-{n % keys}") for n in range(count)]
+
+
+def noise(count: int, size: int, *, keys: int = 5) -> list[Message]:
+    """As `messages`, with so many bytes of data, which no compression makes fewer."""
+    return [structs.replace(each, data=os.urandom(size)) for each in messages(count, keys=keys)]
 
 
 def outgoing(sent: Sequence[Message], topic: str = "orders") -> list[Outgoing]:
@@ -124,8 +131,8 @@ async def until_settled(broker: KafkaBroker, group: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def take_less(broker: KafkaBroker, topic: str, size: int) -> None:
-    """Let the topic take no batch above so many bytes from now on; the broker's object does not hear of it."""
+async def let_take(broker: KafkaBroker, topic: str, size: int) -> None:
+    """Let the topic take batches up to so many bytes from now on; the broker's object does not hear of it."""
     entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     (answer,) = broker.native.admin.incremental_alter_configs([resource]).values()

@@ -34,8 +34,10 @@ from tests.integration.kafka.cluster import (
     OPTIONS,
     Member,
     first_reading_is_in_order,
+    let_take,
     members_of,
     messages,
+    noise,
     opened,
     outgoing,
     publish_again,
@@ -342,6 +344,46 @@ async def test_a_message_above_the_limit_of_its_topic_is_refused_and_the_others_
             await broker.publish(outgoing(sent, topic))
         assert [(refusal.message_id, refusal.retryable) for refusal in raised.value.refusals] == [(sent[-1].id, False)]
         assert len(await broker.browse(topic, {}, 100)) == 3
+
+
+async def test_a_topic_that_takes_less_all_at_once_refuses_only_what_is_too_large(address):
+    topic = f"orders-{new_id()}"
+    async with opened(address) as broker, opened(address) as other:
+        await broker.ensure_topic(TopicSpec(topic, partitions=1))
+        small = noise(200, 500, keys=1)
+        large = [structs.replace(each, key="large") for each in noise(3, 30_000)]
+        await publish_all(broker, small[:10], topic)
+        await let_take(other, topic, 20_000)  # of which the first one has not heard
+        sending = [broker.publish(outgoing(some, topic)) for some in (small[10:100], [*small[100:], *large])]
+        fine, refused = await asyncio.gather(*sending, return_exceptions=True)
+        assert fine is None
+        assert isinstance(refused, PublishError)
+        named = [(refusal.message_id, refusal.retryable) for refusal in refused.refusals]
+        assert named == [(large[0].id, False), (large[1].id, True), (large[2].id, True)]
+        held = [delivery.message.id for delivery in await broker.browse(topic, {}, 1000)]
+        assert sorted(held) == [each.id for each in small]
+
+
+async def refused(broker, sent, topic):
+    """Those of these, sent each for itself and all at once, that the broker did not take."""
+    answers = [broker.publish(outgoing([each], topic)) for each in sent]
+    return [each for each in await asyncio.gather(*answers, return_exceptions=True) if each is not None]
+
+
+async def test_a_topic_that_takes_more_by_now_takes_what_it_refused(address):
+    topic = f"orders-{new_id()}"
+    options = structs.replace(OPTIONS, topic_settings="max.message.bytes=20000")
+    async with opened(address, options) as broker, opened(address) as other:
+        await broker.ensure_topic(TopicSpec(topic))
+        large = noise(2, 30_000)
+        with pytest.raises(PublishError):
+            await broker.publish(outgoing(large, topic))
+        await let_take(other, topic, 2_000_000)
+        async with asyncio.timeout(20):  # each server hears of it in its own time
+            while await refused(broker, large, topic):
+                await asyncio.sleep(0.05)
+        held = {delivery.message.id for delivery in await broker.browse(topic, {}, 1000)}
+        assert held == {each.id for each in large}
 
 
 async def test_a_topic_that_is_deleted_under_its_readers_is_told(server):

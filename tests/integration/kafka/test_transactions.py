@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import cycle
 
 import pytest
-from msgspec import structs
 
 from antiphon.brokers.kafka import KafkaBroker
-from antiphon.brokers.ports import Delivery, LogSubscription, SeekTo
+from antiphon.brokers.ports import Delivery, LogSubscription, SeekTo, TopicSpec
 from antiphon.errors import PublishError
 from antiphon.events.clock import SystemClock
 from antiphon.runtime.compose import Composer
 from antiphon.testing.servers import KafkaServer
-from tests.integration.kafka.cluster import A_WHILE, messages, opened, outgoing, publish_all, take_less
+from tests.integration.kafka.cluster import A_WHILE, let_take, messages, noise, opened, outgoing, publish_all
 from tests.integration.kafka.transforming import POINTS, OrderPlaced
 from tests.torture.killing import victim
 
@@ -77,9 +76,8 @@ async def test_what_the_cluster_refuses_is_named_and_nothing_of_its_transaction_
         paying = await broker.subscribe("paying", ["orders"])
         await publish_all(broker, messages(3))
         read = await fetched(paying, 3)
-        small, large = ([one] for one in messages(2))  # in two partitions: a batch is refused whole
-        large = [structs.replace(large[0], data=os.urandom(20_000))]
-        await take_less(broker, "payments", 2_000)  # of which no broker of ours has heard
+        small, large = messages(1), noise(1, 20_000)
+        await let_take(broker, "payments", 2_000)  # of which no broker of ours has heard
         watermarks = {each.partition: each.position for each in read}
         with pytest.raises(PublishError) as caught:
             await paying.commit_with(watermarks, outgoing([*small, *large], "payments"))
@@ -88,6 +86,25 @@ async def test_what_the_cluster_refuses_is_named_and_nothing_of_its_transaction_
         await paying.commit_with(watermarks, outgoing(small, "payments"))
         assert [each.message.id for each in await fetched(reader, 1)] == [small[0].id]
         assert sum(lag.messages for lag in await broker.lag("paying")) == 0
+
+
+async def test_transactions_fit_a_topic_that_takes_small_batches_and_one_that_does_so_all_at_once(server):
+    async with opened(server.address) as broker:
+        await broker.ensure_topic(TopicSpec("payments", partitions=1))
+        paying = await broker.subscribe("paying", ["orders"])
+        reader = await broker.subscribe("readers", ["payments"])
+        await publish_all(broker, messages(3))
+        sent = noise(90, 500, keys=1)
+        moves = [{each.partition: each.position} for each in await fetched(paying, 3)]
+        await paying.commit_with(moves[0], outgoing(sent[:30], "payments"))
+        await let_take(broker, "payments", 8_000)  # of which no broker of ours has heard
+        await paying.commit_with(moves[1], outgoing(sent[30:60], "payments"))
+        async with opened(server.address) as other:  # which hears of it when it begins
+            also = await other.subscribe("also", ["orders"])
+            more = await fetched(also, 1)
+            await also.commit_with({more[0].partition: more[0].position}, outgoing(sent[60:], "payments"))
+        assert [each.message.id for each in await fetched(reader, 90)] == [each.id for each in sent]
+        assert await reader.fetch(10, 1 << 20, timedelta(seconds=1)) == []
 
 
 async def fetched(subscription: LogSubscription, count: int) -> list[Delivery]:

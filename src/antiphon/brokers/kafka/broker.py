@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from antiphon.brokers.capabilities import Capabilities
 from antiphon.brokers.kafka.client import Admin, KafkaError, KafkaException, error_of
-from antiphon.brokers.kafka.envelope import record_size
 from antiphon.brokers.kafka.faults import DENIED, NOT_IN, UNHEARD, fault
+from antiphon.brokers.kafka.fitting import Fitting
 from antiphon.brokers.kafka.groups import Groups
 from antiphon.brokers.kafka.holdings import Holdings
 from antiphon.brokers.kafka.looking import Looker, Span
@@ -40,14 +40,12 @@ from antiphon.brokers.kafka.topics import Topics
 from antiphon.brokers.kafka.transacting import LONGEST, Transactions
 from antiphon.brokers.ports import Delivery, Lag, Reply, Seek, SeekTo, SubscribeOptions, TopicSpec, TopicState
 from antiphon.brokers.reply_topics import outgoing_replies, reply_topic
-from antiphon.brokers.screening import screen
 from antiphon.errors import (
     AccessDeniedError,
     BrokerError,
     ClosedError,
     ConnectionLostError,
     PublishError,
-    Refusal,
     UsageError,
 )
 from antiphon.events.ids import new_id
@@ -72,6 +70,7 @@ class _Open(NamedTuple):
     positions: Positions
     topics: Topics
     groups: Groups
+    fitting: Fitting
     publishers: Publishers
     browsing: Looker
     peeking: Looker
@@ -152,7 +151,8 @@ class KafkaBroker:
             peeks = Looker(peeking(self._conf), patience.total_seconds())
             positions = Positions(lambda group: watching(self._conf, group), patience)
             groups = Groups(admin, positions, topics, peeks, self._url)
-            self._opened = _Open(admin, positions, topics, groups, publishers, browsing, peeks)
+            fitting = Fitting(topics, self._options.max_message_bytes)
+            self._opened = _Open(admin, positions, topics, groups, fitting, publishers, browsing, peeks)
 
     async def close(self) -> None:
         async with self._opening:
@@ -170,26 +170,12 @@ class KafkaBroker:
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> None:
         opened = self._require_open("publish")
-        accepted, refusals = await self._screened(opened, outgoing)
+        accepted, refusals = await opened.fitting.sort_out(outgoing)
         if accepted:
-            refusals += await opened.publishers.send(accepted)
+            refusals += await opened.fitting.send(opened.publishers, accepted)
         if refusals:
             places = {one.message.id: place for place, one in enumerate(outgoing)}
             raise PublishError(sorted(refusals, key=lambda refusal: places[refusal.message_id]))
-
-    async def _screened(self, opened: _Open, outgoing: Sequence[Outgoing]) -> tuple[Sequence[Outgoing], list[Refusal]]:
-        """What may be sent, its topics made, and why the rest may not."""
-        refused: Mapping[str, str] = {}
-        if unknown := opened.topics.unknown({one.topic for one in outgoing}):
-            refused = await opened.topics.make_missing(unknown)
-        limits = opened.topics.limits
-        return screen(outgoing, lambda one: self._objection(one, refused, limits))
-
-    async def _require_taken(self, outgoing: Sequence[Outgoing]) -> None:
-        """Raise PublishError for what no transaction of ours may hold."""
-        _, refusals = await self._screened(self._require_open("publish"), outgoing)
-        if refusals:
-            raise PublishError(refusals)
 
     async def subscribe(
         self, group: str, topics: Sequence[str], options: SubscribeOptions = SubscribeOptions()
@@ -212,9 +198,9 @@ class KafkaBroker:
         if self.capabilities.transactions:
             conf = transacting(publishing(self._conf, self._options), group, new_id(), LONGEST)
             subscription.transactions = Transactions(
-                conf, patience, holdings, reader.commits, opened.positions, self._url
+                conf, patience, holdings, reader.commits, opened.positions, self._url, opened.topics.limits
             )
-            subscription.require_taken = self._require_taken
+            subscription.fitting = opened.fitting
         self._subscriptions.append(subscription)
         return subscription
 
@@ -314,15 +300,6 @@ class KafkaBroker:
             self._refused = error
         elif error.code() in UNHEARD:
             self._heard = error.str()
-
-    def _objection(self, outgoing: Outgoing, refused: Mapping[str, str], limits: Mapping[str, int]) -> str | None:
-        topic, message = outgoing
-        data, limit = message.data, self._options.max_message_bytes
-        if data is not None and len(data) > limit:
-            return f"its data has {len(data)} bytes, the limit is {limit}"
-        if limits and (own := limits.get(topic)) is not None and (size := record_size(message)) > own:
-            return f"it may take {size} bytes, and the topic takes {own} (max.message.bytes)"
-        return refused.get(topic) if refused else None
 
     def _forget(self, subscription: KafkaSubscription) -> None:
         if subscription in self._subscriptions:

@@ -212,11 +212,18 @@ def refusal_of(outgoing: Outgoing, error: KafkaError | BaseException) -> Refusal
     passing = found.code() in AWAY | UNKNOWN_TOPIC or found.retriable() or found.fatal()
     passing = passing and found.code() not in NO_RIGHT
     hint = ": give the user the right to write" if found.code() in NO_RIGHT else ""
-    return Refusal(topic, message.id, f"{found.str()} ({found.name()}){hint}", retryable=passing)
+    kind = OverfullRefusal if found.code() == KafkaError.MSG_SIZE_TOO_LARGE else Refusal
+    return kind(topic, message.id, f"{found.str()} ({found.name()}){hint}", retryable=passing)
 
 
 def _code(error: KafkaError | KafkaException) -> int:
     return (error if isinstance(error, KafkaError) else error_of(error)).code()
+
+
+class OverfullRefusal(Refusal):
+    """The batch in which it was is larger than its topic takes; that may be the company's fault."""
+
+    __slots__ = ()
 
 
 class _HeldBackError(Exception):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from antiphon.brokers.kafka.client import Admin, KafkaException
+from antiphon.brokers.kafka.fitting import Fitting
 from antiphon.brokers.kafka.holdings import Holdings
 from antiphon.brokers.kafka.leaving import LONGEST_LEAVE
 from antiphon.brokers.kafka.places import DONE, SEEKS, Place, offset_of
@@ -15,7 +16,13 @@ from antiphon.brokers.kafka.positions import Positions
 from antiphon.brokers.kafka.reading import Reader
 from antiphon.brokers.kafka.transacting import Transactions, lost_error
 from antiphon.brokers.ports import Delivery, Notice, Partition
-from antiphon.errors import ClosedError, ConnectionLostError, UnknownTopicError, UnsupportedCapabilityError
+from antiphon.errors import (
+    ClosedError,
+    ConnectionLostError,
+    PublishError,
+    UnknownTopicError,
+    UnsupportedCapabilityError,
+)
 from antiphon.events.message import Outgoing
 
 logger = logging.getLogger("antiphon.brokers.kafka")
@@ -31,6 +38,8 @@ class KafkaSubscription:
 
     transactions: Transactions | None = None
     """Where the cluster has them."""
+    fitting: Fitting
+    """What the topics take to which those write."""
 
     def __init__(
         self,
@@ -45,8 +54,6 @@ class KafkaSubscription:
         self._reader, self._holdings, self._bell = reader, holdings, bell
         self._admin, self._positions = admin, positions
         self._patience, self._on_close = patience, on_close
-        self.require_taken: Callable[[Sequence[Outgoing]], Awaitable[None]] = _take_all
-        """Raises PublishError for what the cluster will not take."""
         self._is_closed = False
         self._looks_in_vain = 0
         self._trouble = ""
@@ -108,12 +115,19 @@ class KafkaSubscription:
             raise UnsupportedCapabilityError(
                 f"group {self.group!r}", "transactions", "the service that the profile is for does not have them"
             )
-        await self.require_taken(outgoing)
+        await self.fitting.require(outgoing)
         moves, lost = self._holdings.sort_out(watermarks)
         if lost:
             self._holdings.void(lost)
             raise lost_error(self.group, lost)
-        await self.transactions.commit(self.group, moves, outgoing)
+        try:
+            await self.transactions.commit(self.group, moves, outgoing)
+        except PublishError as error:
+            await self.fitting.learn_from(error)
+            if not self.transactions.is_above(outgoing):
+                raise
+            await self.fitting.require(outgoing)
+            await self.transactions.commit(self.group, moves, outgoing)
 
     def pause(self, partitions: Sequence[Partition]) -> None:
         """As `LogSubscription.pause`. A partition that is not held is left out."""
@@ -198,7 +212,3 @@ class KafkaSubscription:
     def _require_open(self, tried: str) -> None:
         if self._is_closed:
             raise ClosedError(f"the subscription of group {self.group!r}", tried)
-
-
-async def _take_all(outgoing: Sequence[Outgoing]) -> None:
-    """Nothing is refused before it is sent."""

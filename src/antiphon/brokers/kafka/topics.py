@@ -128,11 +128,12 @@ class Topics:
             found, denied = await self._admin.layouts(names)
         except KafkaException as error:
             raise fault(error, self._where, f"look at the topics {', '.join(sorted(names))}") from error
-        await self._learn_limits(found.keys() - self._partitions.keys())
+        await self.learn_limits(found.keys() - self._partitions.keys())
         self._partitions |= {name: layout.partitions for name, layout in found.items()}
         return {name: str(fault(error, self._where, "use it")) for name, error in denied.items()}
 
-    async def _learn_limits(self, names: Collection[str]) -> None:
+    async def learn_limits(self, names: Collection[str]) -> None:
+        """Ask how much these take, into `limits`; what cannot be asked stays as it was."""
         try:
             settings = await self._admin.settings(names)
         except KafkaException:
@@ -141,6 +142,8 @@ class Topics:
             limit = int(settings[name].get("max.message.bytes", USUAL_LARGEST))
             if limit < USUAL_LARGEST:
                 self.limits[name] = limit
+            else:
+                self.limits.pop(name, None)
 
     def _raise_denied(self, denied: Mapping[str, str]) -> None:
         for name, reason in denied.items():

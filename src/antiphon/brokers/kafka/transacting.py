@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from antiphon.brokers.kafka.client import (
@@ -56,15 +57,34 @@ class Transactions:
     """The transactions of one member. One at a time; several callers take turns."""
 
     def __init__(
-        self, conf: Conf, patience: float, holdings: Holdings, commits: Commits, positions: Positions, where: str
+        self,
+        conf: Conf,
+        patience: float,
+        holdings: Holdings,
+        commits: Commits,
+        positions: Positions,
+        where: str,
+        limits: Mapping[str, int],
     ) -> None:
         self._conf, self._patience, self._where = conf, patience, where
         self._by_token = conf.get("sasl.mechanism") == BY_TOKEN
         self._holdings, self._commits, self._positions = holdings, commits, positions
+        self._limits = limits
+        self._largest = inf
+        """Bytes of the largest batch that the producer makes, where it was told."""
         self._producer: Producer | None = None
         self._unsure: Bundle | None = None
         """The last one, where it is not known whether it was committed."""
         self._turn = threading.Lock()
+
+    def is_above(self, outgoing: Sequence[Outgoing]) -> bool:
+        """Whether the batches of the latest transaction were larger than a topic of these takes, as is known now."""
+        return self._least(outgoing) < self._largest
+
+    def _least(self, outgoing: Sequence[Outgoing]) -> float:
+        """The smallest of what the topics of these take."""
+        limits = self._limits
+        return min((limits.get(one.topic, inf) for one in outgoing), default=inf) if limits else inf
 
     async def commit(self, group: str, moves: Moves, outgoing: Sequence[Outgoing]) -> None:
         """Commit these. Raises PublishError, LeaseLostError, ConnectionLostError or BrokerError: nothing is committed.
@@ -79,7 +99,7 @@ class Transactions:
 
     def _commit(self, group: str, moves: Moves, outgoing: Sequence[Outgoing]) -> None:
         try:
-            producer = self._ready()
+            producer = self._ready(self._least(outgoing))
             outgoing = self._without_what_left(group, outgoing)
             metadata = self._commits.ask_who().result(self._patience)
         except KafkaException as error:
@@ -120,10 +140,13 @@ class Transactions:
             return False
         return True
 
-    def _ready(self) -> Producer:
-        """The producer, with whatever it did before ended."""
+    def _ready(self, largest: float) -> Producer:
+        """The producer, with whatever it did before ended, that makes no larger batches than so many bytes."""
+        if largest < self._largest:
+            self._producer, self._largest = None, largest
         if self._producer is None:
-            producer = make_producer(self._conf)
+            conf = self._conf if self._largest == inf else {**self._conf, "batch.size": int(self._largest)}
+            producer = make_producer(conf)
             self._insist(producer.init_transactions)
             self._producer = producer
         return self._producer

@@ -83,7 +83,9 @@ class Lane:
 
     def __init__(self, channel: Channel, where: str) -> None:
         self._channel, self._where = channel, where
-        self._sending = asyncio.Lock()
+        self._sending, self._writing = asyncio.Lock(), asyncio.Lock()
+        self._handled = 0
+        """What is to be acknowledged, with all before it, and is not yet on its way; 0 for nothing."""
         self._open: set[Confirming] = set()
         self._watchers: list[Callable[[], None]] = []
         self._reason: BrokerError | None = None
@@ -96,6 +98,11 @@ class Lane:
     def is_open(self) -> bool:
         # Once a close is under way nothing more may be sent: the server would end the whole connection.
         return not (self._is_closing or self._channel.is_closed or getattr(self._channel, "_close_exception", None))
+
+    @property
+    def why(self) -> str:
+        """Why it was closed."""
+        return str(self._told() or self._reason or self.lost("it was closed"))
 
     def watch(self, lost: Callable[[], None]) -> None:
         """Call this once it is closed, whoever did it."""
@@ -171,8 +178,14 @@ class Lane:
             await self._write(b"".join(frames))
 
     def acknowledge_later(self, through: int) -> None:
-        """Acknowledge all up to `through`, without waiting for anything."""
-        self._let_run(self.acknowledge(through, ()))
+        """Acknowledge all up to `through`, without waiting for anything; several that come together cost one."""
+        is_under_way, self._handled = self._handled > 0, through
+        if not is_under_way:
+            self._let_run(self._acknowledge_handled())
+
+    async def _acknowledge_handled(self) -> None:
+        through, self._handled = self._handled, 0
+        await self.acknowledge(through, ())
 
     async def give_back(self, tag: int) -> None:
         """Let the queue have it again; where in it is not said."""
@@ -228,11 +241,12 @@ class Lane:
         frame = ChannelFrame(payload=payload, should_close=False, drain_future=drained)
 
         async def written() -> None:
-            while self._bare.write_queue.full():  # noqa: ASYNC110 - the driver's queue tells nobody that it has room
-                await asyncio.sleep(_FULL)
-            if not self.is_open:  # since it was asked for: bytes behind the end of a channel end the connection
-                raise self.lost("it is closed")
-            self._bare.write_queue.put_nowait(frame)
+            async with self._writing:  # in the order in which they came: an earlier tag after a later one is refused
+                while self._bare.write_queue.full():  # noqa: ASYNC110 - the driver's queue tells nobody that it has room
+                    await asyncio.sleep(_FULL)
+                if not self.is_open:  # since it was asked for: bytes behind the end of a channel end the connection
+                    raise self.lost("it is closed")
+                self._bare.write_queue.put_nowait(frame)
             await drained
 
         # What is half written cannot be taken back: the tags are counted on both sides.

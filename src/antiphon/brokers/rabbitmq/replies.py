@@ -57,6 +57,8 @@ class RabbitReplyBox:
         """Listen again whenever the connection was lost; the server may yet believe in the old one for a while."""
         while True:
             await self._lost.wait()
+            if self._lane is not None:
+                logger.warning("replies that were on their way are lost: %s", self._lane.why)
             pause, told = _FIRST_PAUSE, ""
             while self._lost.is_set():
                 await asyncio.sleep(pause)

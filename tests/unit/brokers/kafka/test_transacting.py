@@ -82,7 +82,7 @@ class Positions:
 def held(positions: Positions) -> tuple[Transactions, Lane]:
     holdings, lane = Holdings(lambda: None), Lane(WHERE, Place(0))
     holdings.gain([lane])
-    return Transactions({}, 1.0, holdings, Commits(), positions, "kafka://here"), lane
+    return Transactions({}, 1.0, holdings, Commits(), positions, "kafka://here", {}), lane
 
 
 def made(topic: str) -> Outgoing:
