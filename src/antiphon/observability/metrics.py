@@ -71,6 +71,11 @@ class Gauge:
         """Ask `source` at every reading; nothing is paid in between. It must not wait."""
         self._source = source
 
+    def stay(self) -> None:
+        """Read what it follows once more, and follow it no longer."""
+        self.read()
+        self._source = None
+
     def read(self) -> Reading:
         if self._source is not None:
             self.value = self._source()
@@ -162,6 +167,12 @@ class Metrics:
     def snapshot(self) -> list[Reading]:
         """What every instrument says now."""
         return [one.read() for one in list(self._instruments.values())]
+
+    def stay(self) -> None:
+        """Let every gauge stay as it is, since what it was read from goes. Twice is safe."""
+        for one in self._instruments.values():
+            if isinstance(one, Gauge):
+                one.stay()
 
     def instruments(self) -> list[Instrument]:
         """Every instrument bound so far, in the order of binding."""

@@ -97,7 +97,7 @@ class Handler(Struct, frozen=True):
 PlainCaller = Callable[[Callable[[], object]], Awaitable[object]]
 
 
-class Given(Struct, gc=False):
+class Given(Struct):
     """What one attempt can be given besides its event."""
 
     delivery: Delivery

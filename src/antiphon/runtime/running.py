@@ -335,3 +335,4 @@ class RunningService:
         await self._dependencies.close()
         await self._outages.stop()
         plan.enter("stopped")
+        plan.metrics.stay()

@@ -41,11 +41,14 @@ def test_a_histogram_puts_a_value_on_its_bound_into_that_bucket():
     assert math.isclose(histogram.total, 0.005 + 2 * 0.0051 + 0.0001 + 99.0)
 
 
-def test_a_gauge_that_follows_is_read_when_someone_looks():
+def test_a_gauge_that_follows_is_read_when_someone_looks_until_it_stays():
     waiting = [1, 2, 3]
     metrics = Metrics()
     metrics.gauge(names.INFLIGHT).follow(lambda: len(waiting))
     waiting.append(4)
+    assert [reading.value for reading in metrics.snapshot()] == [4]
+    metrics.stay()
+    waiting.append(5)
     assert [reading.value for reading in metrics.snapshot()] == [4]
 
 
