@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from antiphon.brokers.lags import lags_of
 from antiphon.brokers.ports import Broker, Lag, Seek, SeekTo
 from antiphon.brokers.reply_topics import PREFIX
 from antiphon.cli.group_control import inspect, pause, resume
@@ -46,7 +47,7 @@ async def _lags(settings: Settings) -> list[Lag]:
     async with opened(settings) as broker:
         # Those of askers commit nothing, and on Kafka outlive them.
         groups = [group for group in sorted(await broker.groups()) if not group.startswith(PREFIX)]
-        return [lag for group in groups for lag in await broker.lag(group)]
+        return [lag for lags in (await lags_of(broker, groups)).values() for lag in lags]
 
 
 def _rows(lags: Sequence[Lag]) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from msgspec import Struct
 
+from antiphon.brokers.lags import lags_of
 from antiphon.brokers.placement import place
 from antiphon.brokers.ports import Delivery, Lag, TopicState
 from antiphon.brokers.reply_topics import PREFIX
@@ -76,8 +77,10 @@ async def stand_of(log: Log, choice: Choice) -> dict[str, list[Lag]]:
     Raises UnknownTopicError, and UsageError while a group has members or reads topics that are not chosen.
     """
     chosen = {state.name for state in await chosen_of(log, choice)}
-    stand = {group: list(await log.lag(group)) for group in sorted(await log.groups())}
-    concerned = {group: lags for group, lags in stand.items() if any(lag.partition.topic in chosen for lag in lags)}
+    stand = await lags_of(log, sorted(await log.groups()))
+    concerned = {
+        group: list(lags) for group, lags in stand.items() if any(lag.partition.topic in chosen for lag in lags)
+    }
     require_stopped(log.url, concerned)
     for group, lags in concerned.items():
         if others := {lag.partition.topic for lag in lags} - chosen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from antiphon.brokers.lags import lags_of
 from antiphon.brokers.ports import Broker, Filling, Lag, TopicState
 from antiphon.errors import UnsupportedCapabilityError, UsageError
 from antiphon.moving.arrivals import Arrivals, readers_of
@@ -30,7 +31,7 @@ async def require_fitting(source: Log, target: Broker, plans: Sequence[TopicPlan
     moved = {group for plan in plans for group in plan.unread}
     # A cluster may have many groups of others; only a queue has to be asked about them.
     asked = [group for group in await target.groups() if group in moved or not is_log(target)]
-    everybody = {group: await target.lag(group) for group in asked}
+    everybody = await lags_of(target, asked)
     stand = {group: lags for group, lags in everybody.items() if group in moved}
     require_stopped(target.url, stand)
     states = {state.name: state for state in await target.topics()}
