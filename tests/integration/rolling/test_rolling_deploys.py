@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
+from antiphon.errors import StoreUnavailableError
 from antiphon.events.ids import new_id
 from antiphon.storage.connect import connect_store
 
@@ -70,7 +71,13 @@ class Deploy:
 
     def effects(self) -> Sequence[Effect]:
         """All of them, in the order in which they happened."""
-        return asyncio.run(self._effects())
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return asyncio.run(self._effects())
+            except StoreUnavailableError:  # the services write all the time, and may on a busy machine keep us waiting
+                if time.monotonic() > deadline:
+                    raise
 
     async def _effects(self) -> Sequence[Effect]:
         store = connect_store(self.store)
