@@ -68,10 +68,12 @@ async def idle(broker: EmbeddedBroker) -> None:
     """Wait for messages that do not come; tell what share of a core that takes."""
     subscription = await broker.subscribe(GROUP, [TOPIC])
     await subscription.fetch(100, ROOM, timedelta(seconds=1))
-    began, used = time.perf_counter(), time.process_time()
-    for _ in range(4):
+    shares: list[float] = []
+    for _ in range(8):
+        began, used = time.perf_counter(), time.process_time()
         await subscription.fetch(100, ROOM, timedelta(seconds=1))
-    tell(share=(time.process_time() - used) / (time.perf_counter() - began))
+        shares.append((time.process_time() - used) / (time.perf_counter() - began))
+    tell(share=min(shares))  # a busy machine adds to some, and takes from none
 
 
 async def fork(broker: EmbeddedBroker) -> None:
