@@ -28,6 +28,7 @@ class PatienceScenarios(RuntimeSuite):
 
         one, other = a_member(), a_member()
         async with self.running(broker, one), self.running(broker, other):
+            await self.elapse(self.lease)  # what is in hand while partitions are shared out may have to move
             await self.place(broker, OrderPlaced("order-1"))
             await self.until(lambda: attempts)
             for _ in range(30):
