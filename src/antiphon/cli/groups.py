@@ -52,8 +52,10 @@ async def _lags(settings: Settings) -> list[Lag]:
 
 def _rows(lags: Sequence[Lag]) -> list[tuple[object, ...]]:
     """One for each group and topic: how much is unread, and how old the oldest of it is."""
-    places = dict.fromkeys((lag.group, lag.partition.topic) for lag in lags)
-    return [_row(place, [lag for lag in lags if (lag.group, lag.partition.topic) == place]) for place in places]
+    by_place: dict[tuple[str, str], list[Lag]] = {}
+    for lag in lags:
+        by_place.setdefault((lag.group, lag.partition.topic), []).append(lag)
+    return [_row(place, found) for place, found in by_place.items()]
 
 
 def _row(place: tuple[str, str], lags: Sequence[Lag]) -> tuple[object, ...]:

@@ -110,3 +110,4 @@ async def test_who_hears_no_replies_is_told_why_until_it_hears_them_again(
     await box.close()
     await broker.close()
     await other.close()
+    assert caplog.text.count("replies that were on their way are lost") == 1

@@ -65,6 +65,15 @@ class Member:
     def serve(self) -> None:
         self.commits.serve(self.consumer)
 
+    async def give_up(self, offset: int, *, for_: int) -> None:
+        """Send a commit, wait for it no longer, and send another one, whose answer is heard."""
+        self.ask(offset)
+        self.serve()
+        second = self.ask(for_)
+        self.serve()
+        self.consumer.tell(self.commits, 1)
+        await second
+
 
 @pytest.fixture
 async def member() -> Member:
@@ -130,12 +139,7 @@ async def test_where_one_that_was_given_up_comes_last_the_place_is_committed_aga
     member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(committing, "_LONGEST_ANSWER", -1.0)
-    member.ask(3)
-    member.serve()
-    second = member.ask(5)
-    member.serve()
-    member.consumer.tell(member.commits, 1)
-    await second
+    await member.give_up(3, for_=5)
     # The driver had that one wait for its connection, and sent it when the later one was done already.
     member.consumer.tell(member.commits, 0)
     member.serve()
@@ -147,12 +151,7 @@ async def test_where_one_that_was_given_up_comes_last_the_place_is_committed_aga
 
 async def test_one_that_failed_late_changes_nothing(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committing, "_LONGEST_ANSWER", -1.0)
-    member.ask(3)
-    member.serve()
-    second = member.ask(5)
-    member.serve()
-    member.consumer.tell(member.commits, 1)
-    await second
+    await member.give_up(3, for_=5)
     member.consumer.tell(member.commits, 0, MOVING)
     member.serve()
     assert member.consumer.offsets == [3, 5]
